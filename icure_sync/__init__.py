@@ -1,0 +1,1 @@
+"""icure_sync: local-first sync of end-to-end encrypted medical records."""

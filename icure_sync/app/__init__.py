@@ -1,0 +1,1 @@
+"""The command line and the demo. Uses only the public names of the package."""

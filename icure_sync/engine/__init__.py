@@ -1,0 +1,1 @@
+"""The replica: entities in, revisions out, and sync with peers."""

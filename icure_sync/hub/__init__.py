@@ -1,0 +1,1 @@
+"""The embedded server that speaks the CouchDB protocol over local storage."""

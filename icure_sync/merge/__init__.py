@@ -1,0 +1,1 @@
+"""Revision trees and causal registers: what concurrent revisions come to."""

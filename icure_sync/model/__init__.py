@@ -1,0 +1,1 @@
+"""The entities of a clinic, the policy of each field, and their JSON form."""

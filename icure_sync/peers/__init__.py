@@ -1,0 +1,1 @@
+"""What can be replicated with: a CouchDB-protocol client and an in-memory peer, behind one port."""

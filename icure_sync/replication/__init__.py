@@ -1,0 +1,1 @@
+"""The decisions of a replication, as plain functions on values. See PROTOCOL.md."""
