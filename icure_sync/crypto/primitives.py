@@ -1,0 +1,288 @@
+"""The cryptographic primitives, each with the reason for its choice. The one module that imports a crypto library.
+
+Knows bytes and keys; no documents, no formats beyond the ones named here. Randomness comes in as `entropy(n)`, a
+function that returns n random bytes.
+
+| what | choice | why |
+| --- | --- | --- |
+| hash, HMAC, HKDF | SHA-256, SHA-512 of the standard library | OpenSSL underneath, no object per call |
+| authenticated encryption | AES-256-GCM of `cryptography` | hardware speed on messages of 1 KB |
+| signatures | Ed25519 of `cryptography` | deterministic, small |
+| key pairs, OAEP | RSA of `pycryptodome` | one library from key file to decryption |
+| passphrases | scrypt N=2^17, r=8, p=1 | 128 MiB and half a second for each guess |
+| iCure's classic suite | AES-CBC with PKCS#7 of `cryptography` | what released SDKs read; no MAC, see FORMAT.md |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any, NewType
+
+from Crypto.Cipher import PKCS1_OAEP
+from Crypto.Hash import SHA1, SHA256
+from Crypto.PublicKey import RSA
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+from icure_sync.errors import StoreCorrupt, Tampered, WeakKey, WrongPassphrase
+
+Entropy = Callable[[int], bytes]
+SymmetricKey = NewType("SymmetricKey", bytes)
+
+AES_BLOCK = 16
+GCM_NONCE = 12
+GCM_TAG = 16
+RSA_EXPONENT = 65537
+RSA_BITS = 3072  # what `sealed-1` makes: 128 bits of strength
+RSA_BITS_LEAST = 2048  # what released SDKs made; anything below is refused
+RSA_BITS_MOST = 8192  # a larger key is only a way to waste our time
+SIGNING_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+SCRYPT_N = 2**17
+SCRYPT_R = 8
+SCRYPT_P = 1
+SCRYPT_SALT = 16
+SCRYPT_MEMORY_MOST = 2**30  # bytes; a locked file may ask for more work than ours, within reason
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256, 32 bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA-256, 32 bytes."""
+    return hmac.digest(key, data, "sha256")
+
+
+def hkdf_sha256(key: bytes, label: str, length: int) -> bytes:
+    """RFC 5869 with SHA-256, empty salt, info = label; up to 32 bytes, which is all that is ever asked for."""
+    if length > 32:
+        raise ValueError("one block of HKDF-SHA-256 is 32 bytes")
+    extracted = hmac.digest(bytes(32), key, "sha256")
+    return hmac.digest(extracted, label.encode() + b"\x01", "sha256")[:length]
+
+
+def hkdf_sha512_block(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """RFC 5869 with SHA-512: its first block, 64 bytes."""
+    return hmac.digest(hmac.digest(salt, key, "sha512"), info + b"\x01", "sha512")
+
+
+def equal(left: bytes, right: bytes) -> bool:
+    """Comparison in constant time."""
+    return hmac.compare_digest(left, right)
+
+
+def gcm_encrypt(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """AES-256-GCM: ciphertext, then the tag of 16 bytes."""
+    return AESGCM(key).encrypt(nonce, plaintext, associated)
+
+
+def gcm_decrypt(key: bytes, nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
+    """The plaintext of `gcm_encrypt`. Raises Tampered."""
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, associated)
+    except (InvalidTag, ValueError) as error:
+        raise Tampered(
+            "open a ciphertext", "it does not authenticate", "have the document sent again by someone who has it whole"
+        ) from error
+
+
+def cbc_encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
+    """AES-CBC with PKCS#7 padding, 128- or 256-bit key: the ciphertext without the IV."""
+    padder = padding.PKCS7(AES_BLOCK * 8).padder()
+    encryptor = Cipher(AES(key), CBC(iv)).encryptor()
+    return encryptor.update(padder.update(plaintext) + padder.finalize()) + encryptor.finalize()
+
+
+def cbc_decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+    """The plaintext of `cbc_encrypt`. Raises Tampered if the padding is wrong: nothing else can be noticed."""
+    try:
+        decryptor = Cipher(AES(key), CBC(iv)).decryptor()
+        unpadder = padding.PKCS7(AES_BLOCK * 8).unpadder()
+        return unpadder.update(decryptor.update(ciphertext) + decryptor.finalize()) + unpadder.finalize()
+    except ValueError as error:
+        raise Tampered(
+            "open a ciphertext", "its padding is wrong: another key, or damage", "look for another delegation"
+        ) from error
+
+
+class SigningKey:
+    """An Ed25519 private key. Its repr shows nothing."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        """`seed`: the 32 bytes of RFC 8032's private key."""
+        if len(seed) != SIGNING_KEY_BYTES:
+            raise WeakKey("use a signing key", "it is not 32 bytes long", "restore the identity from its backup")
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes; the same for the same message."""
+        return self._key.sign(message)
+
+    def seed(self) -> bytes:
+        """The private half, to be locked."""
+        return self._key.private_bytes_raw()
+
+
+def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` is `public`'s over `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class RsaPublicKey:
+    """An RSA public key, 2048 bits at least, e = 65537."""
+
+    __slots__ = ("_key", "spki")
+
+    def __init__(self, spki: bytes) -> None:
+        """`spki`: DER of SubjectPublicKeyInfo. Raises WeakKey."""
+        self._key = _import_rsa(spki)
+        if self._key.has_private():
+            raise WeakKey("use a public key", "it holds the private half", "publish the public half only")
+        self.spki = spki
+
+    def encrypt(self, plaintext: bytes, entropy: Entropy) -> bytes:
+        """RSA-OAEP with SHA-256 for hash and MGF1, empty label."""
+        return PKCS1_OAEP.new(self._key, hashAlgo=SHA256, randfunc=entropy).encrypt(plaintext)
+
+    def encrypt_sha1(self, plaintext: bytes, entropy: Entropy) -> bytes:
+        """RSA-OAEP with SHA-1: `icure-classic`."""
+        return PKCS1_OAEP.new(self._key, hashAlgo=SHA1, randfunc=entropy).encrypt(plaintext)
+
+
+class RsaPrivateKey:
+    """An RSA private key. `decryptions` counts what it did: RSA is the dear part of opening. Its repr shows nothing."""
+
+    __slots__ = ("_key", "decryptions", "public")
+
+    def __init__(self, pkcs8: bytes) -> None:
+        """`pkcs8`: DER, unlocked. Raises WeakKey. Loading costs more than decrypting: load once."""
+        self._key = _import_rsa(pkcs8)
+        if not self._key.has_private():
+            raise WeakKey("use a private key", "it holds only the public half", "give the PKCS#8 private key")
+        self.public = RsaPublicKey(self._key.public_key().export_key("DER"))
+        self.decryptions = 0
+
+    @classmethod
+    def generate(cls, entropy: Entropy, bits: int = RSA_BITS) -> RsaPrivateKey:
+        """A new key pair."""
+        return cls(RSA.generate(bits, randfunc=entropy, e=RSA_EXPONENT).export_key("DER", pkcs=8))
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """The plaintext of `RsaPublicKey.encrypt`. Raises Tampered."""
+        return self._decrypt(ciphertext, SHA256)
+
+    def decrypt_sha1(self, ciphertext: bytes) -> bytes:
+        """The plaintext of `RsaPublicKey.encrypt_sha1`. Raises Tampered."""
+        return self._decrypt(ciphertext, SHA1)
+
+    def pkcs8(self) -> bytes:
+        """The private half as DER, to be locked."""
+        return self._key.export_key("DER", pkcs=8)
+
+    def _decrypt(self, ciphertext: bytes, hash_module: object) -> bytes:
+        self.decryptions += 1
+        try:
+            return PKCS1_OAEP.new(self._key, hashAlgo=hash_module).decrypt(ciphertext)  # type: ignore[arg-type]
+        except (ValueError, TypeError) as error:
+            raise Tampered(
+                "unwrap an Hcp key", "it was not wrapped for this party key", "have the owner share again"
+            ) from error
+
+
+def _import_rsa(der: bytes) -> RSA.RsaKey:
+    try:
+        key = RSA.import_key(der)
+    except (ValueError, IndexError, TypeError) as error:
+        raise WeakKey("read an RSA key", "it is not DER of an RSA key", "give SPKI or PKCS#8 DER") from error
+    if not RSA_BITS_LEAST <= key.size_in_bits() <= RSA_BITS_MOST or key.e != RSA_EXPONENT:
+        raise WeakKey(
+            "use an RSA key",
+            f"it has {key.size_in_bits()} bits and exponent {key.e}",
+            f"use {RSA_BITS_LEAST} to {RSA_BITS_MOST} bits and exponent {RSA_EXPONENT}",
+        )
+    return key
+
+
+def lock_secret(secret: bytes, passphrase: str, label: str, entropy: Entropy) -> bytes:
+    """`secret` locked by a passphrase, as one line of JSON: for the key file of a replica and for an identity.
+
+    scrypt makes the key, AES-256-GCM locks; the label and the cost are authenticated. The plain checksum tells damage
+    from a wrong passphrase, and protects nothing.
+    """
+    salt = entropy(SCRYPT_SALT)
+    head: dict[str, Any] = {"label": label, "kdf": "scrypt", "n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
+    head["salt"] = salt.hex()
+    key = _passphrase_key(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    locked = b64encode(gcm_encrypt(key, bytes(GCM_NONCE), secret, _head_bytes(head))).decode()
+    return json.dumps({**head, "locked": locked, "checksum": _checksum(head, locked)}).encode() + b"\n"
+
+
+def unlock_secret(locked: bytes, passphrase: str, label: str) -> bytes:
+    """The secret. Raises WrongPassphrase; StoreCorrupt if the file is damaged; WeakKey if its cost is below ours."""
+    head, ciphertext = _read_locked(locked, label)
+    if head["n"] < SCRYPT_N or head["r"] < SCRYPT_R or head["p"] < SCRYPT_P:
+        raise WeakKey(f"unlock the {label}", "its passphrase is protected by too little work", "use the original file")
+    key = _passphrase_key(passphrase, bytes.fromhex(head["salt"]), head["n"], head["r"], head["p"])
+    try:
+        return gcm_decrypt(key, bytes(GCM_NONCE), ciphertext, _head_bytes(head))
+    except Tampered as error:
+        raise WrongPassphrase(f"unlock the {label}", "the passphrase is wrong", "try again") from error
+
+
+def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
+    damaged = StoreCorrupt(f"unlock the {label}", "the file is damaged or of another kind", "put its backup back")
+    try:
+        head = json.loads(file)
+        locked = head.pop("locked")
+        checksum = head.pop("checksum")
+        numbers = [head[name] for name in ("n", "r", "p")]
+        sound = (
+            set(head) == {"label", "kdf", "n", "r", "p", "salt"}
+            and (head["label"], head["kdf"]) == (label, "scrypt")
+            and all(type(number) is int and number > 0 for number in numbers)
+            and 128 * head["n"] * head["r"] <= SCRYPT_MEMORY_MOST
+            and head["p"] <= SCRYPT_R
+            and len(bytes.fromhex(head["salt"])) == SCRYPT_SALT
+            and checksum == _checksum(head, locked)
+        )
+        ciphertext = b64decode(locked, validate=True)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged from error
+    if not sound:
+        raise damaged
+    return head, ciphertext
+
+
+def _head_bytes(head: dict[str, Any]) -> bytes:
+    return json.dumps(["icure-sync/lock/1", sorted(head.items())]).encode()
+
+
+def _checksum(head: dict[str, Any], locked: str) -> str:
+    return sha256(_head_bytes(head) + locked.encode()).hex()
+
+
+def _passphrase_key(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    memory = 128 * r * (n + p + 2)
+    try:
+        return hashlib.scrypt(passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=memory, dklen=32)
+    except ValueError as error:
+        raise StoreCorrupt("derive a key", "the parameters of its file are not possible", "take its backup") from error
