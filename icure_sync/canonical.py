@@ -32,21 +32,20 @@ def pack(value: Any) -> bytes:
     return msgpack.packb(value)  # type: ignore[no-any-return]
 
 
-def from_canonical(data: bytes) -> tuple[Any, int]:
-    """The value at the start of `data`, and the number of bytes it takes.
-
-    Raises InvalidEntity unless those bytes are the value's canonical form.
-    """
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), strict_map_key=True)
-    unpacker.feed(data)
+def unpack(data: bytes) -> tuple[Any, int]:
+    """The value at the start of `data`, and the number of bytes it takes. Raises InvalidEntity if there is none."""
     try:
-        value = unpacker.unpack()
-        length = unpacker.tell()
-    except (msgpack.UnpackException, ValueError, RecursionError) as error:
+        return msgpack.unpackb(data), len(data)
+    except msgpack.ExtraData as found:
+        return found.unpacked, len(data) - len(found.extra)
+    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
         raise _not_canonical("it is not msgpack") from error
+
+
+def check_canonical(data: bytes, length: int, value: Any) -> None:
+    """That the first `length` bytes are the one form of `value`. Raises InvalidEntity."""
     if canonical(value) != data[:length]:
         raise _not_canonical("the bytes are not in canonical form")
-    return value, length
 
 
 def canonical_set(items: Iterable[Any]) -> list[Any]:

@@ -25,6 +25,7 @@ from typing import Any, NewType
 from Crypto.Cipher import PKCS1_OAEP
 from Crypto.Hash import SHA1, SHA256
 from Crypto.PublicKey import RSA
+from Crypto.Random import get_random_bytes
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -36,6 +37,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from icure_sync.errors import StoreCorrupt, Tampered, WeakKey, WrongPassphrase
 
 Entropy = Callable[[int], bytes]
+system_entropy: Entropy = get_random_bytes  # what callers at the rim pass in; nothing in the core draws by itself
 SymmetricKey = NewType("SymmetricKey", bytes)
 
 AES_BLOCK = 16

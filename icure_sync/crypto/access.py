@@ -1,0 +1,229 @@
+"""Who may read a record: signed statements, and the entries that carry keys to those who may.
+
+A *statement* is a signed grant or revocation; statements make access. An *entry* is one item of an access map; entries
+only carry keys. Pure values: knows no stores, no Hcp documents; signing keys come in as a lookup.
+
+    grant      {"grant": delegate, "by", "from": digest of the grant that gives `by` access ("" for the creator),
+                "after": [digests of revocations that it overrides], "signature"}
+    revocation {"revoke": delegate, "by", "nonce": 16 random bytes as hex, "signature"}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync.canonical import canonical, canonical_set
+from icure_sync.crypto.identity import Identity, signed_by
+from icure_sync.crypto.primitives import Entropy, sha256
+from icure_sync.errors import NoAccess, Tampered
+from icure_sync.ids import DocId, HcpId, is_hcp_id
+
+SUITE = "sealed-1"
+NONCE_BYTES = 16
+MAPS = ("delegations", "cryptedForeignKeys", "encryptionKeys")
+
+Statement = Mapping[str, Any]
+SigningKeys = Callable[[str], bytes | None]  # an Hcp id to its raw Ed25519 key, None if it is not known yet
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
+_NONCE = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a record is, for good: part of everything that is signed or sealed in it."""
+
+    type: str
+    id: DocId
+    by: HcpId
+    nonce: str
+    signature: str
+
+    @property
+    def creator(self) -> dict[str, str]:
+        """As it stands in the document."""
+        return {"by": self.by, "nonce": self.nonce, "signature": self.signature}
+
+    @classmethod
+    def create(cls, type_: str, identity: Identity, entropy: Entropy) -> Subject:
+        """A new record of this Hcp. Its id is bound to its creator: nobody else can make a document of that id."""
+        nonce = entropy(NONCE_BYTES).hex()
+        doc_id = document_id(type_, identity.hcp_id, nonce)
+        signature = identity.sign("creator", SUITE, type_, doc_id, identity.hcp_id, nonce)
+        return cls(type_, doc_id, identity.hcp_id, nonce, signature)
+
+    @classmethod
+    def of(cls, doc_id: str, document: Mapping[str, Any]) -> Subject:
+        """Of a document, its shape checked and its id recomputed, its signature not yet. Raises Tampered."""
+        creator, type_ = document.get("creator"), document.get("type")
+        if (
+            not isinstance(type_, str)
+            or not isinstance(creator, dict)
+            or creator.keys() != {"by", "nonce", "signature"}
+            or not is_hcp_id(creator["by"])
+            or not isinstance(creator["nonce"], str)
+            or not _NONCE.match(creator["nonce"])
+            or not isinstance(creator["signature"], str)
+        ):
+            raise _tampered(doc_id, "its creator is not stated as it must be")
+        if document_id(type_, creator["by"], creator["nonce"]) != doc_id:
+            raise _tampered(doc_id, "its id is not the one that its creator made")
+        return cls(type_, DocId(doc_id), HcpId(creator["by"]), creator["nonce"], creator["signature"])
+
+    def check_signature(self, signing_key: bytes) -> None:
+        """That the creator made it. Raises Tampered."""
+        fields = (SUITE, self.type, self.id, self.by, self.nonce)
+        if not signed_by(signing_key, self.signature, "creator", *fields):
+            raise _tampered(self.id, "its creator's signature does not hold")
+
+
+def document_id(type_: str, by: str, nonce: str) -> DocId:
+    """The first 32 hex digits of SHA-256 of `C["icure-sync/id/1", type, creator.by, creator.nonce]`."""
+    return DocId(sha256(canonical(["icure-sync/id/1", type_, by, nonce])).hex()[:32])
+
+
+def grant(subject: Subject, delegate: HcpId, known: Sequence[Statement], identity: Identity) -> Statement:
+    """A grant by this Hcp, on top of the known statements. Raises NoAccess if it has none itself."""
+    fields = {
+        "grant": delegate,
+        "by": identity.hcp_id,
+        "from": "" if identity.hcp_id == subject.by else _source(subject, known, identity.hcp_id),
+        "after": sorted(digest(statement) for statement in known if statement.get("revoke") == delegate),
+    }
+    return {**fields, "signature": identity.sign("grant", *_statement_fields(subject, fields))}
+
+
+def revocation(subject: Subject, delegate: HcpId, identity: Identity, entropy: Entropy) -> Statement:
+    """A revocation by this Hcp: ends its own grants to `delegate`, or anybody's if it is the creator."""
+    fields = {"revoke": delegate, "by": identity.hcp_id, "nonce": entropy(NONCE_BYTES).hex()}
+    return {**fields, "signature": identity.sign("revocation", *_statement_fields(subject, fields))}
+
+
+def digest(statement: Statement) -> str:
+    """SHA-256 of the canonical bytes without the signature, as hex."""
+    return sha256(canonical({name: value for name, value in statement.items() if name != "signature"})).hex()
+
+
+def check_statement(subject: Subject, statement: Statement, signing_keys: SigningKeys) -> bool:
+    """True if the signature holds, False if the signer is not known yet (*pending*). Raises Tampered."""
+    if not _well_formed(statement):
+        raise _tampered(subject.id, "a statement of access is malformed")
+    signing_key = signing_keys(statement["by"])
+    if signing_key is None:
+        return False
+    kind = "grant" if "grant" in statement else "revocation"
+    if not signed_by(signing_key, statement["signature"], kind, *_statement_fields(subject, statement)):
+        raise _tampered(subject.id, f"a {kind} in the name of {statement['by']} is not signed by that Hcp")
+    return True
+
+
+def parties(subject: Subject, statements: Iterable[Statement]) -> frozenset[HcpId]:
+    """Who has access, from verified statements alone: the creator, and whom a grant that counts names.
+
+    A grant counts if its `from` counts and names its `by` (or `by` is the creator) and no revocation ends it. A
+    revocation by P of X ends X's grants by P (anybody's, if P is the creator) except those whose `after` lists it.
+    """
+    grants, revocations = _split(statements)
+    counting = _counting_grants(subject, grants, revocations)
+    return frozenset({subject.by, *(HcpId(grants[name]["grant"]) for name in counting)})
+
+
+def union(*groups: Iterable[Statement]) -> list[Statement]:
+    """All statements of all groups, in canonical order."""
+    return canonical_set(statement for group in groups for statement in group)
+
+
+def entry_digest(map_name: str, entry: Mapping[str, str]) -> str:
+    """SHA-256 of `C[map, owner, delegate, kid, of, key]`, as hex."""
+    fields = [map_name, *(entry[name] for name in ("owner", "delegatedTo", "kid", "of", "key"))]
+    return sha256(canonical(fields)).hex()
+
+
+def with_entries(
+    access_map: Mapping[str, Sequence[Mapping[str, str]]], entries: Iterable[Mapping[str, str]]
+) -> dict[str, list[Mapping[str, str]]]:
+    """The access map with these entries added under their delegates, each list a canonical set."""
+    result = {delegate: list(present) for delegate, present in access_map.items()}
+    for entry in entries:
+        result[entry["delegatedTo"]] = canonical_set([*result.get(entry["delegatedTo"], ()), entry])
+    return result
+
+
+def _split(statements: Iterable[Statement]) -> tuple[dict[str, Statement], dict[str, Statement]]:
+    grants: dict[str, Statement] = {}
+    revocations: dict[str, Statement] = {}
+    for statement in statements:
+        (grants if "grant" in statement else revocations)[digest(statement)] = statement
+    return grants, revocations
+
+
+def _counting_grants(
+    subject: Subject, grants: Mapping[str, Statement], revocations: Mapping[str, Statement]
+) -> set[str]:
+    """The fixed point, from below: a `from` is the digest of another grant, so chains cannot run in circles."""
+    ended = {
+        name
+        for name, given in grants.items()
+        for ending, revoked in revocations.items()
+        if revoked["revoke"] == given["grant"]
+        and revoked["by"] in (given["by"], subject.by)
+        and ending not in given["after"]
+    }
+    counting: set[str] = set()
+    while True:
+        more = {
+            name
+            for name, given in grants.items()
+            if name not in ended
+            and name not in counting
+            and (
+                given["by"] == subject.by
+                or (given["from"] in counting and grants[given["from"]]["grant"] == given["by"])
+            )
+        }
+        if not more:
+            return counting
+        counting |= more
+
+
+def _source(subject: Subject, known: Sequence[Statement], hcp_id: HcpId) -> str:
+    grants, revocations = _split(known)
+    sources = sorted(name for name in _counting_grants(subject, grants, revocations) if grants[name]["grant"] == hcp_id)
+    if not sources:
+        raise NoAccess(f"share {subject.id}", f"{hcp_id} has no access to it", "ask its creator for access")
+    return sources[0]
+
+
+def _statement_fields(subject: Subject, statement: Statement) -> tuple[Any, ...]:
+    head = (SUITE, subject.type, subject.id, subject.by)
+    if "grant" in statement:
+        return (*head, statement["grant"], statement["by"], statement["from"], statement["after"])
+    return (*head, statement["revoke"], statement["by"], statement["nonce"])
+
+
+def _well_formed(statement: Any) -> bool:
+    if not isinstance(statement, dict):
+        return False
+    if statement.keys() == {"grant", "by", "from", "after", "signature"}:
+        digests = statement["after"]
+        sound = (
+            isinstance(digests, list)
+            and all(isinstance(item, str) and _DIGEST.match(item) for item in digests)
+            and digests == sorted(set(digests))
+            and isinstance(statement["from"], str)
+            and (statement["from"] == "" or _DIGEST.match(statement["from"]) is not None)
+        )
+        delegate = statement["grant"]
+    elif statement.keys() == {"revoke", "by", "nonce", "signature"}:
+        sound = isinstance(statement["nonce"], str) and _NONCE.match(statement["nonce"]) is not None
+        delegate = statement["revoke"]
+    else:
+        return False
+    return sound and is_hcp_id(delegate) and is_hcp_id(statement["by"]) and isinstance(statement["signature"], str)
+
+
+def _tampered(doc_id: str, wrong: str) -> Tampered:
+    return Tampered(f"trust document {doc_id}", wrong, "keep it aside and tell whoever runs the server")

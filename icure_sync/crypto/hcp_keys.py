@@ -1,0 +1,192 @@
+"""Hcp keys: the symmetric key {AB} of an ordered pair, wrapped and signed in A's Hcp document.
+
+Owns the layout of `hcPartyKeys`, `hcPartyKeyIds`, `hcPartyKeySignatures` and `retiredKeys`. Knows no records and no
+stores. A pair may hold several keys, one after the other by kid: two of A's devices minted {AB} while both were
+offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync.crypto.envelope import KEY_BYTES, from_text, kid, to_text
+from icure_sync.crypto.identity import Identity, fingerprint, signed_by
+from icure_sync.crypto.primitives import Entropy, RsaPublicKey, SymmetricKey, sha256
+from icure_sync.errors import Tampered, UntrustedKey
+from icure_sync.ids import HcpId, Kid, is_hcp_id
+
+HCP_TYPE = "HealthcareParty"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HcpKey:
+    """{owner, delegate}, unwrapped."""
+
+    owner: HcpId
+    delegate: HcpId
+    kid: Kid
+    key: SymmetricKey
+
+    def __repr__(self) -> str:
+        return f"HcpKey(owner={self.owner!r}, delegate={self.delegate!r}, kid={self.kid!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """The public side of an Hcp, as its document states it."""
+
+    hcp_id: HcpId
+    public_key: bytes  # SPKI
+    signing_key: bytes
+    epoch: int
+
+    @classmethod
+    def of(cls, doc_id: str, document: Mapping[str, Any]) -> Party:
+        """From an Hcp document; its identity signature is checked. Raises Tampered."""
+        try:
+            identity = document["identity"]
+            fields = (doc_id, document["publicKey"], document["signingKey"], identity["epoch"], identity["previous"])
+            party = cls(HcpId(doc_id), from_text(fields[1]), from_text(fields[2]), identity["epoch"])
+            holds = (
+                document["type"] == HCP_TYPE
+                and is_hcp_id(doc_id)
+                and type(party.epoch) is int
+                and signed_by(party.signing_key, identity["signature"], "identity", *fields)
+            )
+        except (KeyError, TypeError) as error:
+            raise _untrusted(doc_id, "a part of its identity is missing") from error
+        if not holds:
+            raise _untrusted(doc_id, "the signature of its identity does not hold")
+        return party
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """One Hcp key as it stands in the owner's document: its ciphertexts (owner's, delegate's; one for {AA}), signed."""
+
+    owner: HcpId
+    delegate: HcpId
+    kid: Kid
+    ciphertexts: tuple[str, ...]
+    signed: Mapping[str, Any]
+
+    def check_signature(self, signing_key: bytes) -> None:
+        """That the owner made it. Raises UntrustedKey."""
+        try:
+            fields = _signed_fields(self, self.signed["epochs"], self.signed["fingerprints"])
+            holds = signed_by(signing_key, self.signed["signature"], "hcp-key", *fields)
+        except (KeyError, TypeError, Tampered):
+            holds = False
+        if not holds:
+            raise UntrustedKey(
+                f"use the Hcp key {self.owner}→{self.delegate}",
+                f"it is not signed by {self.owner}",
+                f"ask {self.owner} to share again, and tell whoever runs the server",
+            )
+
+    def unwrap(self, identity: Identity) -> HcpKey:
+        """The key itself: one RSA decryption. Raises Tampered."""
+        ciphertext = self.ciphertexts[0 if self.owner == identity.hcp_id else -1]
+        key = SymmetricKey(identity.party_key.decrypt(from_text(ciphertext)))
+        if len(key) != KEY_BYTES or kid(key) != self.kid:
+            raise Tampered(
+                f"unwrap the Hcp key {self.owner}→{self.delegate}",
+                "it is not the key that its kid promises",
+                f"ask {self.owner} to share again",
+            )
+        return HcpKey(self.owner, self.delegate, self.kid, key)
+
+
+def self_key(identity: Identity) -> HcpKey:
+    """{AA}."""
+    return HcpKey(identity.hcp_id, identity.hcp_id, kid(identity.self_key), identity.self_key)
+
+
+def mint(identity: Identity, delegate: HcpId, entropy: Entropy) -> HcpKey:
+    """A new {AB}."""
+    key = SymmetricKey(entropy(KEY_BYTES))
+    return HcpKey(identity.hcp_id, delegate, kid(key), key)
+
+
+def wrap(identity: Identity, party: Party, hcp_key: HcpKey, entropy: Entropy) -> Wrapped:
+    """{AB} wrapped for A and for B. Raises WeakKey for B's public key."""
+    for_owner = identity.party_key.public.encrypt(hcp_key.key, entropy)
+    for_delegate = RsaPublicKey(party.public_key).encrypt(hcp_key.key, entropy)
+    return _signed(identity, party, hcp_key.kid, (to_text(for_owner), to_text(for_delegate)))
+
+
+def born(identity: Identity) -> Wrapped:
+    """{AA} as the identity was born with it: the same bytes on every device."""
+    own = Party(identity.hcp_id, identity.party_key.public.spki, identity.signing_key.public, identity.epoch)
+    return _signed(identity, own, kid(identity.self_key), (to_text(identity.birth.wrapped),))
+
+
+def identity_members(identity: Identity) -> dict[str, Any]:
+    """`publicKey`, `signingKey` and `identity` of the Hcp document."""
+    public_key, signing_key = to_text(identity.party_key.public.spki), to_text(identity.signing_key.public)
+    previous: list[Any] = []
+    signature = identity.sign("identity", identity.hcp_id, public_key, signing_key, identity.epoch, previous)
+    return {
+        "publicKey": public_key,
+        "signingKey": signing_key,
+        "identity": {"epoch": identity.epoch, "previous": previous, "signature": signature},
+    }
+
+
+def wrapped_keys(doc_id: str, document: Mapping[str, Any]) -> Iterator[Wrapped]:
+    """Every Hcp key in an Hcp document, signatures not checked yet. Raises Tampered if the layout is broken."""
+    try:
+        for delegate, texts in document["hcPartyKeys"].items():
+            kids = document["hcPartyKeyIds"][delegate]
+            signatures = document["hcPartyKeySignatures"][delegate]
+            each = 1 if delegate == doc_id else 2
+            if not len(texts) == each * len(kids) == each * len(signatures):
+                raise _untrusted(doc_id, "its Hcp keys, kids and signatures do not match in number")
+            for place, (name, signed) in enumerate(zip(kids, signatures, strict=True)):
+                ciphertexts = tuple(texts[each * place : each * (place + 1)])
+                yield Wrapped(HcpId(doc_id), HcpId(delegate), Kid(name), ciphertexts, signed)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _untrusted(doc_id, "its Hcp keys are not laid out as they must be") from error
+
+
+def key_members(keys: Sequence[Wrapped]) -> dict[str, Any]:
+    """The three maps of the Hcp document that hold these keys, each pair's by kid."""
+    members: dict[str, dict[str, list[Any]]] = {"hcPartyKeys": {}, "hcPartyKeyIds": {}, "hcPartyKeySignatures": {}}
+    unique = {(wrapped.delegate, wrapped.kid): wrapped for wrapped in reversed(keys)}
+    for (delegate, name), wrapped in sorted(unique.items()):
+        members["hcPartyKeys"].setdefault(delegate, []).extend(wrapped.ciphertexts)
+        members["hcPartyKeyIds"].setdefault(delegate, []).append(name)
+        members["hcPartyKeySignatures"].setdefault(delegate, []).append(dict(wrapped.signed))
+    return members
+
+
+def retired_kids(document: Mapping[str, Any]) -> frozenset[Kid]:
+    """Keys of which no new entry is made."""
+    return frozenset(Kid(item["kid"]) for item in document.get("retiredKeys", ()))
+
+
+def _signed(identity: Identity, party: Party, name: Kid, ciphertexts: tuple[str, ...]) -> Wrapped:
+    epochs, fingerprints = [identity.epoch, party.epoch], [identity.fingerprint, party.fingerprint]
+    unsigned = Wrapped(identity.hcp_id, party.hcp_id, name, ciphertexts, {})
+    signature = identity.sign("hcp-key", *_signed_fields(unsigned, epochs, fingerprints))
+    signed = {"epochs": epochs, "fingerprints": fingerprints, "signature": signature}
+    return Wrapped(identity.hcp_id, party.hcp_id, name, ciphertexts, signed)
+
+
+def _signed_fields(wrapped: Wrapped, epochs: Any, fingerprints: Any) -> tuple[Any, ...]:
+    hashes = [sha256(from_text(text)).hex() for text in wrapped.ciphertexts]
+    return (wrapped.owner, wrapped.delegate, wrapped.kid, hashes, epochs, fingerprints)
+
+
+def _untrusted(doc_id: str, wrong: str) -> UntrustedKey:
+    return UntrustedKey(
+        f"trust the Hcp document {doc_id}",
+        wrong,
+        "compare fingerprints with that Hcp, and tell whoever runs the server",
+    )

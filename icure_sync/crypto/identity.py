@@ -1,0 +1,141 @@
+"""An identity: the party key pair and the signing key pair of one Hcp, and the file that keeps them locked.
+
+Owns what makes an Hcp itself, and its signatures. Knows no records. The two pairs are independent: one never does the
+other's work. Every signature is Ed25519 over `C["icure-sync/<kind>/1", …]`: the kind comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync import strict_json
+from icure_sync.canonical import authored, canonical
+from icure_sync.crypto.envelope import KEY_BYTES, from_text, to_text
+from icure_sync.crypto.primitives import (
+    Entropy,
+    RsaPrivateKey,
+    SigningKey,
+    SymmetricKey,
+    lock_secret,
+    sha256,
+    signature_holds,
+    system_entropy,
+    unlock_secret,
+)
+from icure_sync.errors import InvalidEntity, StoreCorrupt
+from icure_sync.ids import HcpId, is_hcp_id
+
+LABEL = "identity"
+WRITER_BYTES = 8
+FINGERPRINT_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity:
+    """An unlocked identity. Keep it for as short as possible; Python cannot wipe memory.
+
+    `self_key` is the Hcp key {AA}, and `birth` what makes the first revision of the Hcp document, so that every device
+    of this Hcp writes that revision byte for byte alike.
+    """
+
+    hcp_id: HcpId
+    name: str
+    party_key: RsaPrivateKey
+    signing_key: SigningKey
+    self_key: SymmetricKey
+    birth: Birth
+    epoch: int = 1
+
+    @classmethod
+    def create(cls, hcp_id: str, name: str, *, entropy: Entropy = system_entropy) -> Identity:
+        """New key pairs for a new Hcp. Raises InvalidEntity for an id that is not `[A-Za-z0-9_-]{1,64}`."""
+        return cls._with_party_key(hcp_id, name, RsaPrivateKey.generate(entropy), entropy)
+
+    @classmethod
+    def from_private_key(
+        cls, hcp_id: str, pkcs8_der: bytes, *, name: str = "", entropy: Entropy = system_entropy
+    ) -> Identity:
+        """An iCure party by its RSA key (PKCS#8 DER). It gets a new signing key: lock the identity to keep that.
+
+        Raises WeakKey, InvalidEntity.
+        """
+        return cls._with_party_key(hcp_id, name or hcp_id, RsaPrivateKey(pkcs8_der), entropy)
+
+    @classmethod
+    def _with_party_key(cls, hcp_id: str, name: str, party_key: RsaPrivateKey, entropy: Entropy) -> Identity:
+        if not is_hcp_id(hcp_id):
+            raise InvalidEntity(
+                "make an identity",
+                "the Hcp id is not 1 to 64 letters, digits, - or _, or begins with _",
+                "choose another Hcp id",
+            )
+        self_key = SymmetricKey(entropy(KEY_BYTES))
+        birth = Birth(party_key.public.encrypt(self_key, entropy), entropy(WRITER_BYTES).hex())
+        return cls(HcpId(hcp_id), str(authored(name)), party_key, SigningKey(entropy(KEY_BYTES)), self_key, birth)
+
+    def lock(self, passphrase: str, *, entropy: Entropy = system_entropy) -> bytes:
+        """To keep in a file: one line of JSON that only the passphrase opens."""
+        secret = {
+            "hcpId": self.hcp_id,
+            "name": self.name,
+            "partyKey": to_text(self.party_key.pkcs8()),
+            "signingKey": to_text(self.signing_key.seed()),
+            "selfKey": to_text(self.self_key),
+            "birth": {"wrapped": to_text(self.birth.wrapped), "writer": self.birth.writer},
+            "epoch": self.epoch,
+        }
+        return lock_secret(strict_json.dumps(secret), passphrase, LABEL, entropy)
+
+    @classmethod
+    def unlock(cls, locked: bytes, passphrase: str) -> Identity:
+        """The identity of `lock`. Raises WrongPassphrase, StoreCorrupt, WeakKey."""
+        secret = strict_json.loads(unlock_secret(locked, passphrase, LABEL), LABEL)
+        try:
+            return cls(
+                hcp_id=HcpId(secret["hcpId"]),
+                name=secret["name"],
+                party_key=RsaPrivateKey(from_text(secret["partyKey"])),
+                signing_key=SigningKey(from_text(secret["signingKey"])),
+                self_key=SymmetricKey(from_text(secret["selfKey"])),
+                birth=Birth(from_text(secret["birth"]["wrapped"]), secret["birth"]["writer"]),
+                epoch=secret["epoch"],
+            )
+        except (KeyError, TypeError) as error:
+            raise StoreCorrupt("unlock the identity", "a part of it is missing", "put its backup back") from error
+
+    def sign(self, kind: str, *fields: Any) -> str:
+        """The signature over `C["icure-sync/<kind>/1", *fields]`, as base64."""
+        return to_text(self.signing_key.sign(signed_bytes(kind, fields)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the party key: 32 hex digits."""
+        return fingerprint(self.party_key.public.spki)
+
+    def __repr__(self) -> str:
+        return f"Identity(hcp_id={self.hcp_id!r}, epoch={self.epoch})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Birth:
+    """Drawn once, for the first revision of the Hcp document: {AA} wrapped for A, and the writer of its stamps."""
+
+    wrapped: bytes
+    writer: str
+
+
+def signed_bytes(kind: str, fields: Sequence[Any]) -> bytes:
+    """What a signature of this kind covers."""
+    return canonical([f"icure-sync/{kind}/1", *fields])
+
+
+def signed_by(signing_key: bytes, signature: object, kind: str, *fields: Any) -> bool:
+    """Whether `signature` (base64) is this key's over these fields. Raises Tampered if it is not base64 text."""
+    return signature_holds(signing_key, from_text(signature), signed_bytes(kind, fields))
+
+
+def fingerprint(public_key: bytes) -> str:
+    """Names a public key (SPKI or raw Ed25519): 32 hex digits of its SHA-256."""
+    return sha256(public_key).hex()[:FINGERPRINT_DIGITS]

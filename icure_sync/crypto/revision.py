@@ -1,0 +1,80 @@
+"""Revision ids, and the signature that binds a revision to its writer. Knows documents as plain values only.
+
+A document here is the JSON object without its members that begin with `_` (CouchDB's own). The id of a revision is a
+function of what was written, so devices that write the same bytes write the same revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icure_sync.canonical import canonical
+from icure_sync.crypto.access import SUITE
+from icure_sync.crypto.identity import Identity, signed_by
+from icure_sync.crypto.primitives import sha256
+from icure_sync.errors import Tampered
+from icure_sync.ids import DocId, Rev, generation, is_rev, rev_order
+
+REV_DIGITS = 32
+
+
+def extended(parents: Sequence[Rev]) -> Rev | None:
+    """The parent under which a revision stands in the tree: the winner among its parents by CouchDB's rule."""
+    return max(parents, key=rev_order, default=None)
+
+
+def revision_id(doc_id: str, document: Mapping[str, Any], by: str) -> Rev:
+    """`N-` and 32 hex digits of SHA-256 of `C["icure-sync/revision-id/1", type, id, parents, written.by, body]`.
+
+    body: the document without `written`. N = 1 + the generation of the parent that it extends.
+    """
+    parents = document["parents"]
+    body = {name: value for name, value in document.items() if name != "written"}
+    hashed = canonical(["icure-sync/revision-id/1", document["type"], doc_id, parents, by, body])
+    above = extended(parents)
+    return Rev(f"{generation(above) + 1 if above else 1}-{sha256(hashed).hex()[:REV_DIGITS]}")
+
+
+def written(doc_id: DocId, document: Mapping[str, Any], identity: Identity) -> tuple[Rev, dict[str, Any]]:
+    """The revision id of this document, and the document with `written`: signed over (suite, type, id, revision id)."""
+    rev = revision_id(doc_id, document, identity.hcp_id)
+    signature = identity.sign("written", SUITE, document["type"], doc_id, rev)
+    return rev, {**document, "written": {"by": identity.hcp_id, "signature": signature}}
+
+
+def writer_of(doc_id: str, document: Mapping[str, Any]) -> str:
+    """Who says to have written it. Raises Tampered if that is not stated as it must be."""
+    mark = document.get("written")
+    if (
+        not isinstance(mark, dict)
+        or mark.keys() != {"by", "signature"}
+        or not all(isinstance(value, str) for value in mark.values())
+    ):
+        raise _tampered(doc_id, "its writer is not stated as it must be")
+    return str(mark["by"])
+
+
+def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_key: bytes) -> None:
+    """That the revision id is the computed one and the writer signed it. Raises Tampered."""
+    parents = document.get("parents")
+    if not isinstance(parents, list) or not all(is_rev(parent) for parent in parents):
+        raise _tampered(doc_id, "its parents are not revision ids")
+    by = writer_of(doc_id, document)
+    if revision_id(doc_id, document, by) != rev:
+        raise _tampered(doc_id, "its revision id is not that of its content")
+    if not signed_by(signing_key, document["written"]["signature"], "written", SUITE, document["type"], doc_id, rev):
+        raise _tampered(doc_id, f"the signature of {by} does not hold")
+
+
+def check_place(doc_id: str, document: Mapping[str, Any], tree_parent: Rev | None) -> None:
+    """That it stands in the tree under the parent that it extends; `tree_parent` is None at the root or past stemming.
+
+    Raises Tampered.
+    """
+    if tree_parent is not None and extended(document["parents"]) != tree_parent:
+        raise _tampered(doc_id, "it stands in the revision tree where its writer did not put it")
+
+
+def _tampered(doc_id: str, wrong: str) -> Tampered:
+    return Tampered(f"trust document {doc_id}", wrong, "keep it aside and tell whoever runs the server")
