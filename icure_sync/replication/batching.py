@@ -1,0 +1,21 @@
+"""How many documents to ask for at once. Owns the rule; measures nothing itself.
+
+Sizes adapt to bytes and to time, so that a slow link gets through small batches, a fast one is not held up by round
+trips, and large documents do not fill the memory.
+"""
+
+from __future__ import annotations
+
+from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH, MAX_GROWTH
+
+
+def next_batch_size(limit: int, documents: int, size: int, seconds: float) -> int:
+    """The number of documents for the next batches.
+
+    `limit`: the number until now; `documents`: how many the measured batch really had, at least 1 (fewer at the end of
+    a page, which proves nothing about larger ones); `size`: their bytes; `seconds`: what the batch took.
+    """
+    growth = limit * (MAX_GROWTH if documents >= limit else 1.0)
+    by_bytes = documents * BATCH_BYTES / size if size > 0 else growth
+    by_time = documents * BATCH_SECONDS / seconds if seconds > BATCH_SECONDS else growth
+    return max(1, min(MAX_BATCH, int(min(growth, by_bytes, by_time))))

@@ -1,0 +1,137 @@
+"""Replication logs: what both sides remember of earlier sessions, and where a new attempt may start.
+
+Owns the replication id, the log as a value and its form as a `_local` document, and the rule for the common point.
+Does not know who stores logs, nor when a checkpoint is due.
+
+A log is the history of sessions, newest first. Every checkpoint adds a session of its own, with an id that nobody else
+can have drawn, to the logs of both sides. A session found with the same id *and* the same recorded seq in both logs
+says: the target had durably taken everything up to that seq. A server put back from a backup has an older log, a
+database made anew has none; both show in this rule alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from icure_sync.canonical import canonical
+from icure_sync.ids import Seq
+from icure_sync.replication.limits import MAX_SESSIONS, RECENT_SESSIONS
+
+START = Seq("0")  # the seq before the first change, on every server
+_LONGEST_SEQ = 64 * 1024  # characters; a CouchDB seq grows with the shards, to some thousand
+_LONGEST_ID = 128
+
+
+class Direction(StrEnum):
+    """Which way documents go, seen from the device."""
+
+    PULL = "pull"
+    PUSH = "push"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One checkpoint. `ended`: milliseconds since 1970; `peer`: names the other end, decides only what is thinned."""
+
+    id: str
+    seq: Seq
+    ended: int
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The sessions that one side remembers, newest first."""
+
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def head(self) -> str | None:
+        """The id of the newest session."""
+        return self.sessions[0].id if self.sessions else None
+
+    def with_session(self, session: Session) -> Log:
+        """This log and one more checkpoint, thinned."""
+        return Log(_thinned((session, *self.sessions), session.ended))
+
+    def document(self) -> dict[str, Any]:
+        """The `_local` document."""
+        return {
+            "history": [
+                {"session_id": s.id, "recorded_seq": s.seq, "end_time": s.ended, "peer": s.peer} for s in self.sessions
+            ]
+        }
+
+
+def replication_id(device: str, hcp: str | None, selector: Mapping[str, Any] | None, direction: Direction) -> str:
+    """The name of the logs: 32 hex digits over device, Hcp, filter and direction."""
+    named = canonical(["icure-sync/replication/1", device, hcp, selector, direction.value])
+    return hashlib.sha256(named).hexdigest()[:32]
+
+
+def peer_mark(name: str, instance: str) -> str:
+    """A short name for the other end, which gives nothing away about it."""
+    return hashlib.sha256(canonical([name, instance])).hexdigest()[:8]
+
+
+def read_log(document: Mapping[str, Any] | None) -> Log:
+    """The log in a `_local` document. What does not read as a session is left out: at worst we start earlier."""
+    history = document.get("history") if document else None
+    if not isinstance(history, list):
+        return Log()
+    sessions = (_read_session(entry) for entry in history[:MAX_SESSIONS])
+    return Log(tuple(session for session in sessions if session is not None))
+
+
+def common_point(ours: Log, theirs: Log) -> Seq:
+    """The seq to start from: of the newest session that both logs have, equal in id and seq; else `START`."""
+    known = {(session.id, session.seq) for session in theirs.sessions}
+    for session in ours.sessions:
+        if (session.id, session.seq) in known:
+            return session.seq
+    return START
+
+
+def _read_session(entry: object) -> Session | None:
+    if not isinstance(entry, Mapping):
+        return None
+    identity, seq = entry.get("session_id"), entry.get("recorded_seq")
+    ended, peer = entry.get("end_time"), entry.get("peer", "")
+    if not (_is_text(identity, _LONGEST_ID) and _is_text(seq, _LONGEST_SEQ) and _is_text(peer, _LONGEST_ID)):
+        return None
+    if not isinstance(ended, int):
+        return None
+    return Session(str(identity), Seq(str(seq)), ended, str(peer))
+
+
+def _is_text(value: object, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+def _thinned(sessions: Sequence[Session], now: int) -> tuple[Session, ...]:
+    """At most MAX_SESSIONS: for each peer the newest ones, then one for each doubling of age.
+
+    A device that syncs with a hub every few seconds and with a clinic's server once a day keeps its place with both.
+    The order is that of the log, not of the clock, which may be wrong.
+    """
+    kept: dict[str, list[Session]] = defaultdict(list)
+    doublings: set[tuple[str, int]] = set()
+    ranked = []
+    for session in sessions:
+        own = kept[session.peer]
+        doubling = (session.peer, (abs(now - session.ended) // 1000).bit_length())
+        if len(own) >= RECENT_SESSIONS:
+            if doubling in doublings:
+                continue
+            doublings.add(doubling)
+        ranked.append((len(own), session))
+        own.append(session)
+    if len(ranked) > MAX_SESSIONS:
+        worst = sorted(rank for rank, _ in ranked)[MAX_SESSIONS - 1]
+        ranked = [(rank, session) for rank, session in ranked if rank <= worst][:MAX_SESSIONS]
+    return tuple(session for _, session in ranked)

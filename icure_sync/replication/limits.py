@@ -1,0 +1,43 @@
+"""The sizes, timings and bounds of a replication, each with its reason. Owns numbers, nothing else."""
+
+from __future__ import annotations
+
+# Checkpoints
+MAX_SESSIONS = 50  # entries of one replication log: CouchDB's own bound; the document stays under 10 KB
+RECENT_SESSIONS = 8  # kept whatever their age: the last few minutes of a busy sync
+CHECKPOINT_SECONDS = 5.0  # between two checkpoints of one attempt: what a crash makes to be compared again
+MAX_LOG_RESTARTS = 3  # a log that changes under an attempt more often than that is being fought over
+
+# Refused documents
+MAX_RECORDED = 10_000  # refusals kept for retry; with more than that the checkpoint waits instead
+MAX_REASON = 500  # characters of a server's own words that are kept
+
+# Reading a feed
+CHANGES_ROWS = 1_000  # rows asked for at once: about 200 KB of answer
+SEQ_INTERVAL = 100  # rows between two seqs: a server's packed seq costs it more than the row itself
+
+# Batches
+FIRST_BATCH = 50  # documents: small enough for slow links, large enough to be measured
+MAX_BATCH = 1_000  # documents: beyond it a request is not cheaper per document any more
+BATCH_BYTES = 2 * 1024 * 1024  # what a batch should weigh: several are in memory at once
+BATCH_SECONDS = 2.0  # what a batch should take: a failure costs no more than that to repeat
+MAX_GROWTH = 2.0  # from one batch to the next, so that one lucky batch does not fill the memory
+
+# The pipeline
+FETCHERS = 3  # requests at once for documents: hides the latency of the others
+WRITERS = 2  # one batch being written, one being sent
+QUEUED_BATCHES = 4  # batches known but not asked for yet
+BYTES_IN_FLIGHT = 16 * 1024 * 1024  # bodies fetched and not yet written, over all batches
+
+# Documents
+MAX_DOCUMENT = 8_000_000  # bytes: CouchDB's default max_document_size
+MAX_GENERATION_JUMP = 100_000  # past what the target knows: beyond it a generation is made up, to win
+
+# Retries
+BACKOFF_FIRST = 0.5  # seconds before the first repetition
+BACKOFF_MOST = 60.0  # seconds: a network that returns is noticed within a minute
+LOCKED_SECONDS = 300.0  # CouchDB locks an account for five minutes after five wrong passwords
+MAX_PATIENCE = 60.0  # seconds of `Retry-After` that an attempt sits out itself; longer ones end it
+
+# Reports
+PROGRESS_SECONDS = 0.1  # between two reports of progress: ten a second are smooth, and cheap
