@@ -1,0 +1,104 @@
+"""Whether a revision verifies: it says who made it, in which place, with whose access, and every signature holds.
+
+Owns the order of the checks. Knows no stores: what the caller has seen before, and the signing keys of other Hcps, come
+in. Checked lazily and once, before a revision is first shown or extended; the caller remembers the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync.crypto.access import SUITE, SigningKeys, Statement, Subject, check_statement, parties, union
+from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, wrapped_keys
+from icure_sync.crypto.revision import check_place, check_written, writer_of
+from icure_sync.errors import Tampered
+from icure_sync.ids import Rev
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a document beside the revision in question.
+
+    `tree_parent`: the revision above it in the tree, if known. `statements`: verified ones, remembered for the document.
+    `displaced`: statements that the revisions which it lists as parents carry, as far as their bodies are here.
+    """
+
+    tree_parent: Rev | None = None
+    statements: tuple[Statement, ...] = ()
+    displaced: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A revision that is not tampered with. `pending`: Hcps whose signing key is not here yet; empty: it verifies."""
+
+    statements: tuple[Statement, ...]
+    pending: frozenset[str]
+
+
+def verify_record(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_keys: SigningKeys, seen: Seen) -> Verdict:
+    """Of a record in suite `sealed-1`. Raises Tampered if it does not verify and never will."""
+    subject = Subject.of(doc_id, document)
+    if document.get("cryptoSuite") != SUITE or not isinstance(document.get("access"), list):
+        raise _tampered(doc_id, "it is not laid out as its suite demands")
+    pending = _check_subject(subject, signing_keys)
+    pending |= {
+        statement["by"] for statement in document["access"] if not check_statement(subject, statement, signing_keys)
+    }
+    by = writer_of(doc_id, document)
+    pending |= _check_writer(doc_id, rev, document, by, signing_keys)
+    check_place(doc_id, document, seen.tree_parent)
+    if pending:
+        return Verdict((), frozenset(pending))
+    _check_access(doc_id, subject, by, document["access"], seen)
+    return Verdict(tuple(union(document["access"], seen.statements)), frozenset())
+
+
+def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree_parent: Rev | None) -> Party:
+    """Of an Hcp document: signed by the key that it states, all of it. Whether that key is the right one is for pins.
+
+    Raises Tampered, UntrustedKey.
+    """
+    party = Party.of(doc_id, document)
+    if document.get("cryptoSuite") != SUITE or writer_of(doc_id, document) != doc_id:
+        raise _tampered(doc_id, "another Hcp wrote it")
+    check_written(doc_id, rev, document, party.signing_key)
+    check_place(doc_id, document, tree_parent)
+    for wrapped in wrapped_keys(doc_id, document):
+        wrapped.check_signature(party.signing_key)
+    return party
+
+
+def is_hcp_document(document: Mapping[str, Any]) -> bool:
+    """Whether it is of the type that holds keys."""
+    return document.get("type") == HCP_TYPE
+
+
+def _check_subject(subject: Subject, signing_keys: SigningKeys) -> set[str]:
+    signing_key = signing_keys(subject.by)
+    if signing_key is None:
+        return {subject.by}
+    subject.check_signature(signing_key)
+    return set()
+
+
+def _check_writer(doc_id: str, rev: Rev, document: Mapping[str, Any], by: str, signing_keys: SigningKeys) -> set[str]:
+    signing_key = signing_keys(by)
+    if signing_key is None:
+        return {by}
+    check_written(doc_id, rev, document, signing_key)
+    return set()
+
+
+def _check_access(doc_id: str, subject: Subject, by: str, carried: Iterable[Statement], seen: Seen) -> None:
+    statements = union(carried, seen.statements)
+    if by not in parties(subject, statements):
+        raise _tampered(doc_id, f"{by}, who wrote this revision, has no access to it")
+    if len(union(carried)) < len(union(carried, seen.displaced)):
+        raise _tampered(doc_id, "it leaves out statements of access that it displaces")
+
+
+def _tampered(doc_id: str, wrong: str) -> Tampered:
+    return Tampered(f"trust document {doc_id}", wrong, "keep it aside and tell whoever runs the server")
