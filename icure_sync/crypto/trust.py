@@ -21,7 +21,7 @@ from icure_sync.ids import Rev
 class Seen:
     """What is known of a document beside the revision in question.
 
-    `tree_parent`: the revision above it in the tree, if known. `statements`: verified ones, remembered for the document.
+    `tree_parent`: the revision above it in the tree, if known. `statements`: verified ones, remembered for the record.
     `displaced`: statements that the revisions which it lists as parents carry, as far as their bodies are here.
     """
 
