@@ -50,3 +50,6 @@ class Peer(Protocol):
 
     async def commit(self) -> None:
         """Make everything written so far durable (`_ensure_full_commit`)."""
+
+    async def close(self) -> None:
+        """Give back connections, if any. The peer stays usable: the next call opens them anew."""

@@ -24,10 +24,9 @@ BATCH_SECONDS = 2.0  # what a batch should take: a failure costs no more than th
 MAX_GROWTH = 2.0  # from one batch to the next, so that one lucky batch does not fill the memory
 
 # The pipeline
-FETCHERS = 3  # requests at once for documents: hides the latency of the others
-WRITERS = 2  # one batch being written, one being sent
-QUEUED_BATCHES = 4  # batches known but not asked for yet
-BYTES_IN_FLIGHT = 16 * 1024 * 1024  # bodies fetched and not yet written, over all batches
+PAGES_AHEAD = 2  # pages of a feed read and not yet compared
+BATCHES_AHEAD = 4  # batches compared and not yet asked for
+CARRIERS = 4  # batches being fetched or written at once: hides latency, and bounds the bodies in memory
 
 # Documents
 MAX_DOCUMENT = 8_000_000  # bytes: CouchDB's default max_document_size

@@ -5,7 +5,7 @@ The table is the whole policy; the parts that fetch, write and checkpoint ask it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -79,14 +79,17 @@ def decide(
     return rule.batch if documents > 1 else rule.single
 
 
-def reason_against_revision(rev: str, known: tuple[Rev, ...]) -> str | None:
-    """Why a revision that a feed announced is quarantined, or None. `known`: leaves of the target it may extend.
+def reason_against_rev(rev: str) -> str | None:
+    """Why a revision id that a feed announced is quarantined, or None.
 
     CouchDB takes `99999999999999999999-…` from any member and lets it win; here it never gets in.
     """
-    if not is_rev(rev):
-        return "not a revision id that a replica accepts (generation up to 2^53, lowercase hex)"
-    if generation(Rev(rev)) > max(map(generation, known), default=0) + MAX_GENERATION_JUMP:
+    return None if is_rev(rev) else "not a revision id that a replica accepts (generation up to 2^53, lowercase hex)"
+
+
+def reason_against_jump(rev: Rev, known: Iterable[Rev]) -> str | None:
+    """Why a revision's generation is not believed, or None. `known`: leaves of the target that it may extend."""
+    if generation(rev) > max(map(generation, known), default=0) + MAX_GENERATION_JUMP:
         return f"its generation jumps by more than {MAX_GENERATION_JUMP} past what is known here"
     return None
 

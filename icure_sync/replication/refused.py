@@ -47,7 +47,7 @@ class Refused:
 
     def without(self, resolved: Iterable[Named]) -> Refused:
         """This record less those that the target has now."""
-        gone = self.entries.keys() & set(resolved)
+        gone = {named for named in resolved if named in self.entries} if self.entries else None
         return Refused({named: self.entries[named] for named in self.entries if named not in gone}) if gone else self
 
     def document(self) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""The two replication logs of an attempt: reads them before it, writes them while it runs.
+
+Owns when a log may be written and in what order; what a log says and where an attempt starts is decided in
+replication/checkpoint.py. Does not know what was transferred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from icure_sync.engine.clock import Clock
+from icure_sync.engine.patience import Entropy, Patience
+from icure_sync.engine.plan import Plan
+from icure_sync.ids import Seq
+from icure_sync.peers.port import Peer
+from icure_sync.replication.checkpoint import Direction, Log, Session, common_point, peer_mark, read_log
+from icure_sync.replication.refused import Refused, read_refused
+from icure_sync.replication.trouble import CheckpointConflict
+from icure_sync.replication.wire import PeerInfo
+
+_SESSION_BYTES = 16  # random bytes of a session id: nobody draws the same twice
+
+
+class LogChanged(Exception):
+    """One side is not what it was when the attempt began: restored, made anew, or its log was overwritten."""
+
+
+@dataclass(slots=True)
+class _Side:
+    peer: Peer
+    info: PeerInfo
+    log: Log
+    mark: str  # of the other side
+
+
+class Checkpointer:
+    """Keeper of one attempt's logs. Make it with `open`."""
+
+    def __init__(self, source: _Side, target: _Side, plan: Plan, clock: Clock, entropy: Entropy) -> None:
+        self._source = source
+        self._target = target
+        self._plan = plan
+        self._clock = clock
+        self._entropy = entropy
+        self._patience = Patience(clock, entropy)
+        self._saved_refused = Refused()
+        self.saved: Seq = common_point(source.log, target.log)
+
+    @classmethod
+    async def open(cls, source: Peer, target: Peer, plan: Plan, clock: Clock, entropy: Entropy) -> Checkpointer:
+        """Look at both ends and read their logs. A peer that does not answer now is not waited for.
+
+        Raises what `Peer.info` raises.
+        """
+        infos = [await source.info(), await target.info()]
+        logs = [read_log(await peer.read_local(plan.log_id)) for peer in (source, target)]
+        marks = [peer_mark(info.name, info.instance) for info in infos]
+        sides = [_Side(source, infos[0], logs[0], marks[1]), _Side(target, infos[1], logs[1], marks[0])]
+        return cls(sides[0], sides[1], plan, clock, entropy)
+
+    async def read_refused(self) -> Refused:
+        """What earlier attempts recorded as refused."""
+        self._saved_refused = read_refused(await self._device.read_local(self._plan.refused_id))
+        return self._saved_refused
+
+    async def save(self, safe: Seq, refused: Refused) -> None:
+        """Record that everything up to `safe` is on the target or in `refused`. Raises LogChanged.
+
+        The record of refused documents is durable before a checkpoint covers them, and so is the target.
+        """
+        if refused != self._saved_refused:
+            await self._patience.insist(lambda: self._device.write_local(self._plan.refused_id, refused.document()))
+            self._saved_refused = refused
+        if safe == self.saved:
+            return
+        await self._patience.insist(self._target.peer.commit)
+        await asyncio.gather(self._check(self._source), self._check(self._target))
+        now = int(self._clock.now() * 1000)
+        identity = self._entropy(_SESSION_BYTES).hex()
+        for side in (self._source, self._target):
+            await self._write(side, side.log.with_session(Session(identity, safe, now, side.mark)))
+        self.saved = safe
+
+    @property
+    def _device(self) -> Peer:
+        """The side that this device owns: it keeps the record of refused documents."""
+        return (self._target if self._plan.direction is Direction.PULL else self._source).peer
+
+    async def _check(self, side: _Side) -> None:
+        """The same database, and the log that this attempt knows: else nothing may be recorded in it."""
+        info = await self._patience.insist(side.peer.info)
+        log = read_log(await self._patience.insist(lambda: side.peer.read_local(self._plan.log_id)))
+        if info.instance != side.info.instance or log.head != side.log.head:
+            raise LogChanged
+
+    async def _write(self, side: _Side, log: Log) -> None:
+        try:
+            await self._patience.insist(lambda: side.peer.write_local(self._plan.log_id, log.document()))
+        except CheckpointConflict as error:
+            raise LogChanged from error
+        side.log = log

@@ -1,0 +1,124 @@
+"""Trying again: asks the error policy after each failure, and obeys. Owns the waiting; decides nothing itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from icure_sync.engine.clock import Clock
+from icure_sync.errors import IcureSyncError, PeerError, Throttled
+from icure_sync.peers.port import Peer
+from icure_sync.replication.backoff import delay
+from icure_sync.replication.policy import Step, decide
+from icure_sync.replication.trouble import BatchRefused, ServerFailed, Trouble, trouble_of
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Entropy = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The policy's last word on a request that carried documents: BISECT or RECORD, and the peer's own words."""
+
+    step: Step
+    error: str
+    reason: str
+
+
+class Patience:
+    """Repeats what failed for as long as the policy says so."""
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._entropy = entropy
+
+    async def insist(self, action: Callable[[], Awaitable[T]]) -> T:
+        """The action's result, after as many tries as its errors allow. Raises the last error."""
+        failures: Counter[Trouble] = Counter()
+        while True:
+            try:
+                return await action()
+            except PeerError as error:
+                if await self._next_step(error, failures) is not Step.RETRY:
+                    raise
+
+    async def apart(
+        self,
+        items: Sequence[Item],
+        action: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        refuse: Callable[[Item, GivenUp], Result],
+        peer: Peer,
+        *,
+        proven: bool = False,
+    ) -> list[Result]:
+        """The action's results for all items; when the items are refused as a whole, those of both halves.
+
+        An item that is refused alone becomes `refuse(item, why)`. `peer` is asked whether it still answers before a
+        failure of its own is put down to an item.
+        """
+        outcome = await self._attempt(items, action, peer, proven=proven)
+        if not isinstance(outcome, GivenUp):
+            return list(outcome)
+        if outcome.step is Step.RECORD:
+            return [refuse(items[0], outcome)]
+        middle = len(items) // 2
+        first = await self.apart(items[:middle], action, refuse, peer, proven=True)
+        return first + await self.apart(items[middle:], action, refuse, peer, proven=True)
+
+    async def _attempt(
+        self,
+        items: Sequence[Item],
+        action: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        peer: Peer,
+        *,
+        proven: bool,
+    ) -> Sequence[Result] | GivenUp:
+        failures: Counter[Trouble] = Counter()
+        while True:
+            try:
+                return await action(items)
+            except PeerError as error:
+                step = await self._next_step(error, failures, len(items), peer, proven=proven)
+                if step in (Step.BISECT, Step.RECORD):
+                    return _given_up(step, error)
+                if step is not Step.RETRY:
+                    raise
+
+    async def _next_step(
+        self,
+        error: PeerError,
+        failures: Counter[Trouble],
+        documents: int = 0,
+        peer: Peer | None = None,
+        *,
+        proven: bool = False,
+    ) -> Step:
+        trouble = trouble_of(error)
+        failures[trouble] += 1
+        tries = failures[trouble]
+        pause = error.retry_after if isinstance(error, Throttled) else None
+        step = decide(trouble, tries, documents, proven=proven, retry_after=pause)
+        if step is Step.RETRY:
+            await self._clock.sleep(delay(tries, int.from_bytes(self._entropy(4)) / 2**32, pause))
+        elif peer is not None and isinstance(error, ServerFailed) and not await _answers(peer):
+            return decide(trouble, tries, documents, proven=proven, alive=False)
+        return step
+
+
+async def _answers(peer: Peer) -> bool:
+    try:
+        await peer.info()
+    except IcureSyncError:
+        return False
+    return True
+
+
+def _given_up(step: Step, error: PeerError) -> GivenUp:
+    if isinstance(error, BatchRefused | ServerFailed):
+        return GivenUp(step, error.error, error.reason)
+    return GivenUp(step, type(error).__name__, error.wrong)

@@ -1,0 +1,31 @@
+"""What a replication is to do: the value that names it. Owns the names of its `_local` documents; does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icure_sync.peers.port import Selector
+from icure_sync.replication.checkpoint import Direction, replication_id
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`device` and `hcp` name who replicates (`hcp` is None without keys); `selector` filters the source's feed.
+
+    The direction also says which side belongs to the device: the target of a pull, the source of a push.
+    """
+
+    device: str
+    hcp: str | None
+    direction: Direction
+    selector: Selector | None = None
+
+    @property
+    def log_id(self) -> str:
+        """The replication log, on both sides."""
+        return replication_id(self.device, self.hcp, self.selector, self.direction)
+
+    @property
+    def refused_id(self) -> str:
+        """The record of refused documents, on the device's side only."""
+        return f"{self.log_id}-refused"

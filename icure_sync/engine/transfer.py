@@ -1,0 +1,214 @@
+"""The pipeline of one attempt: reading, comparing, fetching and writing run at once over bounded queues.
+
+Owns the tasks and the queues between them, and what is settled. How far a checkpoint may go is decided in
+replication/sequences.py; when one is written is the checkpointer's matter; what becomes of a batch is the carrier's.
+
+    _read ── pages ── _compare ── batches ── _carry, CARRIERS at once: fetch, write, settle
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from icure_sync.engine.carrier import Carrier, Wanted
+from icure_sync.engine.clock import Clock
+from icure_sync.engine.patience import Patience
+from icure_sync.engine.progress import Meter
+from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.peers.port import Peer, Selector
+from icure_sync.replication.batching import next_batch_size
+from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, CHANGES_ROWS, FIRST_BATCH, PAGES_AHEAD
+from icure_sync.replication.policy import reason_against_jump, reason_against_rev
+from icure_sync.replication.refused import Refused
+from icure_sync.replication.sequences import SafeSeq
+from icure_sync.replication.wire import Change, Changes, Missing, Refusal
+
+Item = TypeVar("Item")
+
+_QUARANTINED = "quarantined"  # the `error` of a Refusal that is decided here, before anything is fetched
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Rows of the feed, each with its ticket; a row that is only tried again has none."""
+
+    rows: Sequence[tuple[Change, int | None]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is fetched and written at once: the wanted revisions of whole rows."""
+
+    wanted: list[Wanted] = field(default_factory=list)
+    tickets: dict[DocId, int | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one attempt wrote. `size`: bytes of bodies."""
+
+    documents: int = 0
+    revisions: int = 0
+    size: int = 0
+
+
+class Transfer:
+    """One run from a seq to the end of the source's feed."""
+
+    def __init__(
+        self,
+        source: Peer,
+        target: Peer,
+        *,
+        since: Seq,
+        selector: Selector | None,
+        refused: Refused,
+        patience: Patience,
+        meter: Meter,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._since = since
+        self._selector = selector
+        self._patience = patience
+        self._meter = meter
+        self._clock = clock
+        self._carrier = Carrier(source, target, patience)
+        self._sequence = SafeSeq(since)
+        self._limit = FIRST_BATCH
+        self.refused = refused
+        self.tally = Tally()
+
+    @property
+    def safe(self) -> Seq:
+        """Everything up to here is durable on the target, or in `refused`."""
+        return self._sequence.safe
+
+    async def run(self, on_batch: Callable[[], None]) -> None:
+        """Run to the end of the feed; `on_batch` is called after each batch.
+
+        Raises the kinds of PeerError and StoreError, in an exception group.
+        """
+        pages: asyncio.Queue[_Page | None] = asyncio.Queue(PAGES_AHEAD)
+        batches: asyncio.Queue[_Batch | None] = asyncio.Queue(BATCHES_AHEAD)
+
+        async def compare(page: _Page) -> None:
+            for batch in await self._compare(page):
+                await batches.put(batch)
+
+        async def carry(batch: _Batch) -> None:
+            await self._carry(batch)
+            on_batch()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read(pages))
+            group.create_task(_drain(pages, compare, then=batches))
+            for _ in range(CARRIERS):
+                group.create_task(_drain(batches, carry))
+
+    async def _read(self, pages: asyncio.Queue[_Page | None]) -> None:
+        again = [(Change(doc_id, revs, None), None) for doc_id, revs in self.refused.revisions().items()]
+        for start in range(0, len(again), CHANGES_ROWS):
+            await pages.put(_Page(again[start : start + CHANGES_ROWS]))
+        since, more = self._since, True
+        while more:
+            changes = await self._patience.insist(partial(self._changes, since))
+            tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
+            self._meter.read(len(changes.rows), changes.pending)
+            await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
+            more = _has_more(changes, since)
+            since = changes.last_seq
+        await pages.put(None)
+
+    async def _changes(self, since: Seq) -> Changes:
+        return await self._source.changes(since, limit=CHANGES_ROWS, selector=self._selector)
+
+    async def _compare(self, page: _Page) -> list[_Batch]:
+        """What the target lacks of a page, in batches. Rows that need nothing are settled at once."""
+        announced = {row.id: [rev for rev in row.leaves if reason_against_rev(rev) is None] for row, _ in page.rows}
+        missing = await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
+        batches = [_Batch()]
+        done: list[int | None] = []
+        refusals: list[Refusal] = []
+        for row, ticket in page.rows:
+            wanted, refused = _judge(row, missing.get(row.id))
+            refusals += refused
+            if not wanted:
+                done.append(None if refused and self.refused.full else ticket)
+                continue
+            if len(batches[-1].wanted) >= self._limit:
+                batches.append(_Batch())
+            batches[-1].wanted += ((row.id, rev) for rev in wanted)
+            batches[-1].tickets[row.id] = ticket
+        self._settle(done, refusals, _known(page, missing))
+        return [batch for batch in batches if batch.wanted]
+
+    async def _carry(self, batch: _Batch) -> None:
+        started = self._clock.monotonic()
+        carried = await self._carrier.carry(batch.wanted)
+        size = sum(len(revision.body) for revision in carried.written)
+        seconds = self._clock.monotonic() - started
+        self._limit = next_batch_size(self._limit, len(batch.wanted), size, seconds)
+        self.tally.documents += len({revision.id for revision in carried.written})
+        self.tally.revisions += len(carried.written)
+        self.tally.size += size
+        unsettled = {refusal.id for refusal in carried.refused} if self.refused.full else ()
+        tickets = [ticket for doc_id, ticket in batch.tickets.items() if doc_id not in unsettled]
+        self._settle(tickets, carried.refused, ((revision.id, revision.rev) for revision in carried.written), size)
+
+    def _settle(
+        self, tickets: Sequence[int | None], refusals: Sequence[Refusal], resolved: Iterable[Wanted], size: int = 0
+    ) -> None:
+        if not self.refused.full:
+            self.refused = self.refused.with_refusals(refusals)
+        self.refused = self.refused.without(resolved)
+        settled = [ticket for ticket in tickets if ticket is not None]
+        self._sequence.settle(settled)
+        self._meter.settled(len(settled), size)
+
+
+async def _drain(
+    inbox: asyncio.Queue[Item | None],
+    work: Callable[[Item], Awaitable[None]],
+    then: asyncio.Queue[_Batch | None] | None = None,
+) -> None:
+    """Work through a queue up to its end, None, which is left there for the others who drain it."""
+    while (item := await inbox.get()) is not None:
+        await work(item)
+    await inbox.put(None)
+    if then is not None:
+        await then.put(None)
+
+
+def _has_more(changes: Changes, since: Seq) -> bool:
+    """Is there something behind this page? A source that says `pending` knows; of others a full page is a sign."""
+    if changes.pending is None:
+        return len(changes.rows) >= CHANGES_ROWS
+    return changes.pending > 0 and changes.last_seq != since
+
+
+def _judge(row: Change, missing: Missing | None) -> tuple[list[Rev], list[Refusal]]:
+    """The revisions of a row that are to be fetched, and those that are quarantined."""
+    lacking = set(missing.revs) if missing else set()
+    known = missing.possible_ancestors if missing else ()
+    wanted = []
+    refused = []
+    for rev in row.leaves:
+        reason = reason_against_rev(rev) or (reason_against_jump(rev, known) if rev in lacking else None)
+        if reason:
+            refused.append(Refusal(row.id, rev, _QUARANTINED, reason))
+        elif rev in lacking:
+            wanted.append(rev)
+    return wanted, refused
+
+
+def _known(page: _Page, missing: Mapping[DocId, Missing]) -> Iterable[Wanted]:
+    """The revisions of a page that the target has already."""
+    for row, _ in page.rows:
+        lacking = missing[row.id].revs if row.id in missing else ()
+        yield from ((row.id, rev) for rev in row.leaves if rev not in lacking)
