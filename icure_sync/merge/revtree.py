@@ -68,11 +68,15 @@ class RevTree:
             return RevTree((whole,), gone)
         return RevTree(_cover(_pairs((*self.paths, path))), gone)
 
-    def join(self, other: RevTree) -> RevTree:
-        """What both trees know: all their paths grafted at once."""
-        if not self.paths or self == other:
-            return other
-        return RevTree(_cover(_pairs(self.paths + other.paths)), self.deleted | other.deleted)
+    def graft_all(self, histories: Iterable[tuple[Sequence[Rev], bool]]) -> RevTree:
+        """As `graft` of each (history, deleted); for many at once, in one pass."""
+        paths = [(tuple(history), deleted) for history, deleted in histories]
+        if len(paths) == 1:
+            return self.graft(*paths[0])
+        if not paths:
+            return self
+        gone = self.deleted.union(path[0] for path, deleted in paths if deleted)
+        return RevTree(_cover(_pairs((*self.paths, *(path for path, _ in paths)))), gone)
 
     def leaves(self) -> tuple[Leaf, ...]:
         """The leaves in CouchDB's order: the winner first, tombstones last."""

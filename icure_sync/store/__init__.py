@@ -1,1 +1,27 @@
 """The encrypted database of one replica or hub database."""
+
+from icure_sync.store.attachments import Attachments, Blob, Lacking, Upload
+from icure_sync.store.documents import Documents
+from icure_sync.store.local import LocalDocuments
+from icure_sync.store.rows import DocumentChange, Held
+from icure_sync.store.search import Search
+from icure_sync.store.settings import Settings
+from icure_sync.store.store import Store
+from icure_sync.store.trust import HcpKeys, Pin, Pins
+
+__all__ = [
+    "Attachments",
+    "Blob",
+    "DocumentChange",
+    "Documents",
+    "HcpKeys",
+    "Held",
+    "Lacking",
+    "LocalDocuments",
+    "Pin",
+    "Pins",
+    "Search",
+    "Settings",
+    "Store",
+    "Upload",
+]

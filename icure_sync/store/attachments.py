@@ -1,0 +1,194 @@
+"""Attachment bytes: blobs named by their SHA-256, in chunks, streamed both ways in bounded memory.
+
+Owns blobs, and the link from a revision's stub to its blob. Knows nothing of what the bytes mean. Blobs that no
+revision links to are dropped by `collect`, except those written since the store was opened.
+"""
+
+# ruff: noqa: S608  statements are put together from fragments written here; values are always bound
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from icure_sync.errors import NotFound
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Attachment
+from icure_sync.store.database import Database
+from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that are here. `digest`: CouchDB's form of their MD5, `md5-<base64>`; `length` in bytes."""
+
+    sha256: bytes
+    digest: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """An attachment of a revision whose bytes are not here."""
+
+    id: DocId
+    rev: Rev
+    stub: Attachment
+
+
+class Attachments:
+    """Every method may raise StoreError kinds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fresh: set[int] = set()  # blobs that this process wrote: their revisions may be on the way
+        with database.transaction():
+            self._drop("sha256 IS NULL")  # writes that a former process did not end
+
+    def put(self, chunks: Iterable[bytes]) -> Blob:
+        """Keep these bytes, durable on return. For what arrives slowly, use `begin`."""
+        upload = self.begin()
+        try:
+            for chunk in chunks:
+                upload.write(chunk)
+            return upload.finish()
+        except BaseException:
+            upload.abandon()
+            raise
+
+    def begin(self) -> Upload:
+        """Bytes that come piece by piece, between other work of the store."""
+        number = self._new_blob()
+        return Upload(self._database, number, self._fresh)
+
+    def link(self, doc_id: DocId, rev: Rev, name: str, blob: Blob) -> None:
+        """Say that these are the bytes of a revision's attachment. Raises NotFound without such a stub or blob."""
+        changed = self._database.run(
+            "UPDATE attachments SET blob = b.number FROM documents d, revisions r, blobs b "
+            "WHERE d.id = ? AND r.doc = d.number AND r.rev = ? AND attachments.revision = r.number "
+            "AND attachments.name = ? AND b.sha256 = ?",
+            (doc_id, rev, name, blob.sha256),
+        )
+        if not changed:
+            raise _no_attachment(doc_id, name)
+
+    def find(self, doc_id: DocId, rev: Rev, name: str) -> Blob | None:
+        """The bytes of a revision's attachment; None if they are not here."""
+        row = self._database.row(
+            "SELECT b.sha256, b.digest, b.length FROM documents d JOIN revisions r ON r.doc = d.number "
+            "JOIN attachments a ON a.revision = r.number JOIN blobs b ON b.number = a.blob "
+            "WHERE d.id = ? AND r.rev = ? AND a.name = ?",
+            (doc_id, rev, name),
+        )
+        return None if row is None else Blob(*row)
+
+    def read(self, blob: Blob, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` on, `length` of them (None: all), in pieces of at most CHUNK_BYTES.
+
+        Each piece is a query of its own, so other work may come between. Raises NotFound if the blob is not here.
+        """
+        number = self._database.value("SELECT number FROM blobs WHERE sha256 = ?", (blob.sha256,))
+        if number is None:
+            raise NotFound("read an attachment", "its bytes are not here", "sync again")
+        end = blob.length if length is None else min(blob.length, start + length)
+        while start < end:
+            first = start - start % CHUNK_BYTES
+            chunk = self._database.value("SELECT bytes FROM chunks WHERE blob = ? AND start = ?", (number, first))
+            if chunk is None:
+                raise NotFound("read an attachment", "its bytes were dropped meanwhile", "read the document again")
+            piece = chunk[start - first : end - first]
+            start += len(piece)
+            yield piece
+
+    def lacking(self, limit: int = 500) -> list[Lacking]:
+        """Attachments of leaves whose bytes are not here yet."""
+        rows = self._database.rows(
+            "SELECT d.id, r.rev, a.name, a.content_type, a.length, a.digest, a.revpos FROM attachments a "
+            "JOIN revisions r ON r.number = a.revision JOIN documents d ON d.number = r.doc "
+            "WHERE a.blob IS NULL AND r.leaf LIMIT ?",
+            (limit,),
+        )
+        return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
+
+    def collect(self) -> None:
+        """Drop blobs that no revision links to, except those written since the store was opened."""
+        with self._database.transaction():
+            linked = {
+                row[0] for row in self._database.rows("SELECT DISTINCT blob FROM attachments WHERE blob NOT NULL")
+            }
+            for (number,) in self._database.rows("SELECT number FROM blobs"):
+                if number not in linked and number not in self._fresh:
+                    self._drop("number = ?", number)
+
+    def _new_blob(self) -> int:
+        self._database.run("INSERT INTO blobs (length) VALUES (0)")
+        number = self._database.last_number()
+        self._fresh.add(number)
+        return number
+
+    def _drop(self, which: str, *values: int) -> None:
+        self._database.run(f"DELETE FROM chunks WHERE blob IN (SELECT number FROM blobs WHERE {which})", values)
+        self._database.run(f"DELETE FROM blobs WHERE {which}", values)
+
+
+class Upload:
+    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else the next opening drops them."""
+
+    def __init__(self, database: Database, number: int, fresh: set[int]) -> None:
+        self._database = database
+        self._number = number
+        self._fresh = fresh
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)  # CouchDB's digest; nothing here relies on it
+        self._length = 0
+        self._stored = 0
+        self._pending = bytearray()
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes; a few megabytes at a time go to the disk."""
+        self._sha256.update(piece)
+        self._md5.update(piece)
+        self._length += len(piece)
+        self._pending += piece
+        if len(self._pending) >= STAGED_BYTES:
+            self._flush(len(self._pending) - len(self._pending) % CHUNK_BYTES)
+
+    def finish(self) -> Blob:
+        """All bytes are there. Durable on return; the same bytes are kept once."""
+        blob = Blob(self._sha256.digest(), "md5-" + base64.b64encode(self._md5.digest()).decode(), self._length)
+        with self._database.transaction():
+            twin = self._database.value("SELECT number FROM blobs WHERE sha256 = ?", (blob.sha256,))
+            if twin is not None:
+                self._fresh.add(twin)
+                self.abandon()
+                return blob
+            self._flush(len(self._pending))
+            self._database.run(
+                "UPDATE blobs SET sha256 = ?, digest = ?, length = ? WHERE number = ?",
+                (blob.sha256, blob.digest, blob.length, self._number),
+            )
+        return blob
+
+    def abandon(self) -> None:
+        """Drop what came."""
+        with self._database.transaction():
+            self._database.run("DELETE FROM chunks WHERE blob = ?", (self._number,))
+            self._database.run("DELETE FROM blobs WHERE number = ?", (self._number,))
+
+    def _flush(self, size: int) -> None:
+        with self._database.transaction():
+            self._database.run_many(
+                "INSERT INTO chunks (blob, start, bytes) VALUES (?, ?, ?)",
+                [
+                    (self._number, self._stored + start, bytes(self._pending[start : min(start + CHUNK_BYTES, size)]))
+                    for start in range(0, size, CHUNK_BYTES)
+                ],
+            )
+        del self._pending[:size]
+        self._stored += size
+
+
+def _no_attachment(doc_id: DocId, name: str) -> NotFound:
+    return NotFound(f"link attachment {name!r} of document {doc_id}", "there is no such stub or blob", "read it again")

@@ -1,0 +1,183 @@
+"""One encrypted SQLite connection. Owns the cipher, the pragmas, transactions and the mapping of SQLite's errors.
+
+The only module that imports the database library. Knows no tables: schema.py defines them, their owners query them.
+
+The file is encrypted page by page with AEGIS-256 (SQLite3 Multiple Ciphers): every page carries a nonce and a tag, the
+write-ahead log's too, so what was changed on disk is noticed when it is read. Temporary tables stay in memory.
+A transaction that has ended is on the disk: `synchronous=FULL` syncs the log at each commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from icure_sync.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreLocked
+from icure_sync.store import schema
+from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES
+
+Values = Sequence[Any]
+
+_STATEMENTS = 256  # prepared statements kept: more than this package has
+_PRAGMAS = f"""
+PRAGMA page_size = {PAGE_BYTES};
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -{CACHE_KIB};
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA journal_mode = WAL;
+PRAGMA journal_size_limit = {WAL_BYTES};
+PRAGMA synchronous = FULL;
+PRAGMA trusted_schema = OFF;
+"""
+
+
+_REPLACE = "put back a copy of the file and its key file, or pull everything from the server into a new replica"
+_MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str, str], ...] = (
+    (apsw.FullError, StoreFull, "there is no room on the disk", "free some and repeat"),
+    (apsw.ReadOnlyError, StoreFull, "the file or its folder is read-only", "make it writable and repeat"),
+    (apsw.PermissionsError, StoreFull, "there is no permission", "make the file and its folder yours and repeat"),
+    (apsw.CantOpenError, StoreFull, "the file cannot be opened or made", "check that its folder exists and is yours"),
+    (apsw.BusyError, StoreLocked, "another process has it open", "end that process"),
+    (apsw.NotADBError, StoreCorrupt, "it is damaged at its start, or its key file is another database's", _REPLACE),
+    (apsw.CorruptError, StoreCorrupt, "a part of the file is damaged", _REPLACE),
+    (apsw.IOError, StoreCorrupt, "a part of the file cannot be read or written ({})", "check the disk; " + _REPLACE),
+)
+
+
+class Database:
+    """A connection. One thread at a time; every method raises StoreError kinds only."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
+        self.path = path
+        try:
+            self._connection = apsw.Connection(str(path), statementcachesize=_STATEMENTS)
+        except apsw.Error as error:
+            raise self._mapped(error, "open") from error
+        try:
+            self._unlock(key)
+            self._migrate()
+        except BaseException:
+            self._connection.close(force=True)
+            raise
+
+    def close(self) -> None:
+        """Write the log back into the file and let go of it."""
+        try:
+            self._connection.close()
+        except apsw.Error as error:
+            raise self._mapped(error, "close") from error
+
+    def rows(self, statement: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except apsw.Error as error:
+            raise self._mapped(error, "read from") from error
+
+    def row(self, statement: str, values: Values = ()) -> tuple[Any, ...] | None:
+        """The first row of one query, or None."""
+        try:
+            return self._connection.execute(statement, values).fetchone()
+        except apsw.Error as error:
+            raise self._mapped(error, "read from") from error
+
+    def value(self, statement: str, values: Values = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(statement, values)
+        return None if row is None else row[0]
+
+    def run(self, statement: str, values: Values = ()) -> int:
+        """One change. Returns the number of rows changed."""
+        try:
+            self._connection.execute(statement, values)
+            return self._connection.changes()
+        except apsw.Error as error:
+            raise self._mapped(error, "write to") from error
+
+    def run_many(self, statement: str, rows: Iterable[Values]) -> None:
+        """One change for each row of values."""
+        try:
+            self._connection.executemany(statement, rows)
+        except apsw.Error as error:
+            raise self._mapped(error, "write to") from error
+
+    def last_number(self) -> int:
+        """The key of the row inserted last."""
+        return self._connection.last_insert_rowid()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside becomes durable at the end, or nothing does. Inner ones join the outer one."""
+        if not self._connection.get_autocommit():
+            with self._savepoint():
+                yield
+            return
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            if not self._connection.get_autocommit():  # SQLite itself ends it when the disk is full
+                self.run("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        self.run("SAVEPOINT inner")
+        try:
+            yield
+            self.run("RELEASE inner")
+        except BaseException:
+            if not self._connection.get_autocommit():
+                self.run("ROLLBACK TO inner")
+                self.run("RELEASE inner")
+            raise
+
+    def problems(self) -> list[str]:
+        """What SQLite's integrity check finds; nothing if the file is sound."""
+        return [text for (text,) in self.rows("PRAGMA integrity_check") if text != "ok"]
+
+    def _unlock(self, key: bytes) -> None:
+        # A library without encryption ignores both pragmas: then nothing may be written.
+        if self._connection.pragma("cipher", "aegis") != "aegis":
+            raise StoreError(
+                f"open the store {self.path}",
+                "the SQLite library cannot encrypt",
+                "install apsw-sqlite3mc, without apsw",
+            )
+        self._connection.pragma("key", f"raw:{key.hex()}")
+        try:
+            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+            self._connection.execute(_PRAGMAS).fetchall()
+        except apsw.Error as error:
+            raise self._mapped(error, "open") from error
+
+    def _migrate(self) -> None:
+        had = self.value("PRAGMA user_version")
+        wanted = len(schema.MIGRATIONS)
+        if had > wanted:
+            raise SchemaTooNew(
+                f"open the store {self.path}",
+                f"its schema is number {had}, this version knows {wanted}",
+                "update icure-sync",
+            )
+        if had == wanted:
+            return
+        with self.transaction():
+            for migration in schema.MIGRATIONS[had:]:
+                self.rows(migration)
+            self.run(f"PRAGMA user_version = {wanted}")
+            self.run(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+
+    def _mapped(self, error: apsw.Error, attempted: str) -> StoreError:
+        """The one place that says what an SQLite error means here. SQLite's own texts hold no values of ours."""
+        attempted = f"{attempted} the store {self.path}"
+        for sqlite_kind, kind, wrong, next_step in _MEANINGS:
+            if isinstance(error, sqlite_kind):
+                return kind(attempted, wrong.format(error), next_step)
+        return StoreError(attempted, f"SQLite says: {error}", "repeat; if it stays, report it")

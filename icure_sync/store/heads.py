@@ -1,0 +1,88 @@
+"""The head of a body: the few clear members that routing and lookup need. Owns their reading; knows no tables.
+
+Everything else in a body, the sealed part first of all, is passed over without making values of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from icure_sync.errors import InvalidEntity
+from icure_sync.store.limits import MAX_BODY, MAX_TERM
+
+TYPE, FOREIGN_KEY, DELEGATE, TOMBSTONE_DELEGATE = range(4)  # kinds of terms
+BARE_TOMBSTONE = ""  # as TOMBSTONE_DELEGATE: a deleted leaf that names nobody; it concerns everybody
+
+Term = tuple[int, str]  # kind, text
+
+
+class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """`type`, `secretForeignKeys`, and the delegates: the keys of `delegations`."""
+
+    type: str | None = None
+    secret_foreign_keys: list[str] | None = None
+    delegations: dict[str, msgspec.Raw] | None = None
+
+    def terms(self, *, deleted: bool) -> set[Term]:
+        """What a leaf with this head is found by. A tombstone is found by its delegates only."""
+        if deleted:
+            return {(TOMBSTONE_DELEGATE, name[:MAX_TERM]) for name in self.delegations or (BARE_TOMBSTONE,)}
+        found = {(DELEGATE, name) for name in self.delegations or ()}
+        found.update((FOREIGN_KEY, key) for key in self.secret_foreign_keys or ())
+        if self.type is not None:
+            found.add((TYPE, self.type))
+        return {term for term in found if len(term[1]) <= MAX_TERM}
+
+
+_decode_head = msgspec.json.Decoder(Head).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_head(body: bytes) -> Head:
+    """The head of a body that is fit to be stored.
+
+    Raises InvalidEntity unless `body` is one JSON object of at most MAX_BODY bytes, in UTF-8, without members whose
+    name begins with `_`. A head member of another kind than ours counts as absent: other software's documents are
+    stored as they are.
+    """
+    if len(body) > MAX_BODY:
+        raise _unfit(f"it has {len(body)} bytes, more than {MAX_BODY}")
+    try:
+        if not body.isascii():
+            body.decode()
+        if b'"_' in body and any(name.startswith("_") for name in _decode_members(body)):
+            raise _unfit("a member's name begins with an underscore")
+        return _decode_head(body)
+    except msgspec.ValidationError:
+        return _lenient_head(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unfit("it is not JSON") from error
+    except RecursionError as error:
+        raise _unfit("it is nested too deeply") from error
+
+
+def _lenient_head(body: bytes) -> Head:
+    try:
+        members = _decode_members(body)
+    except msgspec.ValidationError as error:
+        raise _unfit("it is not a JSON object") from error
+    return Head(
+        type=_member(members, "type", str),
+        secret_foreign_keys=_member(members, "secretForeignKeys", list[str]),
+        delegations=_member(members, "delegations", dict[str, msgspec.Raw]),
+    )
+
+
+def _member(members: dict[str, msgspec.Raw], name: str, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(members[name], type=kind) if name in members else None
+    except msgspec.ValidationError:
+        return None
+
+
+def _unfit(wrong: str) -> InvalidEntity:
+    return InvalidEntity(
+        "store a document body", wrong, "have it written again as one JSON object of that size at most"
+    )

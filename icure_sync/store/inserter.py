@@ -1,0 +1,179 @@
+"""How revisions get into the store. Owns the decisions of `apply`: what fits, what is new, what it displaces.
+
+Knows the rows of documents that are here already; what changes is collected in a Batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from icure_sync.errors import InvalidEntity
+from icure_sync.ids import DocId, Rev, generation
+from icure_sync.merge.revtree import Leaf, RevTree, is_path
+from icure_sync.replication.wire import Refusal, Revision
+from icure_sync.store.batch import Batch
+from icure_sync.store.database import Database
+from icure_sync.store.heads import Head, Term, read_head
+from icure_sync.store.limits import MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
+from icure_sync.store.rows import read_tree
+
+_Arrival = tuple[Revision, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A document that is here already."""
+
+    number: int
+    tree: RevTree
+
+
+class Inserter:
+    """Writes revisions, within a transaction of the caller's."""
+
+    def __init__(self, database: Database, revs_limit: int = REVS_LIMIT) -> None:
+        self._database = database
+        self._revs_limit = revs_limit
+
+    def insert(self, revisions: Sequence[Revision]) -> list[Refusal]:
+        """Take revisions as they are (`new_edits=false`). Returns those that cannot be taken."""
+        refusals: list[Refusal] = []
+        arrivals: dict[DocId, list[_Arrival]] = {}
+        for revision in revisions:
+            wrong = _unfit(revision)
+            if wrong is not None:
+                refusals.append(_refusal(revision, wrong))
+                continue
+            try:
+                head = read_head(revision.body)
+            except InvalidEntity as error:
+                refusals.append(_refusal(revision, error.wrong))
+                continue
+            arrivals.setdefault(revision.id, []).append((revision, head))
+        known = self._known(arrivals)
+        batch = Batch(self._database)
+        for doc_id, arrived in arrivals.items():
+            if doc_id not in known and len(arrived) == 1:
+                refusals += self._insert_new(batch, doc_id, *arrived[0])
+            else:
+                refusals += self._insert_into(batch, doc_id, known.get(doc_id), arrived)
+        batch.write()
+        return refusals
+
+    def _insert_new(self, batch: Batch, doc_id: DocId, revision: Revision, head: Head) -> list[Refusal]:
+        """The usual case of a first sync: a document that is not here, by one leaf."""
+        history = revision.history
+        if generation(history[0]) > MAX_GENERATION_JUMP:
+            return [_refusal(revision, _JUMP)]
+        tree = RevTree().graft(history[: self._revs_limit], revision.deleted)
+        number = batch.add_document(doc_id, revision, tree)
+        batch.put_terms(number, head.terms(deleted=revision.deleted))
+        return []
+
+    def _insert_into(
+        self, batch: Batch, doc_id: DocId, known: _Known | None, arrived: Iterable[_Arrival]
+    ) -> list[Refusal]:
+        """The general case: what the tree does not know yet, or whose body is not here, is new."""
+        before = known.tree if known else RevTree()
+        bodies = self._bodies(known.number) if known else {}
+        refusals: list[Refusal] = []
+        new: dict[Rev, _Arrival] = {}
+        paths: list[tuple[tuple[Rev, ...], bool]] = []
+        top = max((generation(leaf.rev) for leaf in before.leaves()), default=0)
+        for revision, head in arrived:
+            rev = revision.history[0]
+            if generation(rev) > top + MAX_GENERATION_JUMP:
+                refusals.append(_refusal(revision, _JUMP))
+                continue
+            top = max(top, generation(rev))
+            first = rev not in bodies and rev not in new
+            paths.append((revision.history, revision.deleted and first))  # known: its history may still be news
+            if first:
+                new[rev] = (revision, head)
+        tree = before.graft_all(paths).stem(self._revs_limit)
+        if new or tree != before:
+            self._put(batch, doc_id, known, tree, new, bodies)
+        return refusals
+
+    def _put(
+        self,
+        batch: Batch,
+        doc_id: DocId,
+        known: _Known | None,
+        tree: RevTree,
+        new: Mapping[Rev, _Arrival],
+        bodies: Mapping[Rev, int],
+    ) -> None:
+        number = known.number if known else batch.reserve_document()
+        leaves = tree.leaves()
+        standing = {leaf.rev for leaf in leaves}
+        old = known.tree.leaves() if known else ()
+        numbers = dict(bodies)
+        for rev, (revision, _) in new.items():
+            if rev in tree:  # else it is older than all that is kept
+                numbers[rev] = batch.add_revision(number, revision, leaf=rev in standing)
+        ended = [leaf.rev for leaf in old if leaf.rev not in standing]
+        for rev in ended:
+            batch.displace(numbers[rev])
+        if known is not None and not ended and new.keys().isdisjoint(standing):
+            batch.put_tree(number, tree)
+            return
+        was_live = None if known is None else not old[0].deleted
+        batch.put_document(number, doc_id, tree, numbers[leaves[0].rev], was_live=was_live)
+        batch.put_terms(number, self._terms(leaves, numbers, new), self._terms_of(number) if known else frozenset())
+
+    def _terms(self, leaves: Iterable[Leaf], numbers: Mapping[Rev, int], new: Mapping[Rev, _Arrival]) -> set[Term]:
+        terms: set[Term] = set()
+        for leaf in leaves:
+            if leaf.rev in new:
+                head = new[leaf.rev][1]
+            else:
+                head = read_head(
+                    self._database.value("SELECT body FROM revisions WHERE number = ?", (numbers[leaf.rev],))
+                )
+            terms |= head.terms(deleted=leaf.deleted)
+        return terms
+
+    def _known(self, ids: Iterable[DocId]) -> dict[DocId, _Known]:
+        rows = self._database.rows(
+            "SELECT d.id, d.number, d.rev, d.deleted, d.tree FROM json_each(?) j JOIN documents d ON d.id = j.value",
+            (json.dumps(list(ids)),),
+        )
+        return {doc_id: _Known(number, read_tree(*tree)) for doc_id, number, *tree in rows}
+
+    def _bodies(self, document: int) -> dict[Rev, int]:
+        return dict(self._database.rows("SELECT rev, number FROM revisions WHERE doc = ?", (document,)))
+
+    def _terms_of(self, document: int) -> frozenset[Term]:
+        return frozenset(self._database.rows("SELECT kind, term FROM terms WHERE doc = ?", (document,)))
+
+
+_JUMP = f"its generation is more than {MAX_GENERATION_JUMP} past what is known of the document"
+
+
+def _unfit(revision: Revision) -> str | None:
+    """What keeps a revision from being stored, apart from its body; or None."""
+    doc_id = revision.id
+    if not doc_id or len(doc_id) > MAX_ID:
+        return f"its id is empty or longer than {MAX_ID} characters"
+    if doc_id[0] == "_" and not doc_id.startswith("_design/"):
+        return "its id begins with an underscore"
+    if not doc_id.isascii() and not _is_text(doc_id):
+        return "its id is not Unicode text"
+    if not is_path(revision.history):
+        return "its history is not a list of revision ids, newest first, without gaps"
+    return None
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _refusal(revision: Revision, reason: str) -> Refusal:
+    return Refusal(revision.id, revision.history[0] if revision.history else None, "bad_request", reason)

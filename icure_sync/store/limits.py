@@ -1,0 +1,19 @@
+"""Sizes and limits of the store, each with its reason. Knows nothing else."""
+
+from __future__ import annotations
+
+MAX_BODY = 8_000_000  # bytes of one JSON body: CouchDB's default `max_document_size`, so what is stored can be sent
+MAX_ID = 4_096  # characters of a document id: it must fit a request line of CouchDB's HTTP server, escaped
+REVS_LIMIT = 1_000  # generations kept per leaf: CouchDB's default `_revs_limit`
+MAX_GENERATION_JUMP = 100_000  # beyond what is known of the document: a forged generation would win for ever
+MAX_TERM = 256  # characters of an index term: types, secret ids and Hcp ids are shorter; the rest is not looked up
+
+PAGE_BYTES = 8_192  # measured: a fifth less CPU per document than with 4,096, and smaller files
+CACHE_KIB = 32_768  # decrypted pages in memory; enough for the inner pages of a million documents
+WAL_BYTES = 64 * 2**20  # the write-ahead log is cut back to this after a large transaction
+
+CHUNK_BYTES = 256 * 1024  # of an attachment, per row: memory stays small, and so does the number of rows
+STAGED_BYTES = 8 * 2**20  # of a staged attachment between two commits: bounds the write-ahead log
+
+SCAN_DOCUMENTS = 20_000  # looked at by one call of a filtered feed, so that the store's thread is never held for long
+MAX_WORDS = 32  # of one search; the rest of a longer text is ignored

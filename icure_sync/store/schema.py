@@ -1,0 +1,100 @@
+"""The tables, as numbered migrations. Owns their definition; knows no connection.
+
+`PRAGMA user_version` counts the migrations that a file has had. A migration, once released, never changes: a new
+layout is a new entry at the end.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x69535931  # "iSY1", so that tools can tell what the file is once it is open
+
+_FIRST = """
+-- One row, so that a seq is never given twice, whatever is purged.
+CREATE TABLE counters (
+    update_seq INTEGER NOT NULL,     -- the last seq given
+    live       INTEGER NOT NULL,     -- documents whose winner is live
+    deleted    INTEGER NOT NULL      -- documents whose winner is a tombstone
+);
+INSERT INTO counters VALUES (0, 0, 0);
+
+CREATE TABLE documents (
+    number  INTEGER PRIMARY KEY,     -- names the document in the other tables
+    id      TEXT NOT NULL UNIQUE,
+    seq     INTEGER NOT NULL UNIQUE, -- of its last change
+    rev     TEXT NOT NULL,           -- the winner
+    deleted INTEGER NOT NULL,        -- the winner is a tombstone
+    head    INTEGER NOT NULL,        -- revisions.number of the winner
+    live    INTEGER NOT NULL,        -- live leaves; more than one is a conflict
+    tree    BLOB                     -- msgpack of RevTree.to_value(); NULL: `rev` is all there is
+);
+CREATE INDEX conflicts ON documents (number) WHERE live > 1;
+
+CREATE TABLE revisions (
+    number  INTEGER PRIMARY KEY,
+    doc     INTEGER NOT NULL,
+    rev     TEXT NOT NULL,
+    leaf    INTEGER NOT NULL,        -- 0: displaced; kept until pruned
+    deleted INTEGER NOT NULL,
+    files   INTEGER NOT NULL,        -- how many attachments
+    state   INTEGER NOT NULL,        -- of verification; 0: not looked at. The meaning is the engine's
+    why     TEXT NOT NULL,
+    body    BLOB NOT NULL            -- raw JSON
+);
+CREATE UNIQUE INDEX revisions_of ON revisions (doc, rev);
+CREATE INDEX displaced ON revisions (doc) WHERE leaf = 0;
+
+-- What a document is looked up by, from the heads of all its leaves. Kinds: store/heads.py.
+CREATE TABLE terms (
+    doc  INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    term TEXT NOT NULL,
+    PRIMARY KEY (doc, kind, term)
+) WITHOUT ROWID;
+CREATE INDEX by_term ON terms (kind, term, doc);
+
+CREATE TABLE attachments (
+    revision     INTEGER NOT NULL,   -- revisions.number
+    name         TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    length       INTEGER NOT NULL,
+    digest       TEXT NOT NULL,      -- as the peer states it
+    revpos       INTEGER NOT NULL,
+    blob         INTEGER,            -- blobs.number; NULL: the bytes are not here
+    PRIMARY KEY (revision, name)
+) WITHOUT ROWID;
+CREATE INDEX attachments_of ON attachments (blob) WHERE blob IS NOT NULL;
+CREATE INDEX attachments_lacking ON attachments (revision) WHERE blob IS NULL;
+
+CREATE TABLE blobs (
+    number INTEGER PRIMARY KEY,
+    sha256 BLOB UNIQUE,              -- NULL: still being written
+    digest TEXT,                     -- md5-…, of these bytes
+    length INTEGER NOT NULL
+);
+CREATE INDEX blobs_by_digest ON blobs (digest, length);
+CREATE TABLE chunks (
+    blob   INTEGER NOT NULL,
+    start  INTEGER NOT NULL,         -- offset of its first byte
+    bytes  BLOB NOT NULL,
+    UNIQUE (blob, start)
+);
+
+CREATE TABLE local_documents (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE hcp_keys (
+    kid TEXT NOT NULL, owner TEXT NOT NULL, delegate TEXT NOT NULL, key BLOB NOT NULL,
+    PRIMARY KEY (kid, owner, delegate)
+) WITHOUT ROWID;
+CREATE TABLE pins (hcp TEXT PRIMARY KEY, signing_key BLOB NOT NULL, first_rev TEXT NOT NULL) WITHOUT ROWID;
+
+-- The text itself is not kept: it is in the documents, sealed.
+CREATE VIRTUAL TABLE search USING fts5 (
+    text, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE TABLE searchable (doc INTEGER PRIMARY KEY, type TEXT NOT NULL);
+CREATE TABLE searched (through INTEGER NOT NULL);    -- every change up to this seq is in the index
+INSERT INTO searched VALUES (0);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
