@@ -6,7 +6,6 @@ replication/checkpoint.py. Does not know what was transferred.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from icure_sync.engine.clock import Clock
@@ -75,7 +74,8 @@ class Checkpointer:
         if safe == self.saved:
             return
         await self._patience.insist(self._target.peer.commit)
-        await asyncio.gather(self._check(self._source), self._check(self._target))
+        for side in (self._source, self._target):
+            await self._check(side)
         now = int(self._clock.now() * 1000)
         identity = self._entropy(_SESSION_BYTES).hex()
         for side in (self._source, self._target):

@@ -1,0 +1,152 @@
+"""Laws of a replication, on random schedules: whatever failed in between, both sides agree in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icure_sync.engine.plan import Plan
+from icure_sync.engine.sync import replicate
+from icure_sync.errors import PeerError, Unreachable
+from icure_sync.ids import DocId
+from icure_sync.peers.memory import MemoryPeer
+from icure_sync.peers.port import Peer
+from icure_sync.replication.checkpoint import Direction
+from tests.replicas import FailingPeer, edit, seeded_entropy, still_clock
+
+PULL = Plan("device-1", None, Direction.PULL)
+PUSH = Plan("device-1", None, Direction.PUSH)
+
+writes = st.tuples(st.sampled_from(["here", "there"]), st.sampled_from("abcde"), st.integers(1, 9), st.booleans())
+faults = st.tuples(st.just("sync"), st.sampled_from(["pull", "push"]), st.integers(1, 60))
+schedules = st.lists(st.one_of(writes, faults), max_size=14)
+
+
+async def both_ways(here: Peer, there: Peer) -> None:
+    for plan, source, target in ((PULL, there, here), (PUSH, here, there)):
+        await replicate(source, target, plan, clock=still_clock(), entropy=seeded_entropy(7))
+
+
+def dying(peer: MemoryPeer, at: int) -> FailingPeer:
+    """A connection that breaks at its `at`-th step, and stays broken."""
+
+    def fail(_: str, number: int) -> None:
+        if number >= at:
+            raise Unreachable("talk to the other side", "the connection is gone", "try again")
+
+    return FailingPeer(peer, fail)
+
+
+async def play(schedule: list[tuple]) -> tuple[MemoryPeer, MemoryPeer]:
+    here, there = MemoryPeer("here", "h"), MemoryPeer("there", "t")
+    sides = {"here": here, "there": there}
+    for step, (action, *rest) in enumerate(schedule):
+        if action != "sync":
+            doc_id, mark, deleted = rest
+            edit(sides[action], doc_id, mark * 1000 + step, deleted=deleted)
+            continue
+        way, at = rest
+        broken = dying(there, at)
+        plan, source, target = (PULL, broken, here) if way == "pull" else (PUSH, here, broken)
+        with contextlib.suppress(PeerError):
+            await replicate(source, target, plan, clock=still_clock(), entropy=seeded_entropy(step))
+    return here, there
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules)
+def test_two_peers_agree_after_replicating_both_ways_whatever_failed_before(schedule: list[tuple]) -> None:
+    async def scenario() -> None:
+        here, there = await play(schedule)
+        await both_ways(here, there)
+        assert here.leaves() == there.leaves()
+        assert await contents(here) == await contents(there)
+
+    asyncio.run(scenario())
+
+
+async def contents(peer: MemoryPeer) -> list:
+    leaves = {doc_id: [leaf.rev for leaf in found] for doc_id, found in peer.leaves().items()}
+    return list(await peer.fetch(leaves))
+
+
+def prepared() -> tuple[MemoryPeer, MemoryPeer]:
+    here, there = MemoryPeer("here", "h"), MemoryPeer("there", "t")
+    for number in range(12):
+        edit(there, f"doc-{number}", number)
+        edit(here, f"doc-{number % 4}", 100 + number)
+    return here, there
+
+
+@pytest.mark.parametrize("way", [PULL, PUSH])
+async def test_a_replication_killed_at_any_await_is_finished_by_the_next_one(way: Plan) -> None:
+    """A kill: the task goes no further at its n-th turn of the loop; what the peers had done by then stays done."""
+    turns = 0
+    while True:
+        turns += 1
+        here, there = prepared()
+        remote = FailingPeer(there, lambda *_: None)
+        source, target = (remote, here) if way is PULL else (here, remote)
+        task = asyncio.ensure_future(replicate(source, target, way, clock=still_clock(), entropy=seeded_entropy(3)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        finished = task.done()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its replication"
+        await both_ways(here, there)
+        assert here.leaves() == there.leaves()
+        if finished:
+            break
+    assert turns > 10
+
+
+async def test_every_step_of_the_other_side_may_fail_once(  # the attempt itself repeats it, or the next one does
+) -> None:
+    steps = 0
+    while True:
+        steps += 1
+        here, there = prepared()
+
+        def fail(_: str, number: int, at: int = steps) -> None:
+            if number == at:
+                raise Unreachable("talk to the other side", "the connection is gone", "try again")
+
+        remote = FailingPeer(there, fail)
+        for plan, source, target in ((PULL, remote, here), (PUSH, here, remote)):
+            with contextlib.suppress(PeerError):
+                await replicate(source, target, plan, clock=still_clock(), entropy=seeded_entropy(5))
+        if len(remote.calls) < steps:
+            break
+        await both_ways(here, there)
+        assert here.leaves() == there.leaves()
+    assert steps > 20
+
+
+async def test_a_second_replication_finds_nothing_to_do() -> None:
+    here, there = prepared()
+    await both_ways(here, there)
+    await both_ways(here, there)
+    watched = FailingPeer(there, lambda *_: None)
+    await both_ways(here, watched)
+    assert not {"fetch", "write", "missing", "write_local"} & set(watched.calls)
+
+
+async def test_what_one_side_forgot_comes_back_from_the_other() -> None:
+    """A database put back from a backup has an older log, and gets everything since."""
+    here, there = prepared()
+    await both_ways(here, there)
+    backup = MemoryPeer("there", "t")
+    backup.__dict__.update(
+        {name: dict(value) if isinstance(value, dict) else value for name, value in vars(there).items()}
+    )
+    edit(here, "later", 77)
+    await both_ways(here, there)
+    await both_ways(here, backup)
+    assert backup.leaves() == here.leaves()
+    assert DocId("later") in backup.leaves()
