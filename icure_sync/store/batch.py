@@ -6,6 +6,7 @@ fastest. Decides nothing: the inserter does.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from icure_sync.ids import DocId
@@ -69,11 +70,14 @@ class Batch:
         self._seq += 1
         leaves = tree.leaves()
         winner = leaves[0]
-        if was_live is not None:
-            self._count(was_live, -1)
-        self._count(not winner.deleted, 1)
         live = sum(not leaf.deleted for leaf in leaves)
-        self._moved.append((number, doc_id, self._seq, winner.rev, winner.deleted, head, live, pack_tree(tree)))
+        state = (self._seq, winner.rev, winner.deleted, head, live, pack_tree(tree))
+        self._count(not winner.deleted, 1)
+        if was_live is None:
+            self._documents.append((number, doc_id, *state))
+        else:
+            self._count(was_live, -1)
+            self._moved.append((*state, number))
 
     def put_tree(self, number: int, tree: RevTree) -> None:
         """A document of which only older history became known: no new seq."""
@@ -83,7 +87,7 @@ class Batch:
         """A leaf that is none any more. Its body stays until it is pruned."""
         self._displaced.append((revision,))
 
-    def put_terms(self, document: int, terms: set[Term], before: frozenset[Term] = frozenset()) -> None:
+    def put_terms(self, document: int, terms: set[Term], before: AbstractSet[Term] = frozenset()) -> None:
         """What a document is found by from now on."""
         if before:
             self._lost_terms += [(document, *term) for term in before - terms]
@@ -98,7 +102,10 @@ class Batch:
         if self._documents:
             many("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._documents)
         if self._moved:
-            many("REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._moved)
+            many(
+                "UPDATE documents SET seq = ?, rev = ?, deleted = ?, head = ?, live = ?, tree = ? WHERE number = ?",
+                self._moved,
+            )
         if self._revisions:
             many(
                 "INSERT INTO revisions (number, doc, rev, leaf, deleted, files, state, why, body) "

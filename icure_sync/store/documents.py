@@ -121,7 +121,10 @@ class Documents:
 
     def get(self, doc_id: DocId, rev: Rev | None = None) -> Revision | None:
         """A revision with its history, the winner by default; None if it or its body is not here."""
-        held = self.winners([doc_id]) if rev is None else self._held("d.id = ? AND r.rev = ?", (doc_id, rev))
+        if rev is None:
+            held = self._held("r.number = d.head", doc_id)
+        else:
+            held = self._held("r.doc = d.number AND r.rev = ?", rev, doc_id)
         return held[0].revision if held else None
 
     def leaves(self, doc_id: DocId) -> tuple[Revision, ...]:
@@ -130,7 +133,7 @@ class Documents:
 
     def held_leaves(self, doc_id: DocId) -> tuple[Held, ...]:
         """As `leaves`, with what is known of each."""
-        held = {each.revision.rev: each for each in self._held("d.id = ? AND r.leaf", (doc_id,))}
+        held = {each.revision.rev: each for each in self._held("r.doc = d.number AND r.leaf", doc_id)}
         tree = self.tree(doc_id)
         return tuple(held[leaf.rev] for leaf in tree.leaves()) if tree else ()
 
@@ -238,15 +241,23 @@ class Documents:
         """The seq of a document's newest change (`_local_seq`), or None for an unknown one."""
         return self._database.value("SELECT seq FROM documents WHERE id = ?", (doc_id,))  # type: ignore[no-any-return]  # rows have no types
 
+    def counts_by_type(self) -> dict[str, int]:
+        """How many documents have a live leaf of each type."""
+        return dict(self._database.rows("SELECT term, count(*) FROM terms WHERE kind = ? GROUP BY term", (TYPE,)))
+
+    def changed_since(self, seq: int) -> int:
+        """How many documents changed after this seq."""
+        return int(self._database.value("SELECT count(*) FROM documents WHERE seq > ?", (seq,)))
+
     def deleted_count(self) -> int:
         """How many documents are deleted: their winner is a tombstone."""
         return int(self._database.value("SELECT deleted FROM counters"))
 
     # Queries
 
-    def _held(self, where: str, values: Sequence[Any]) -> list[Held]:
+    def _held(self, joined: str, *values: str) -> list[Held]:
         rows = self._database.rows(
-            f"SELECT {HELD_COLUMNS} FROM documents d JOIN revisions r ON r.doc = d.number WHERE {where}", values
+            f"SELECT {HELD_COLUMNS} FROM documents d JOIN revisions r ON {joined} WHERE d.id = ?", values
         )
         return [read_held(self._database, row) for row in rows]
 

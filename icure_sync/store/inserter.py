@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, Rev, generation
@@ -24,10 +24,12 @@ _Arrival = tuple[Revision, Head]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A document that is here already."""
+    """A document that is here already. `bodies`: the numbers of the revisions whose bodies are here."""
 
     number: int
     tree: RevTree
+    bodies: dict[Rev, int] = field(default_factory=dict)
+    terms: set[Term] = field(default_factory=set)
 
 
 class Inserter:
@@ -77,7 +79,7 @@ class Inserter:
     ) -> list[Refusal]:
         """The general case: what the tree does not know yet, or whose body is not here, is new."""
         before = known.tree if known else RevTree()
-        bodies = self._bodies(known.number) if known else {}
+        bodies = known.bodies if known else {}
         refusals: list[Refusal] = []
         new: dict[Rev, _Arrival] = {}
         paths: list[tuple[tuple[Rev, ...], bool]] = []
@@ -94,7 +96,7 @@ class Inserter:
                 new[rev] = (revision, head)
         tree = before.graft_all(paths).stem(self._revs_limit)
         if new or tree != before:
-            self._put(batch, doc_id, known, tree, new, bodies)
+            self._put(batch, doc_id, known, tree, new)
         return refusals
 
     def _put(
@@ -104,13 +106,12 @@ class Inserter:
         known: _Known | None,
         tree: RevTree,
         new: Mapping[Rev, _Arrival],
-        bodies: Mapping[Rev, int],
     ) -> None:
         number = known.number if known else batch.reserve_document()
         leaves = tree.leaves()
         standing = {leaf.rev for leaf in leaves}
         old = known.tree.leaves() if known else ()
-        numbers = dict(bodies)
+        numbers = dict(known.bodies) if known else {}
         for rev, (revision, _) in new.items():
             if rev in tree:  # else it is older than all that is kept
                 numbers[rev] = batch.add_revision(number, revision, leaf=rev in standing)
@@ -122,7 +123,7 @@ class Inserter:
             return
         was_live = None if known is None else not old[0].deleted
         batch.put_document(number, doc_id, tree, numbers[leaves[0].rev], was_live=was_live)
-        batch.put_terms(number, self._terms(leaves, numbers, new), self._terms_of(number) if known else frozenset())
+        batch.put_terms(number, self._terms(leaves, numbers, new), known.terms if known else set())
 
     def _terms(self, leaves: Iterable[Leaf], numbers: Mapping[Rev, int], new: Mapping[Rev, _Arrival]) -> set[Term]:
         terms: set[Term] = set()
@@ -141,13 +142,16 @@ class Inserter:
             "SELECT d.id, d.number, d.rev, d.deleted, d.tree FROM json_each(?) j JOIN documents d ON d.id = j.value",
             (json.dumps(list(ids)),),
         )
-        return {doc_id: _Known(number, read_tree(*tree)) for doc_id, number, *tree in rows}
-
-    def _bodies(self, document: int) -> dict[Rev, int]:
-        return dict(self._database.rows("SELECT rev, number FROM revisions WHERE doc = ?", (document,)))
-
-    def _terms_of(self, document: int) -> frozenset[Term]:
-        return frozenset(self._database.rows("SELECT kind, term FROM terms WHERE doc = ?", (document,)))
+        known = {number: (doc_id, _Known(number, read_tree(*tree))) for doc_id, number, *tree in rows}
+        numbers = (json.dumps(list(known)),)
+        of_these = "FROM json_each(?) j JOIN {} ON doc = j.value"
+        for document, rev, number in self._database.rows(
+            "SELECT doc, rev, number " + of_these.format("revisions"), numbers
+        ):
+            known[document][1].bodies[rev] = number
+        for document, *term in self._database.rows("SELECT doc, kind, term " + of_these.format("terms"), numbers):
+            known[document][1].terms.add(tuple(term))
+        return dict(known.values())
 
 
 _JUMP = f"its generation is more than {MAX_GENERATION_JUMP} past what is known of the document"
