@@ -1,0 +1,109 @@
+"""Files of Documents: sealed in chunks on the way into the store, opened on the way out.
+
+In `sealed-1` a file is a record of its own (type `Attachment`), linked to its Document, with one CouchDB attachment
+that never changes. In `icure-classic` it is a CouchDB attachment of the Document itself. Synchronous: runs in the
+store's thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from icure_sync.crypto.access import Subject
+from icure_sync.crypto.envelope import KEY_BYTES, from_text, to_text
+from icure_sync.crypto.files import open_file, seal_file
+from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.primitives import Entropy, SymmetricKey
+from icure_sync.engine.records import Records
+from icure_sync.engine.sealed import SealedSuite
+from icure_sync.engine.suite import Parent, Stored
+from icure_sync.errors import InvalidEntity, NotFound, Tampered
+from icure_sync.ids import DocId
+from icure_sync.model import Attachment, Document
+from icure_sync.replication.wire import Attachment as Stub
+from icure_sync.store import Blob, Store
+
+CONTENT = "content"  # what the CouchDB attachment is called: its true name is sealed
+SEALED_MEDIA_TYPE = "application/octet-stream"
+
+
+class Attachments:
+    """Writes and reads the files of one replica."""
+
+    def __init__(
+        self, store: Store, records: Records, suite: SealedSuite, identity: Identity, entropy: Entropy
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._suite = suite
+        self._identity = identity
+        self._entropy = entropy
+
+    def attach(self, document: Document, name: str, content: Iterable[bytes], media_type: str | None) -> Attachment:
+        """A new file of this Document. The content streams; nothing of it stays in memory."""
+        parent = self._records.stored(document)
+        subject = Subject.create(Attachment.TYPE, self._identity, self._entropy)
+        file_key = SymmetricKey(self._entropy(KEY_BYTES))
+        counted = _Counted(content)
+        blob = self._store.attachments.put(seal_file(subject, file_key, counted))
+        entity = Attachment(
+            name=name,
+            media_type=media_type,
+            size=counted.length,
+            sha256=counted.sha256.hexdigest(),
+            file_key=to_text(file_key),
+        )
+        parents = [Parent(parent.id, Document.TYPE, self._suite.secret_ids(parent)[0])]
+        files = {CONTENT: {"length": blob.length, "sha256": blob.sha256.hex()}}
+        written = self._suite.create_as(subject, entity, parents, files)
+        stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
+        with self._store.transaction():
+            kept = self._records.keep(written, {CONTENT: stub})
+            self._store.attachments.link(written.id, written.rev, CONTENT, blob)
+        assert isinstance(kept, Attachment)
+        return kept
+
+    def read(self, attachment: Attachment) -> Iterator[bytes]:
+        """The content, piece by piece, each authenticated. Raises NotFound if the bytes are not here yet, Tampered."""
+        stored, _ = self._records.open(DocId(attachment.id))
+        if attachment.file_key is None:
+            raise InvalidEntity(f"read attachment {stored.id}", "it has no file key", "attach the file again")
+        blob = self._blob(stored)
+        subject = Subject.of(stored.id, stored.document)
+        counted = _Counted(
+            open_file(subject, SymmetricKey(from_text(attachment.file_key)), self._store.attachments.read(blob))
+        )
+        yield from counted
+        if (counted.length, counted.sha256.hexdigest()) != (attachment.size, attachment.sha256):
+            raise _wrong_bytes(stored)
+
+    def _blob(self, stored: Stored) -> Blob:
+        blob = self._store.attachments.find(stored.id, stored.rev, CONTENT)
+        if blob is None:
+            raise NotFound(f"read attachment {stored.id}", "its bytes are not here yet", "sync again")
+        stated = stored.document.get("files", {}).get(CONTENT)
+        if stated != {"length": blob.length, "sha256": blob.sha256.hex()}:
+            raise _wrong_bytes(stored)
+        return blob
+
+
+class _Counted:
+    """Passes pieces on, and knows their length and SHA-256 afterwards."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.length = 0
+        self.sha256 = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.length += len(piece)
+            self.sha256.update(piece)
+            yield piece
+
+
+def _wrong_bytes(stored: Stored) -> Tampered:
+    return Tampered(
+        f"read attachment {stored.id}", "its bytes are not the ones that were attached", "sync again from another peer"
+    )

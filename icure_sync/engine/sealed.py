@@ -1,0 +1,162 @@
+"""Records in suite `sealed-1`: joins the stamped body (`merge`) to the sealed document (`crypto`).
+
+Knows entities, keys and writers; no stores. Link registers hold `{"type", "id"}` of the parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from icure_sync.canonical import authored
+from icure_sync.crypto import sealing
+from icure_sync.crypto.access import Subject, parties
+from icure_sync.crypto.chain import unwrap_chain
+from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
+from icure_sync.engine.suite import Content, Parent, Stored, Written
+from icure_sync.engine.writers import Writers
+from icure_sync.errors import Tampered
+from icure_sync.ids import DocId, HcpId
+from icure_sync.merge import registers
+from icure_sync.model import Entity, to_record, with_record_ids
+from icure_sync.model.schema import SEALED_1, clear, record_lists
+
+RECORD_ID_BYTES = 8  # of a record in a list: unique within its list
+
+Changes = Mapping[registers.Path, Any]
+
+
+class SealedSuite:
+    """`engine.suite.Suite` for `sealed-1`."""
+
+    name = SEALED_1
+
+    def __init__(self, keyring: Keyring, writers: Writers, entropy: Entropy) -> None:
+        self._keyring = keyring
+        self._writers = writers
+        self._entropy = entropy
+
+    def open(self, stored: Stored) -> Content:
+        document = stored.document
+        shown = registers.read(sealing.open_body(stored.id, document, self._keyring))
+        return Content(
+            type=document["type"],
+            record=shown.record,
+            deleted=shown.deleted,
+            shared_with=shared_with(stored),
+            parents=_parent_ids(stored, shown.links),
+            siblings=shown.alternatives,
+        )
+
+    def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
+        subject = Subject.create(entity.TYPE, self._keyring.identity, self._entropy)
+        return self.create_as(subject, entity, parents)
+
+    def create_as(
+        self,
+        subject: Subject,
+        entity: Entity,
+        parents: Sequence[Parent],
+        files: Mapping[str, Any] | None = None,
+    ) -> Written:
+        """As `create`, for a subject that something else was bound to already."""
+        secret_id = self._entropy(SECRET_ID_BYTES).hex()
+        links = {registers.link(parent.secret_id): {"type": parent.type, "id": parent.id} for parent in parents}
+        content = self._registers(entity)
+        body = self._write(subject.id, None, {**content, registers.SECRET_ID: secret_id, **links})
+        draft = Draft(
+            subject,
+            secret_id,
+            body,
+            [Link(parent.secret_id, parent.id) for parent in parents],
+            _clear_fields(entity.TYPE, body),
+            files,
+        )
+        return _written(sealing.create(draft, self._keyring, self._entropy), None)
+
+    def edit(self, stored: Stored, entity: Entity) -> Written | None:
+        body = self._body(stored)
+        before = {path: value for path, value in registers.shown_registers(body).items() if _is_content(path)}
+        changed = registers.changes(before, self._registers(entity))
+        return self._rewritten(stored, body, changed) if changed else None
+
+    def share(self, stored: Stored, delegate: HcpId) -> Written:
+        shared = sealing.share(_sealed(stored), delegate, self._keyring, self._entropy)
+        return _written(shared, stored)
+
+    def delete(self, stored: Stored) -> Written:
+        body = self._body(stored)
+        return self._rewritten(stored, body, registers.deletion(body))
+
+    def restore(self, stored: Stored) -> Written:
+        return self._rewritten(stored, self._body(stored), registers.restoring())
+
+    def secret_ids(self, stored: Stored) -> tuple[str, ...]:
+        current = registers.secret_id(self._body(stored))
+        chain = unwrap_chain(Subject.of(stored.id, stored.document), stored.document, self._keyring)
+        return (current, *sorted(chain.secret_ids - {current}))
+
+    def foreign_keys(self, stored: Stored) -> frozenset[DocId]:
+        return unwrap_chain(Subject.of(stored.id, stored.document), stored.document, self._keyring).foreign_keys
+
+    def _body(self, stored: Stored) -> dict[str, Any]:
+        body = sealing.open_body(stored.id, stored.document, self._keyring)
+        registers.check_body(body)
+        return body
+
+    def _registers(self, entity: Entity) -> Changes:
+        named = with_record_ids(entity, lambda: self._entropy(RECORD_ID_BYTES).hex())
+        return registers.flatten(authored(to_record(named)), record_lists(entity.TYPE))
+
+    def _write(self, doc_id: DocId, body: registers.Body | None, changed: Changes) -> dict[str, Any]:
+        author = self._writers.author(doc_id, body["context"] if body else {})
+        after = registers.write(body, changed, author)
+        self._writers.wrote(doc_id, author, after["context"])
+        return after
+
+    def _rewritten(self, stored: Stored, body: registers.Body, changed: Changes) -> Written:
+        after = self._write(stored.id, body, changed)
+        visible = _clear_fields(stored.document["type"], after)
+        edited = sealing.edit(_sealed(stored), after, self._keyring, self._entropy, clear=visible)
+        return _written(edited, stored)
+
+
+def shared_with(stored: Stored) -> frozenset[HcpId]:
+    """Who has access, by the statements that the document carries."""
+    access = stored.document.get("access")
+    if not isinstance(access, list) or not all(isinstance(each, dict) for each in access):
+        raise Tampered(f"open document {stored.id}", "its statements are not a list", "sync with a server you trust")
+    return parties(Subject.of(stored.id, stored.document), access)
+
+
+def _parent_ids(stored: Stored, links: Mapping[str, Any]) -> dict[str, DocId]:
+    """The links that the sealed body and the clear `secretForeignKeys` both state."""
+    visible = stored.document.get("secretForeignKeys", ())
+    return {
+        secret_id: DocId(link["id"])
+        for secret_id, link in links.items()
+        if secret_id in visible and isinstance(link, dict) and isinstance(link.get("id"), str)
+    }
+
+
+def _is_content(path: registers.Path) -> bool:
+    return path not in (registers.SECRET_ID, registers.DELETED) and path[0] != registers.LINKS
+
+
+def _clear_fields(type_name: str, body: registers.Body) -> dict[str, Any]:
+    """Fields that a deployment leaves readable: what the body shows of them stands in the document as well."""
+    names = clear(type_name, SEALED_1)
+    if not names:
+        return {}
+    shown = registers.read(body).record
+    return {name: shown[name] for name in sorted(names) if name in shown}
+
+
+def _sealed(stored: Stored) -> Sealed:
+    return Sealed(stored.id, stored.rev, stored.document)
+
+
+def _written(sealed: Sealed, above: Stored | None) -> Written:
+    return Written(sealed.id, sealed.rev, above.rev if above else None, sealed.document)

@@ -1,0 +1,89 @@
+"""What a replica says of itself: values for people and programs. Knows the store, no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from icure_sync.engine.sync import Outcome
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.replication.wire import Refusal
+from icure_sync.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A record that was written concurrently. `leaves`: its live leaves, the winner, which is shown, first."""
+
+    id: DocId
+    leaves: tuple[Rev, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a replica.
+
+    `documents`: live ones by type. `unsent`: changes since the last push. `refused`: by a server, kept for retry.
+    `unreadable`: records passed over since the replica was opened, and why. `untrusted`: Hcps whose document is not
+    believed, and why. `last_sync`: ms since 1970, None before the first. `rsa_decryptions`: since it was opened.
+    """
+
+    hcp_id: HcpId | None
+    device: str
+    suites: tuple[str, ...]
+    documents: Mapping[str, int]
+    conflicts: int
+    unsent: int
+    refused: tuple[Refusal, ...]
+    unreadable: Mapping[str, str]
+    untrusted: Mapping[str, str]
+    last_sync: int | None
+    rsa_decryptions: int
+
+
+def conflicts_of(store: Store) -> list[Conflict]:
+    """Every document with more than one live leaf."""
+    found = []
+    for doc_id in store.documents.conflicted_ids():
+        tree = store.documents.tree(doc_id)
+        leaves = tree.leaves() if tree else ()
+        found.append(Conflict(doc_id, tuple(leaf.rev for leaf in leaves if not leaf.deleted)))
+    return found
+
+
+class SyncFacts:
+    """What is remembered of the last syncs, in the store's settings."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def pushed(self, outcome: Outcome, time: int) -> None:
+        """A push ended at this time, ms since 1970."""
+        self._keep("push", outcome, time)
+
+    def pulled(self, outcome: Outcome, time: int) -> None:
+        """A pull ended at this time, ms since 1970."""
+        self._keep("pull", outcome, time)
+
+    def unsent(self) -> int:
+        """Documents that changed since the last push, what came from elsewhere included."""
+        last = self._last("push")
+        return self._store.documents.changed_since(int(last["seq"]) if last else 0)
+
+    def refused(self) -> tuple[Refusal, ...]:
+        """What the other side, or this one, would not take the last time."""
+        outcomes = (self._last(direction) for direction in ("pull", "push"))
+        return tuple(Refusal(**each) for outcome in outcomes if outcome for each in outcome["refused"])
+
+    def last_sync(self) -> int | None:
+        """When the last push or pull ended, ms since 1970."""
+        times = [outcome["time"] for outcome in (self._last("pull"), self._last("push")) if outcome]
+        return max(times, default=None)
+
+    def _keep(self, direction: str, outcome: Outcome, time: int) -> None:
+        refused = [asdict(refusal) for refusal in outcome.refused]
+        self._store.settings.put(f"last/{direction}", {"time": time, "seq": outcome.seq, "refused": refused})
+
+    def _last(self, direction: str) -> Any:
+        return self._store.settings.get(f"last/{direction}")

@@ -1,0 +1,90 @@
+"""The port between the records of a replica and a suite: what a suite must do with one document.
+
+Knows no suite and no store. Documents are plain values without `_` members; all methods are synchronous and touch
+nothing but the keys that the suite was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.model import Entity
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stored:
+    """One revision of a record as the store holds it."""
+
+    id: DocId
+    rev: Rev
+    document: Document
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Written:
+    """A revision to be stored under `parent` (None: the first), and what it shows."""
+
+    id: DocId
+    rev: Rev
+    parent: Rev | None
+    document: Document
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Parent:
+    """The record that a new one is filed under: its id, its type, and its current secret id."""
+
+    id: DocId
+    type: str
+    secret_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an entity is made of: a record in wire names, and what stands around it.
+
+    `siblings`: values not shown, by path. `parents`: ids of the records it is filed under, by their secret ids.
+    """
+
+    type: str
+    record: Mapping[str, Any]
+    deleted: bool
+    shared_with: frozenset[HcpId]
+    parents: Mapping[str, DocId]
+    siblings: Mapping[tuple[str, ...], Sequence[Any]] = field(default_factory=dict)
+    authenticated: bool = True
+
+
+class Suite(Protocol):
+    """One of the published scheme's two suites."""
+
+    name: str
+
+    def open(self, stored: Stored) -> Content:
+        """What the document shows. Raises NoAccess, Tampered, InvalidEntity."""
+
+    def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
+        """The first revision of a new record."""
+
+    def edit(self, stored: Stored, entity: Entity) -> Written | None:
+        """The next revision, which shows this entity; None if nothing would change."""
+
+    def share(self, stored: Stored, delegate: HcpId) -> Written:
+        """The next revision, which `delegate` can open too."""
+
+    def delete(self, stored: Stored) -> Written:
+        """The next revision, which is hidden."""
+
+    def restore(self, stored: Stored) -> Written:
+        """The next revision, which is shown again."""
+
+    def secret_ids(self, stored: Stored) -> tuple[str, ...]:
+        """Every secret id of the record, the current one first."""
+
+    def foreign_keys(self, stored: Stored) -> frozenset[DocId]:
+        """The ids that its entries hide for this reader."""

@@ -1,0 +1,103 @@
+"""Verifying the revisions of records, lazily and once: the outcome is kept with the revision.
+
+Owns what a state means. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from icure_sync import strict_json
+from icure_sync.crypto.access import Statement
+from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.sealing import check_body
+from icure_sync.crypto.trust import Seen, Verdict, verify_record
+from icure_sync.errors import IcureSyncError, InvalidEntity, NoAccess, NotFound, Tampered
+from icure_sync.ids import DocId, Rev, is_rev
+from icure_sync.replication.wire import Revision
+from icure_sync.store import Store
+from icure_sync.store.rows import Held
+
+UNSEEN, VERIFIED, REFUSED = 0, 1, 2  # what `Held.state` says
+
+SigningKeys = Callable[[str], bytes | None]
+
+
+class Verdicts:
+    """Says of a revision whether it may be shown, merged or extended."""
+
+    def __init__(self, store: Store, keyring: Keyring, signing_keys: SigningKeys) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._signing_keys = signing_keys
+
+    def require(self, held: Held) -> None:
+        """That this revision of a `sealed-1` record verifies. Looks only once at each.
+
+        Raises Tampered if it does not; NotFound if somebody who signed it is not known here yet.
+        """
+        if held.state == VERIFIED:
+            return
+        doc_id, rev = held.revision.id, held.revision.rev
+        if held.state == REFUSED:
+            raise _refused(doc_id, held.why)
+        try:
+            verdict = self._verify(held.revision)
+        except (Tampered, InvalidEntity) as error:
+            self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
+            raise
+        if verdict.pending:
+            unknown = ", ".join(sorted(verdict.pending))
+            raise NotFound(f"trust document {doc_id}", f"the keys of {unknown} are not here yet", "sync again")
+        self.accept(doc_id, rev)
+
+    def accept(self, doc_id: DocId, rev: Rev) -> None:
+        """This revision verifies (or was just written here): what it displaced need not be kept any longer."""
+        with self._store.transaction():
+            self._store.documents.mark_verified(doc_id, rev, VERIFIED)
+            self._store.documents.prune(doc_id)
+
+    def _verify(self, revision: Revision) -> Verdict:
+        document = strict_json.loads(revision.body, f"document {revision.id}")
+        above = revision.history[1] if len(revision.history) > 1 else None
+        seen = Seen(above, self._statements(revision), self._displaced(revision.id, document))
+        verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
+        if not verdict.pending:
+            self._check_body(revision, document)
+        return verdict
+
+    def _check_body(self, revision: Revision, document: Mapping[str, Any]) -> None:
+        try:
+            check_body(revision.id, document, self._keyring)
+        except NoAccess:
+            return  # not ours to read: what it says of itself was checked
+
+    def _statements(self, revision: Revision) -> tuple[Statement, ...]:
+        """Those of the document's other leaves that were verified."""
+        found: list[Statement] = []
+        for held in self._store.documents.held_leaves(revision.id):
+            if held.state == VERIFIED and not held.revision.deleted:
+                found += _access(held.revision.body)
+        return tuple(found)
+
+    def _displaced(self, doc_id: DocId, document: Mapping[str, Any]) -> tuple[Statement, ...]:
+        """Those of the verified revisions that it lists as parents, as far as their bodies are still here."""
+        found: list[Statement] = []
+        parents = document.get("parents")
+        for parent in parents if isinstance(parents, list) else ():
+            if not is_rev(parent) or self._store.documents.verification(doc_id, parent) != (VERIFIED, ""):
+                continue
+            displaced = self._store.documents.get(doc_id, parent)
+            if displaced is not None and not displaced.deleted:
+                found += _access(displaced.body)
+        return tuple(found)
+
+
+def _access(body: bytes) -> list[Statement]:
+    document = strict_json.loads(body, "a verified document")
+    return list(document.get("access", ()))
+
+
+def _refused(doc_id: DocId, why: str) -> IcureSyncError:
+    return Tampered(f"trust document {doc_id}", why, "keep it aside and tell whoever runs the server")
