@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icure_sync.canonical import canonical, canonical_set
+from icure_sync.canonical import canonical, canonical_set, pack
 from icure_sync.crypto.identity import Identity, signed_by
 from icure_sync.crypto.primitives import Entropy, sha256
 from icure_sync.errors import NoAccess, Tampered
@@ -82,7 +82,7 @@ class Subject:
 
 def document_id(type_: str, by: str, nonce: str) -> DocId:
     """The first 32 hex digits of SHA-256 of `C["icure-sync/id/1", type, creator.by, creator.nonce]`."""
-    return DocId(sha256(canonical(["icure-sync/id/1", type_, by, nonce])).hex()[:32])
+    return DocId(sha256(pack(["icure-sync/id/1", type_, by, nonce])).hex()[:32])
 
 
 def grant(subject: Subject, delegate: HcpId, known: Sequence[Statement], identity: Identity) -> Statement:

@@ -94,15 +94,16 @@ def create(draft: Draft, keyring: Keyring, entropy: Entropy) -> Sealed:
     return _sealed(subject, document, keyring)
 
 
-def open_body(doc_id: str, document: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
+def open_body(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
     """The sealed body. Raises NoAccess, Tampered. Signatures are not looked at here: see `trust`."""
-    return _open_body(Subject.of(doc_id, document), document, keyring)[0]
+    return _open_body(subject, document, keyring)[0]
 
 
-def check_body(doc_id: str, document: Mapping[str, Any], keyring: Keyring) -> None:
-    """That the body opens, and that its bytes are in canonical form. Raises NoAccess, Tampered, InvalidEntity."""
-    body, padded, length = _open_body(Subject.of(doc_id, document), document, keyring)
+def check_body(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
+    """The sealed body, its bytes in canonical form. Raises NoAccess, Tampered, InvalidEntity."""
+    body, padded, length = _open_body(subject, document, keyring)
     check_canonical(padded, length, body)
+    return body
 
 
 def edit(

@@ -16,8 +16,8 @@ from icure_sync import strict_json
 from icure_sync.engine.suite import Content, Parent, Stored, Suite, Written
 from icure_sync.engine.verdicts import Verdicts
 from icure_sync.errors import CryptoError, InvalidEntity, NotFound, StaleRevision, UnsupportedSuite
-from icure_sync.ids import DocId, HcpId, Rev
-from icure_sync.model import Entity, Hcp, entity_class, from_record, search_text
+from icure_sync.ids import DocId, HcpId
+from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record, search_text
 from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
 from icure_sync.replication.wire import Attachment as Stub
 from icure_sync.store import Store
@@ -41,6 +41,9 @@ class Records:
         self._suites = {suite.name: suite for suite in suites}
         self._written = suites[0]
         self._verdicts = verdicts
+        self._record_types = {
+            term for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT for term in self._type_terms(cls)
+        }
         self.unreadable: dict[str, str] = {}
 
     # Reading
@@ -167,7 +170,7 @@ class Records:
             self._store.documents.write(written.id, written.rev, body, written.parent, attachments=attachments or {})
             self._verdicts.accept(written.id, written.rev)
             entity = entity_of(stored, self.suite_of(stored).open(stored))
-            self._store.search.index(written.id, entity.TYPE, _indexed(entity))
+            self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
         return entity
 
     def index(self) -> None:
@@ -175,12 +178,18 @@ class Records:
         while pending := self._store.search.pending(PAGE):
             with self._store.transaction():
                 for doc_id in pending:
-                    opened = self._try_open(doc_id)
+                    opened = self._try_open(doc_id) if self._is_record(doc_id) else None
                     entity = entity_of(*opened) if opened else None
-                    if entity is None or isinstance(entity, Hcp) or entity.deleted:
+                    if entity is None or entity.deleted:
                         self._store.search.remove(doc_id)
                     else:
-                        self._store.search.index(doc_id, entity.TYPE, _indexed(entity))
+                        self._store.search.index(doc_id, entity.TYPE, search_text(entity))
+
+    def _is_record(self, doc_id: DocId) -> bool:
+        """Not an Hcp document, a design document, or whatever else a database holds."""
+        held = self._store.documents.winners([doc_id])
+        document = _stored(held[0]).document if held else {}
+        return document.get("type", document.get("java_type")) in self._record_types
 
     def _open(self, held: Held) -> tuple[Stored, Content]:
         stored = _stored(held)
@@ -248,12 +257,3 @@ def _stored(held: Held) -> Stored:
         return Stored(revision.id, revision.rev, _decode(revision.body))
     except msgspec.DecodeError as error:
         raise InvalidEntity(f"open document {revision.id}", "it is not a JSON object", "sync again") from error
-
-
-def _indexed(entity: Entity) -> str:
-    return "" if entity.deleted else search_text(entity)
-
-
-def revision_of(entity: Entity) -> Rev:
-    """The revision that an entity shows."""
-    return Rev(entity.rev)

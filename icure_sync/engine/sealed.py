@@ -17,7 +17,6 @@ from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.suite import Content, Parent, Stored, Written
 from icure_sync.engine.writers import Writers
-from icure_sync.errors import Tampered
 from icure_sync.ids import DocId, HcpId
 from icure_sync.merge import registers
 from icure_sync.model import Entity, to_record, with_record_ids
@@ -40,12 +39,13 @@ class SealedSuite:
 
     def open(self, stored: Stored) -> Content:
         document = stored.document
-        shown = registers.read(sealing.open_body(stored.id, document, self._keyring))
+        subject = Subject.of(stored.id, document)
+        shown = registers.read(sealing.open_body(subject, document, self._keyring))
         return Content(
-            type=document["type"],
+            type=subject.type,
             record=shown.record,
             deleted=shown.deleted,
-            shared_with=shared_with(stored),
+            shared_with=parties(subject, document["access"]),
             parents=_parent_ids(stored, shown.links),
             siblings=shown.alternatives,
         )
@@ -102,9 +102,7 @@ class SealedSuite:
         return unwrap_chain(Subject.of(stored.id, stored.document), stored.document, self._keyring).foreign_keys
 
     def _body(self, stored: Stored) -> dict[str, Any]:
-        body = sealing.open_body(stored.id, stored.document, self._keyring)
-        registers.check_body(body)
-        return body
+        return sealing.open_body(Subject.of(stored.id, stored.document), stored.document, self._keyring)
 
     def _registers(self, entity: Entity) -> Changes:
         named = with_record_ids(entity, lambda: self._entropy(RECORD_ID_BYTES).hex())
@@ -121,14 +119,6 @@ class SealedSuite:
         visible = _clear_fields(stored.document["type"], after)
         edited = sealing.edit(_sealed(stored), after, self._keyring, self._entropy, clear=visible)
         return _written(edited, stored)
-
-
-def shared_with(stored: Stored) -> frozenset[HcpId]:
-    """Who has access, by the statements that the document carries."""
-    access = stored.document.get("access")
-    if not isinstance(access, list) or not all(isinstance(each, dict) for each in access):
-        raise Tampered(f"open document {stored.id}", "its statements are not a list", "sync with a server you trust")
-    return parties(Subject.of(stored.id, stored.document), access)
 
 
 def _parent_ids(stored: Stored, links: Mapping[str, Any]) -> dict[str, DocId]:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from icure_sync import strict_json
-from icure_sync.crypto.access import Statement
+from icure_sync.crypto import sealing
+from icure_sync.crypto.access import Statement, Subject
 from icure_sync.crypto.keyring import Keyring
-from icure_sync.crypto.sealing import check_body
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
 from icure_sync.errors import IcureSyncError, InvalidEntity, NoAccess, NotFound, Tampered
 from icure_sync.ids import DocId, Rev, is_rev
+from icure_sync.merge import registers
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 from icure_sync.store.rows import Held
@@ -69,9 +70,10 @@ class Verdicts:
 
     def _check_body(self, revision: Revision, document: Mapping[str, Any]) -> None:
         try:
-            check_body(revision.id, document, self._keyring)
+            body = sealing.check_body(Subject.of(revision.id, document), document, self._keyring)
         except NoAccess:
             return  # not ours to read: what it says of itself was checked
+        registers.check_body(body)
 
     def _statements(self, revision: Revision) -> tuple[Statement, ...]:
         """Those of the document's other leaves that were verified."""
