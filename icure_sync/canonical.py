@@ -1,8 +1,12 @@
 """Canonical bytes `C[…]`: one byte string for one value, to sign, to hash and to seal. Knows no documents and no keys.
 
-msgpack with map keys sorted by their UTF-8 bytes and shortest forms. Integers lie within ±2^53, floats are finite and
-never integral below 2^53 (`2.0` is `2`, `-0.0` is `0`). Strings are taken as they are: NFC normalisation happens once,
-where a person's text enters (`authored`), never on what was received.
+msgpack with map keys sorted by their UTF-8 bytes and shortest forms. Integers lie within ±2^53, floats are finite; an
+integral float within ±2^53 is that integer (`2.0` is `2`, `-0.0` is `0`), so equal numbers have equal bytes. Strings
+are taken as they are: NFC normalisation happens once, where a person's text enters (`authored`), never on what was
+received.
+
+No error here holds a piece of the value: none is raised while the reader's own exception, which may quote it, is being
+treated.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from icure_sync.errors import InvalidEntity
 MAX_INTEGER = 2**53  # beyond it JSON readers disagree about the value
 MAX_DEPTH = 64  # nesting of lists and maps; deeper input is an attack on the parser, not a record
 
+_LONE_SURROGATE = "a text holds a lone surrogate"
 _ALLOWED = "use text, numbers within ±2^53, true, false, null, lists and maps with text keys"
 
 
@@ -28,8 +33,15 @@ def canonical(value: Any) -> bytes:
 
 
 def pack(value: Any) -> bytes:
-    """`C[value]` of a value known to be plain, its maps sorted (mostly lists of text): the hot path."""
-    return msgpack.packb(value)  # type: ignore[no-any-return]
+    """`C[value]` of a value known to be plain, its maps sorted (mostly lists of text and bytes): the hot path.
+
+    Raises InvalidEntity for a lone surrogate.
+    """
+    try:
+        return msgpack.packb(value)  # type: ignore[no-any-return]
+    except UnicodeEncodeError:
+        pass
+    raise _not_canonical(_LONE_SURROGATE)
 
 
 def unpack(data: bytes) -> tuple[Any, int]:
@@ -38,8 +50,9 @@ def unpack(data: bytes) -> tuple[Any, int]:
         return msgpack.unpackb(data), len(data)
     except msgpack.ExtraData as found:
         return found.unpacked, len(data) - len(found.extra)
-    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
-        raise _not_canonical("it is not msgpack") from error
+    except ValueError:  # whatever msgpack finds wrong is one
+        pass
+    raise _not_canonical("it is not msgpack")
 
 
 def check_canonical(data: bytes, length: int, value: Any) -> None:
@@ -71,12 +84,12 @@ def _plain(value: Any, depth: int) -> Any:
         return _checked_integer(value)
     if kind is float:
         return _checked_float(value)
-    if depth == 0:
-        raise _not_canonical(f"it is nested deeper than {MAX_DEPTH} levels")
     if kind is dict:
-        return {_text_key(key): _plain(value[key], depth - 1) for key in sorted(value)}
+        below = _below(depth)
+        return {key: _plain(value[key], below) for key in sorted(map(_text_key, value))}
     if kind is list or kind is tuple:
-        return [_plain(item, depth - 1) for item in value]
+        below = _below(depth)
+        return [_plain(item, below) for item in value]
     raise _not_canonical(f"{kind.__name__} is not a kind of value that can be stored")
 
 
@@ -84,17 +97,21 @@ def _authored(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return unicodedata.normalize("NFC", _checked_text(str(value)))
     if isinstance(value, Mapping):
-        if depth == 0:
-            raise _not_canonical(f"it is nested deeper than {MAX_DEPTH} levels")
-        result = {_authored(_text_key(key), 0): _authored(item, depth - 1) for key, item in value.items()}
+        below = _below(depth)
+        result = {_authored(_text_key(key), 0): _authored(item, below) for key, item in value.items()}
         if len(result) != len(value):
             raise _not_canonical("two keys of one map are the same after Unicode normalisation")
         return {key: result[key] for key in sorted(result)}
     if isinstance(value, list | tuple):
-        if depth == 0:
-            raise _not_canonical(f"it is nested deeper than {MAX_DEPTH} levels")
-        return [_authored(item, depth - 1) for item in value]
+        below = _below(depth)
+        return [_authored(item, below) for item in value]
     return _plain(value, 0)
+
+
+def _below(depth: int) -> int:
+    if depth == 0:
+        raise _not_canonical(f"it is nested deeper than {MAX_DEPTH} levels")
+    return depth - 1
 
 
 def _text_key(key: Any) -> str:
@@ -104,11 +121,17 @@ def _text_key(key: Any) -> str:
 
 
 def _checked_text(text: str) -> str:
+    if text.isascii() or _has_utf8(text):
+        return text
+    raise _not_canonical(_LONE_SURROGATE)
+
+
+def _has_utf8(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise _not_canonical("a text holds a lone surrogate") from error
-    return text
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked_integer(number: int) -> int:
@@ -120,7 +143,7 @@ def _checked_integer(number: int) -> int:
 def _checked_float(number: float) -> int | float:
     if not math.isfinite(number):
         raise _not_canonical("a number is infinite or not a number")
-    if abs(number) < MAX_INTEGER and number.is_integer():
+    if abs(number) <= MAX_INTEGER and number.is_integer():
         return int(number)
     return number
 

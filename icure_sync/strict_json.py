@@ -1,13 +1,15 @@
 """JSON as this package reads and writes it: bounded, strict, UTF-8. Knows no documents.
 
-Refused: duplicate keys, NaN and infinities, lone surrogates, invalid UTF-8, nesting beyond `MAX_DEPTH`. The fast
-readers of the replication path (msgspec) do not see duplicate keys, so whatever is going to be trusted passes through
-here once.
+Refused: duplicate keys, NaN and infinities (numbers too large for a float included), lone surrogates, invalid UTF-8,
+nesting beyond `MAX_DEPTH`. The fast readers of the replication path (msgspec) do not see duplicate keys, so whatever is
+going to be trusted passes through here once. No error holds a piece of the text, nor is one raised while the reader's
+own exception, which holds all of it, is being treated.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -16,42 +18,56 @@ import msgspec
 from icure_sync.canonical import MAX_DEPTH
 from icure_sync.errors import InvalidEntity
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # an unfinished one too: each byte is looked at once
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 _encoder = msgspec.json.Encoder()
 
 
+class _RefusedValue(ValueError):
+    """What a lenient reader would have taken."""
+
+
 def loads(data: bytes, what: str = "JSON") -> Any:
     """The value of one JSON text. `what` names it in errors. Raises InvalidEntity."""
-    _check_depth(data, what)
+    if _too_deep(data):
+        raise InvalidEntity(f"read {what}", f"it is nested deeper than {MAX_DEPTH} levels", "have it written flatter")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+        )
         _check_text(data, value)
-    except (ValueError, RecursionError) as error:
-        raise InvalidEntity(f"read {what}", _reason(error), "have it written again as strict JSON") from error
-    return value
+    except ValueError as error:
+        wrong = _reason(error)
+    else:
+        return value
+    raise InvalidEntity(f"read {what}", wrong, "have it written again as strict JSON")
 
 
 def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON, map keys in the order given. Raises InvalidEntity for what JSON cannot hold."""
-    try:
-        return _encoder.encode(value)
-    except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
-        raise InvalidEntity("write JSON", type(error).__name__, "use plain values only") from error
+    wrong = _unwritable(value, MAX_DEPTH)
+    if not wrong:
+        try:
+            return _encoder.encode(value)
+        except UnicodeEncodeError:
+            wrong = "lone surrogate"
+    raise InvalidEntity("write JSON", wrong, "use plain values only")
 
 
-def _check_depth(data: bytes, what: str) -> None:
+def _too_deep(data: bytes) -> bool:
     """The reader itself recurses, so depth is bounded first. A text nests no deeper than it has opening brackets."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return
+        return False
     depth = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
-            raise InvalidEntity(
-                f"read {what}", f"it is nested deeper than {MAX_DEPTH} levels", "have it written flatter"
-            )
+            return True
+    return False
 
 
 def _check_text(data: bytes, value: Any) -> None:
@@ -60,26 +76,49 @@ def _check_text(data: bytes, value: Any) -> None:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("lone surrogate") from error
+            raise _RefusedValue("lone surrogate") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("duplicate key")
+        raise _RefusedValue("duplicate key")
     return result
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _RefusedValue("number beyond all bounds")
+    return number
+
+
 def _no_constant(_: str) -> NoReturn:
-    raise ValueError("NaN or infinity")
+    raise _RefusedValue("NaN or infinity")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: ValueError) -> str:
     """Why, without a word of the text itself: json's own messages quote none of it but the position."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     if isinstance(error, UnicodeDecodeError):
         return f"invalid UTF-8 at byte {error.start}"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error)
+    if isinstance(error, _RefusedValue):
+        return str(error)
+    return "an integer has thousands of digits"  # the one thing left that Python's reader refuses
+
+
+def _unwritable(value: Any, depth: int) -> str:
+    """What of this value the writer would change or drop silently; "" if nothing."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "NaN or infinity"
+    if value is None or isinstance(value, str | int):
+        return ""
+    if not isinstance(value, dict | list | tuple):
+        return f"{type(value).__name__} is not a kind of value that JSON has"
+    if depth == 0:
+        return f"it is nested deeper than {MAX_DEPTH} levels"
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return "a key that is not text"
+    inner = value.values() if isinstance(value, dict) else value
+    return next(filter(None, (_unwritable(item, depth - 1) for item in inner)), "")
