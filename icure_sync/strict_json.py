@@ -30,7 +30,7 @@ class _RefusedValue(ValueError):
 
 def loads(data: bytes, what: str = "JSON") -> Any:
     """The value of one JSON text. `what` names it in errors. Raises InvalidEntity."""
-    if _too_deep(data):
+    if is_too_deep(data):
         raise InvalidEntity(f"read {what}", f"it is nested deeper than {MAX_DEPTH} levels", "have it written flatter")
     try:
         value = json.loads(
@@ -58,8 +58,11 @@ def dumps(value: Any) -> bytes:
     raise InvalidEntity("write JSON", wrong, "use plain values only")
 
 
-def _too_deep(data: bytes) -> bool:
-    """The reader itself recurses, so depth is bounded first. A text nests no deeper than it has opening brackets."""
+def is_too_deep(data: bytes) -> bool:
+    """Whether lists and maps nest beyond `MAX_DEPTH`: readers recurse, so this is asked before one sees the text.
+
+    A text nests no deeper than it has opening brackets, so most are told apart by counting.
+    """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
