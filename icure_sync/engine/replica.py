@@ -1,0 +1,291 @@
+"""The replica: what an application holds. An asyncio face over records, parties and sync.
+
+Owns opening and closing, and the hop into the store's thread. Knows no format, no protocol and no SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.local_peer import LocalPeer
+from icure_sync.engine.plan import Plan
+from icure_sync.engine.progress import Report
+from icure_sync.engine.status import Conflict, Status, SyncFacts, conflicts_of
+from icure_sync.engine.sync import Outcome, SyncReport, replicate
+from icure_sync.errors import InvalidEntity, NoAccess
+from icure_sync.ids import DocId, HcpId
+from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient
+from icure_sync.model.schema import SEALED_1
+from icure_sync.peers.port import Peer
+from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.filters import device_selector
+from icure_sync.store import Store
+from icure_sync.store.keyfile import create_key, key_path, unlock_key
+
+E = TypeVar("E", bound=Entity)
+
+DEVICE_ID_BYTES = 8
+SEARCH_MOST = 200  # hits of one search: more than a person reads
+_DEVICE = "device"
+_SUITES = (SEALED_1,)
+
+Clock = Callable[[], int]  # ms since 1970, possibly wrong: decides nothing
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Replica:
+    """The encrypted replica of one device. Open it with `Replica.open`; one process has it at a time.
+
+    Without an identity it is *keyless*: it replicates, and can open or write nothing (NoAccess).
+    """
+
+    def __init__(self, store: Store, keyed: Keyed | None, device: str, clock: Clock) -> None:
+        self._store = store
+        self._keyed_or_none = keyed
+        self._clock = clock
+        self._facts = SyncFacts(store)
+        self.device = device
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        path: str | Path,
+        identity: Identity | None,
+        *,
+        passphrase: str,
+        suites: Sequence[str] = _SUITES,
+        clock: Clock = _milliseconds,
+        entropy: Entropy = system_entropy,
+    ) -> AsyncIterator[Replica]:
+        """Open the replica at `path`, or make it. `suites`: those accepted; the first is the one written.
+
+        Raises WrongPassphrase, StoreLocked, StoreCorrupt, StoreFull, SchemaTooNew.
+        """
+        file = Path(path)
+        key = await asyncio.to_thread(_database_key, file, passphrase, entropy)
+        store = await asyncio.to_thread(Store.open, file, key)
+        try:
+            yield await store.run(replica_over, store, identity, suites=suites, entropy=entropy, clock=clock)
+        finally:
+            await asyncio.to_thread(store.close)
+
+    @property
+    def hcp_id(self) -> HcpId | None:
+        """Whose records it opens; None if it is keyless."""
+        return self._keyed_or_none.identity.hcp_id if self._keyed_or_none else None
+
+    # Records
+
+    async def save(self, entity: E, *, patient: Patient | None = None, document: Document | None = None) -> E:
+        """Keep an entity, durably, and return it as it is stored: with its id and revision.
+
+        A new one is filed under `patient` (or `document`). Raises StaleRevision if it has been written since it was
+        read; InvalidEntity; NoAccess.
+        """
+        if patient is not None and document is not None:
+            raise InvalidEntity(f"save a {entity.TYPE}", "it can have one parent", "name the patient or the document")
+        return await self._store.run(self._keyed.save, entity, patient or document)
+
+    async def get(self, cls: type[E], id: str) -> E:  # noqa: A002  # the entity's own word
+        """One record. Raises NotFound (unknown, deleted, or of another type), NoAccess, Tampered."""
+        return await self._store.run(self._keyed.get, cls, DocId(id))
+
+    async def find(self, cls: type[E], *, text: str | None = None) -> AsyncIterator[E]:
+        """The records of one type; with `text`, those that have all its words, the best match first.
+
+        Works offline. Records that cannot be opened are passed over: `status` lists them.
+        """
+        if issubclass(cls, Hcp):
+            for hcp in await self._store.run(self._keyed.hcps, cls):
+                yield hcp
+            return
+        if text is not None:
+            for entity in await self._store.run(self._keyed.records.search, cls, text, SEARCH_MOST):
+                yield entity
+            return
+        after: int | None = 0
+        while after is not None:
+            page, after = await self._store.run(self._keyed.records.page, cls, after)
+            for entity in page:
+                yield entity
+
+    async def search(self, text: str) -> AsyncIterator[Entity]:
+        """Records of every type that have all these words, the best match first."""
+        for entity in await self._store.run(self._keyed.records.search_all, text, SEARCH_MOST):
+            yield entity
+
+    async def delete(self, entity: E) -> E:
+        """Hide a record on all devices. Its content stays, and `restore` shows it again. Raises StaleRevision."""
+        return await self._store.run(self._keyed.delete, entity)
+
+    async def restore(self, entity: E) -> E:
+        """Show a deleted record again."""
+        return await self._store.run(self._keyed.restore, entity)
+
+    async def share(self, entity: E, *, with_: str, include_linked: bool = False) -> E:
+        """Let another Hcp open this record, and with `include_linked` everything filed under it.
+
+        Raises NotFound until that Hcp's document has been synced here; UntrustedKey; NoAccess.
+        """
+        shared = await self._store.run(self._keyed.share, entity, HcpId(with_))
+        if include_linked:
+            for linked in await self._store.run(self._keyed.family, shared):
+                await self._store.run(self._keyed.share, linked, HcpId(with_))
+        return shared
+
+    # Links
+
+    async def contacts_of(self, patient: Patient) -> AsyncIterator[Contact]:
+        """The contacts of a patient (scenario 1 of the published scheme)."""
+        for entity in await self._store.run(self._keyed.linked, Contact, patient):
+            yield entity
+
+    async def forms_of(self, patient: Patient) -> AsyncIterator[Form]:
+        """The forms of a patient."""
+        for entity in await self._store.run(self._keyed.linked, Form, patient):
+            yield entity
+
+    async def elements_of(self, patient: Patient) -> AsyncIterator[HealthcareElement]:
+        """The healthcare elements of a patient."""
+        for entity in await self._store.run(self._keyed.linked, HealthcareElement, patient):
+            yield entity
+
+    async def documents_of(self, patient: Patient) -> AsyncIterator[Document]:
+        """The documents of a patient."""
+        for entity in await self._store.run(self._keyed.linked, Document, patient):
+            yield entity
+
+    async def patient_of(self, entity: Entity) -> Patient:
+        """The patient that a record is filed under (scenario 2). Raises NotFound, NoAccess."""
+        return await self._store.run(self._keyed.parent, Patient, entity)
+
+    # Files
+
+    async def attach(
+        self, document: Document, name: str, data: bytes | Iterable[bytes], *, media_type: str | None = None
+    ) -> Attachment:
+        """Add a file to a document, encrypted in chunks. `data` may come in pieces, read as they are needed."""
+        pieces = (data,) if isinstance(data, bytes) else data
+        return await self._store.run(self._keyed.attachments.attach, document, name, pieces, media_type)
+
+    async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
+        """The files of a document."""
+        for entity in await self._store.run(self._keyed.linked, Attachment, document):
+            yield entity
+
+    async def read_attachment(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """The content of a file in pieces, each authenticated. Raises NotFound if it is not here yet, Tampered."""
+        pieces = self._keyed.attachments.read(attachment)
+        while (piece := await self._store.run(next, pieces, None)) is not None:
+            yield piece
+
+    # Sync
+
+    async def push(self, peer: Peer, *, progress: Report | None = None) -> Outcome:
+        """Send every local change to a peer. Raises the kinds of PeerError."""
+        plan = Plan(self.device, self.hcp_id, Direction.PUSH)
+        outcome = await replicate(LocalPeer(self._store), peer, plan, report=progress)
+        await self._store.run(self._facts.pushed, outcome, self._clock())
+        return outcome
+
+    async def pull(self, peer: Peer, *, progress: Report | None = None) -> Outcome:
+        """Fetch what this replica's Hcp may read (everything, if it is keyless). Raises the kinds of PeerError."""
+        selector = device_selector(self.hcp_id) if self.hcp_id else None
+        plan = Plan(self.device, self.hcp_id, Direction.PULL, selector)
+        outcome = await replicate(peer, LocalPeer(self._store), plan, report=progress)
+        await self._store.run(self._pulled, outcome)
+        return outcome
+
+    async def sync(self, peer: Peer, *, progress: Report | None = None) -> SyncReport:
+        """Pull, then push. What the other side refuses is in the report, and kept for the next time."""
+        pulled = await self.pull(peer, progress=progress)
+        pushed = await self.push(peer, progress=progress)
+        conflicts = await self._store.run(conflicts_of, self._store)
+        refused = (*pulled.refused, *pushed.refused)
+        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
+
+    async def conflicts(self) -> AsyncIterator[Conflict]:
+        """Records with several live leaves."""
+        for conflict in await self._store.run(conflicts_of, self._store):
+            yield conflict
+
+    async def status(self) -> Status:
+        """Counts, and what needs attention."""
+        return await self._store.run(self._status)
+
+    async def check(self) -> list[str]:
+        """What is wrong with the file, one line each; nothing if it is sound."""
+        return await self._store.run(self._store.check)
+
+    async def setting(self, name: str) -> Any:
+        """A value that the application keeps inside the encrypted file; None if there is none."""
+        return await self._store.run(self._store.settings.get, f"app/{name}")
+
+    async def keep_setting(self, name: str, value: Any) -> None:
+        """Keep a JSON value for the application: a server's address with its password, say."""
+        await self._store.run(self._store.settings.put, f"app/{name}", value)
+
+    @property
+    def _keyed(self) -> Keyed:
+        if self._keyed_or_none is None:
+            raise NoAccess("open or write records", "the replica is keyless", "open it with an identity")
+        return self._keyed_or_none
+
+    def _pulled(self, outcome: Outcome) -> None:
+        self._facts.pulled(outcome, self._clock())
+        if self._keyed_or_none is not None:
+            self._keyed_or_none.learn()
+
+    def _status(self) -> Status:
+        facts = self._facts
+        keyed = self._keyed_or_none
+        return Status(
+            hcp_id=self.hcp_id,
+            device=self.device,
+            suites=keyed.suites if keyed else (),
+            documents=self._store.documents.counts_by_type(),
+            conflicts=len(self._store.documents.conflicted_ids()),
+            unsent=facts.unsent(),
+            refused=facts.refused(),
+            unreadable={**keyed.records.unreadable} if keyed else {},
+            untrusted=dict(keyed.parties.troubles) if keyed else {},
+            last_sync=facts.last_sync(),
+            rsa_decryptions=keyed.identity.party_key.decryptions if keyed else 0,
+        )
+
+
+def _database_key(path: Path, passphrase: str, entropy: Entropy) -> bytes:
+    if key_path(path).exists() or path.exists():
+        return unlock_key(path, passphrase)
+    return create_key(path, passphrase, entropy=entropy)
+
+
+def replica_over(
+    store: Store,
+    identity: Identity | None,
+    *,
+    suites: Sequence[str] = _SUITES,
+    entropy: Entropy = system_entropy,
+    clock: Clock = _milliseconds,
+) -> Replica:
+    """The replica over an open store. Runs in the store's thread."""
+    device = store.settings.get(_DEVICE)
+    if device is None:
+        device = entropy(DEVICE_ID_BYTES).hex()
+        store.settings.put(_DEVICE, device)
+    if identity is None:
+        return Replica(store, None, device, clock)
+    keyed = Keyed(store, identity, suites=suites, device=device, entropy=entropy, clock=clock)
+    return Replica(store, keyed, device, clock)
