@@ -1,19 +1,17 @@
 """Attachment bytes: blobs named by their SHA-256, in chunks, streamed both ways in bounded memory.
 
-Owns blobs, and the link from a revision's stub to its blob. Knows nothing of what the bytes mean. Blobs that no
-revision links to are dropped by `collect`, except those written since the store was opened.
+Owns blobs, and the link from a revision's stub to its blob. Knows nothing of what the bytes mean.
 """
-
-# ruff: noqa: S608  statements are put together from fragments written here; values are always bound
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from icure_sync.errors import NotFound
+from icure_sync.errors import NotFound, StoreError
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Attachment
 from icure_sync.store.database import Database
@@ -43,9 +41,8 @@ class Attachments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._fresh: set[int] = set()  # blobs that this process wrote: their revisions may be on the way
-        with database.transaction():
-            self._drop("sha256 IS NULL")  # writes that a former process did not end
+        self._fresh: set[int] = set()  # blobs written since the last `collect`: their revisions may be on the way
+        self._unfinished: set[int] = set()
 
     def put(self, chunks: Iterable[bytes]) -> Blob:
         """Keep these bytes, durable on return. For what arrives slowly, use `begin`."""
@@ -55,13 +52,16 @@ class Attachments:
                 upload.write(chunk)
             return upload.finish()
         except BaseException:
-            upload.abandon()
+            with contextlib.suppress(StoreError):  # `collect` drops it after the next opening
+                upload.abandon()
             raise
 
     def begin(self) -> Upload:
         """Bytes that come piece by piece, between other work of the store."""
-        number = self._new_blob()
-        return Upload(self._database, number, self._fresh)
+        self._database.run("INSERT INTO blobs (length) VALUES (0)")
+        number = self._database.last_number()
+        self._unfinished.add(number)
+        return Upload(self._database, number, self._ended)
 
     def link(self, doc_id: DocId, rev: Rev, name: str, blob: Blob) -> None:
         """Say that these are the bytes of a revision's attachment. Raises NotFound without such a stub or blob."""
@@ -113,33 +113,29 @@ class Attachments:
         return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
 
     def collect(self) -> None:
-        """Drop blobs that no revision links to, except those written since the store was opened."""
+        """Drop blobs that no revision links to, except those written since the last time; they may just be waiting."""
         with self._database.transaction():
-            linked = {
-                row[0] for row in self._database.rows("SELECT DISTINCT blob FROM attachments WHERE blob NOT NULL")
-            }
+            kept = self._fresh | self._unfinished
+            kept |= {row[0] for row in self._database.rows("SELECT DISTINCT blob FROM attachments WHERE blob NOT NULL")}
             for (number,) in self._database.rows("SELECT number FROM blobs"):
-                if number not in linked and number not in self._fresh:
-                    self._drop("number = ?", number)
+                if number not in kept:
+                    _drop(self._database, number)
+        self._fresh.clear()
 
-    def _new_blob(self) -> int:
-        self._database.run("INSERT INTO blobs (length) VALUES (0)")
-        number = self._database.last_number()
-        self._fresh.add(number)
-        return number
-
-    def _drop(self, which: str, *values: int) -> None:
-        self._database.run(f"DELETE FROM chunks WHERE blob IN (SELECT number FROM blobs WHERE {which})", values)
-        self._database.run(f"DELETE FROM blobs WHERE {which}", values)
+    def _ended(self, upload: int, blob: int | None) -> None:
+        """An upload is over, and its bytes are in this blob; None: they are not kept."""
+        self._unfinished.discard(upload)
+        if blob is not None:
+            self._fresh.add(blob)
 
 
 class Upload:
-    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else the next opening drops them."""
+    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else dropped after the next opening."""
 
-    def __init__(self, database: Database, number: int, fresh: set[int]) -> None:
+    def __init__(self, database: Database, number: int, ended: Callable[[int, int | None], None]) -> None:
         self._database = database
         self._number = number
-        self._fresh = fresh
+        self._ended = ended
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)  # CouchDB's digest; nothing here relies on it
         self._length = 0
@@ -161,21 +157,21 @@ class Upload:
         with self._database.transaction():
             twin = self._database.value("SELECT number FROM blobs WHERE sha256 = ?", (blob.sha256,))
             if twin is not None:
-                self._fresh.add(twin)
-                self.abandon()
-                return blob
-            self._flush(len(self._pending))
-            self._database.run(
-                "UPDATE blobs SET sha256 = ?, digest = ?, length = ? WHERE number = ?",
-                (blob.sha256, blob.digest, blob.length, self._number),
-            )
+                _drop(self._database, self._number)
+            else:
+                self._flush(len(self._pending))
+                self._database.run(
+                    "UPDATE blobs SET sha256 = ?, digest = ?, length = ? WHERE number = ?",
+                    (blob.sha256, blob.digest, blob.length, self._number),
+                )
+        self._ended(self._number, twin or self._number)
         return blob
 
     def abandon(self) -> None:
         """Drop what came."""
+        self._ended(self._number, None)
         with self._database.transaction():
-            self._database.run("DELETE FROM chunks WHERE blob = ?", (self._number,))
-            self._database.run("DELETE FROM blobs WHERE number = ?", (self._number,))
+            _drop(self._database, self._number)
 
     def _flush(self, size: int) -> None:
         with self._database.transaction():
@@ -188,6 +184,11 @@ class Upload:
             )
         del self._pending[:size]
         self._stored += size
+
+
+def _drop(database: Database, number: int) -> None:
+    database.run("DELETE FROM chunks WHERE blob = ?", (number,))
+    database.run("DELETE FROM blobs WHERE number = ?", (number,))
 
 
 def _no_attachment(doc_id: DocId, name: str) -> NotFound:

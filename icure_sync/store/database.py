@@ -23,6 +23,9 @@ from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES
 Values = Sequence[Any]
 
 _STATEMENTS = 256  # prepared statements kept: more than this package has
+# SQLite cannot lock a read-only file, and needs no lock where nothing can be written: hence the VFS without locks.
+_READ_WRITE = (apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, "multipleciphers-unix")
+_READ_ONLY = (apsw.SQLITE_OPEN_READONLY, "multipleciphers-unix-none")
 _PRAGMAS = f"""
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA temp_store = MEMORY;
@@ -44,18 +47,24 @@ _MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str, str], ...] = (
     (apsw.BusyError, StoreLocked, "another process has it open", "end that process"),
     (apsw.NotADBError, StoreCorrupt, "it is damaged at its start, or its key file is another database's", _REPLACE),
     (apsw.CorruptError, StoreCorrupt, "a part of the file is damaged", _REPLACE),
-    (apsw.IOError, StoreCorrupt, "a part of the file cannot be read or written ({})", "check the disk; " + _REPLACE),
 )
+_UNREADABLE = {
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_DATA,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+}
 
 
 class Database:
     """A connection. One thread at a time; every method raises StoreError kinds only."""
 
-    def __init__(self, path: Path, key: bytes) -> None:
+    def __init__(self, path: Path, key: bytes, *, read_only: bool = False) -> None:
         """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
         self.path = path
+        flags, vfs = _READ_ONLY if read_only else _READ_WRITE
         try:
-            self._connection = apsw.Connection(str(path), statementcachesize=_STATEMENTS)
+            self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
         except apsw.Error as error:
             raise self._mapped(error, "open") from error
         try:
@@ -138,10 +147,6 @@ class Database:
                 self.run("RELEASE inner")
             raise
 
-    def problems(self) -> list[str]:
-        """What SQLite's integrity check finds; nothing if the file is sound."""
-        return [text for (text,) in self.rows("PRAGMA integrity_check") if text != "ok"]
-
     def _unlock(self, key: bytes) -> None:
         # A library without encryption ignores both pragmas: then nothing may be written.
         if self._connection.pragma("cipher", "aegis") != "aegis":
@@ -150,6 +155,8 @@ class Database:
                 "the SQLite library cannot encrypt",
                 "install apsw-sqlite3mc, without apsw",
             )
+        # Else every other value of a parameter has the statement planned anew, which costs more than running it.
+        self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._connection.pragma("key", f"raw:{key.hex()}")
         try:
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
@@ -177,7 +184,14 @@ class Database:
     def _mapped(self, error: apsw.Error, attempted: str) -> StoreError:
         """The one place that says what an SQLite error means here. SQLite's own texts hold no values of ours."""
         attempted = f"{attempted} the store {self.path}"
+        if isinstance(error, apsw.IOError):
+            return self._mapped_io(error, attempted)
         for sqlite_kind, kind, wrong, next_step in _MEANINGS:
             if isinstance(error, sqlite_kind):
-                return kind(attempted, wrong.format(error), next_step)
+                return kind(attempted, wrong, next_step)
         return StoreError(attempted, f"SQLite says: {error}", "repeat; if it stays, report it")
+
+    def _mapped_io(self, error: apsw.IOError, attempted: str) -> StoreError:
+        if getattr(error, "extendedresult", None) in _UNREADABLE:  # the library's stubs leave it out
+            return StoreCorrupt(attempted, f"the disk does not give a part of it back ({error})", _REPLACE)
+        return StoreFull(attempted, f"the disk does not take it ({error})", "check the disk and its quota, and repeat")

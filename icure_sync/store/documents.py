@@ -249,6 +249,14 @@ class Documents:
         """How many documents changed after this seq."""
         return int(self._database.value("SELECT count(*) FROM documents WHERE seq > ?", (seq,)))
 
+    def count_changes(self, since: int) -> int:
+        """How many documents changed after `since`."""
+        return int(self._database.value("SELECT count(*) FROM documents WHERE seq > ?", (since,)))
+
+    def count_before(self, doc_id: str) -> int:
+        """How many live documents come before this id."""
+        return int(self._database.value("SELECT count(*) FROM documents WHERE id < ? AND NOT deleted", (doc_id,)))
+
     def deleted_count(self) -> int:
         """How many documents are deleted: their winner is a tombstone."""
         return int(self._database.value("SELECT deleted FROM counters"))

@@ -6,39 +6,40 @@ for people.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
 import sys
 from pathlib import Path
 
-from icure_sync.errors import StoreError, StoreLocked
+from icure_sync.errors import StoreFull, StoreLocked
 
 
 class OwnerLock:
-    """Held from construction to `release`. Raises StoreLocked, naming the holder; StoreError if there can be none."""
+    """Held from construction to `release`. Raises StoreLocked, naming the holder; StoreFull if there can be no lock."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         attempted = f"open the store beside {path}"
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(
-                attempted, f"the lock file cannot be made ({error.strerror})", "check the folder"
-            ) from error
+            wrong = f"the lock file cannot be made ({error.strerror})"
+            raise StoreFull(attempted, wrong, "check that its folder exists, is yours and has room") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._file, 1_000, 0).decode(errors="replace").strip() or "another process"
             os.close(self._file)
-            raise StoreLocked(
-                attempted, f"it is in use by {holder}", "end that process, or use another folder"
-            ) from error
-        os.ftruncate(self._file, 0)
-        command = Path(sys.argv[0]).name or "python"
-        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()} ({command})\n".encode(), 0)
+            raise StoreLocked(attempted, f"it is in use by {holder}", "end that process or wait for it") from error
+        with contextlib.suppress(OSError):  # the disk is full: the lock holds without its text
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, _holder().encode(), 0)
 
     def release(self) -> None:
         """Let another process in. The file stays: removing it would race with the next owner."""
         os.close(self._file)
+
+
+def _holder() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()} ({Path(sys.argv[0]).name or 'python'})\n"

@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from icure_sync.errors import StoreFull
 from icure_sync.store.attachments import Attachments
+from icure_sync.store.checkup import find_problems
 from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.local import LocalDocuments
@@ -30,9 +32,11 @@ class Store:
     Its parts are synchronous. SQLite work belongs to one thread: from asyncio, every use goes through `run`.
     """
 
-    def __init__(self, database: Database, lock: OwnerLock) -> None:
+    def __init__(self, database: Database, lock: OwnerLock | None) -> None:
+        """`lock` is None for a store that can only be read."""
         self._database = database
         self._lock = lock
+        self.read_only = lock is None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="icure-sync-store")
         self.documents = Documents(database)
         self.local = LocalDocuments(database)
@@ -46,12 +50,15 @@ class Store:
     def open(cls, path: Path, key: bytes) -> Store:
         """Open the file, or make it, under its 32-byte key.
 
-        Raises StoreLocked (names the process that has it), StoreCorrupt (damaged, or another key), SchemaTooNew,
-        StoreFull (no room, no folder, no permission).
+        A file that may not be written, or in a folder that may not, is opened to be read (`read_only`): reads work,
+        writes raise StoreFull. Raises StoreLocked (names the process that has it), StoreCorrupt (damaged, or another
+        key), SchemaTooNew, StoreFull (no room, no folder).
         """
+        if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            return cls(Database(path, key, read_only=True), None)
         lock = OwnerLock(path.with_name(path.name + ".lock"))
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make_private(path)
             return cls(Database(path, key), lock)
         except BaseException:
             lock.release()
@@ -61,7 +68,8 @@ class Store:
         """Wait for the work under way, and let go of the file."""
         self._thread.shutdown(wait=True)
         self._database.close()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in the store's thread, after what was asked for before.
@@ -83,4 +91,12 @@ class Store:
 
     def check(self) -> list[str]:
         """What is wrong with the file, one line each; nothing if it is sound."""
-        return self._database.problems()
+        return find_problems(self._database)
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its other files the permissions of this one."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreFull(f"open the store {path}", error.strerror or "no access", "check its folder") from error
