@@ -163,15 +163,23 @@ class Records:
         return self.keep(self.suite_of(stored).restore(stored)) if content.deleted else entity_of(stored, content)
 
     def keep(self, written: Written, attachments: Mapping[str, Stub] | None = None) -> Entity:
-        """Store a revision that was written here, durably, with its text in the index."""
+        """Store a revision that was written here, durably, with its text in the index.
+
+        `attachments`: of a first revision; later ones have those of the revision that they extend.
+        """
         stored = Stored(written.id, written.rev, written.document)
         with self._store.transaction():
+            stubs = attachments or self._attachments(written)
             body = strict_json.dumps(written.document)
-            self._store.documents.write(written.id, written.rev, body, written.parent, attachments=attachments or {})
+            self._store.documents.write(written.id, written.rev, body, written.parent, attachments=stubs)
             self._verdicts.accept(written.id, written.rev)
             entity = entity_of(stored, self.suite_of(stored).open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
         return entity
+
+    def _attachments(self, written: Written) -> Mapping[str, Stub]:
+        above = self._store.documents.get(written.id, written.parent) if written.parent else None
+        return above.attachments if above else {}
 
     def index(self) -> None:
         """Bring the full-text index up to date with what sync brought."""

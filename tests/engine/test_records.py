@@ -126,7 +126,7 @@ async def test_unknown_members_survive_an_edit(open_replica):
     assert (await replica.get(Patient, john.id)).extra == {"ofANewerVersion": {"deep": [1, 2]}}
 
 
-async def test_everything_is_there_after_the_replica_was_opened_again(open_replica, tmp_path, identities):
+async def test_everything_is_there_after_the_replica_was_opened_again(tmp_path, identities):
     from icure_sync.engine.replica import replica_over
     from icure_sync.store import Store
 
