@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
+import unicodedata
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any, NewType
@@ -34,7 +34,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from icure_sync.errors import StoreCorrupt, Tampered, WeakKey, WrongPassphrase
+from icure_sync import strict_json
+from icure_sync.canonical import pack
+from icure_sync.errors import InvalidEntity, StoreCorrupt, Tampered, WeakKey, WrongPassphrase
 
 Entropy = Callable[[int], bytes]
 system_entropy: Entropy = get_random_bytes  # what callers at the rim pass in; nothing in the core draws by itself
@@ -47,6 +49,7 @@ RSA_EXPONENT = 65537
 RSA_BITS = 3072  # what `sealed-1` makes: 128 bits of strength
 RSA_BITS_LEAST = 2048  # what released SDKs made; anything below is refused
 RSA_BITS_MOST = 8192  # a larger key is only a way to waste our time
+RSA_DER_BYTES_MOST = 8192  # a private key of that many bits takes 4.8 KB
 SIGNING_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 
@@ -55,6 +58,7 @@ SCRYPT_R = 8
 SCRYPT_P = 1
 SCRYPT_SALT = 16
 SCRYPT_MEMORY_MOST = 2**30  # bytes; a locked file may ask for more work than ours, within reason
+SCRYPT_P_MOST = 8  # likewise
 
 
 def sha256(data: bytes) -> bytes:
@@ -155,10 +159,10 @@ class RsaPublicKey:
     __slots__ = ("_key", "spki")
 
     def __init__(self, spki: bytes) -> None:
-        """`spki`: DER of SubjectPublicKeyInfo. Raises WeakKey."""
+        """`spki`: DER of SubjectPublicKeyInfo, in the one form that DER allows. Raises WeakKey."""
         self._key = _import_rsa(spki)
-        if self._key.has_private():
-            raise WeakKey("use a public key", "it holds the private half", "publish the public half only")
+        if self._key.public_key().export_key("DER") != spki:
+            raise WeakKey("use a public key", "it is not SPKI DER", "publish the public half, in that form only")
         self.spki = spki
 
     def encrypt(self, plaintext: bytes, entropy: Entropy) -> bytes:
@@ -212,13 +216,13 @@ class RsaPrivateKey:
 
 def _import_rsa(der: bytes) -> RSA.RsaKey:
     try:
-        key = RSA.import_key(der)
+        key = RSA.import_key(der[: RSA_DER_BYTES_MOST + 1])
     except (ValueError, IndexError, TypeError) as error:
         raise WeakKey("read an RSA key", "it is not DER of an RSA key", "give SPKI or PKCS#8 DER") from error
     if not RSA_BITS_LEAST <= key.size_in_bits() <= RSA_BITS_MOST or key.e != RSA_EXPONENT:
         raise WeakKey(
             "use an RSA key",
-            f"it has {key.size_in_bits()} bits and exponent {key.e}",
+            f"it has {key.size_in_bits()} bits, or an unusual exponent",
             f"use {RSA_BITS_LEAST} to {RSA_BITS_MOST} bits and exponent {RSA_EXPONENT}",
         )
     return key
@@ -228,22 +232,26 @@ def lock_secret(secret: bytes, passphrase: str, label: str, entropy: Entropy) ->
     """`secret` locked by a passphrase, as one line of JSON: for the key file of a replica and for an identity.
 
     scrypt makes the key, AES-256-GCM locks; the label and the cost are authenticated. The plain checksum tells damage
-    from a wrong passphrase, and protects nothing.
+    from a wrong passphrase, and protects nothing. Raises InvalidEntity for a passphrase that is not Unicode text.
     """
     salt = entropy(SCRYPT_SALT)
     head: dict[str, Any] = {"label": label, "kdf": "scrypt", "n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
     head["salt"] = salt.hex()
-    key = _passphrase_key(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+    key = _passphrase_key(passphrase, head)
     locked = b64encode(gcm_encrypt(key, bytes(GCM_NONCE), secret, _head_bytes(head))).decode()
-    return json.dumps({**head, "locked": locked, "checksum": _checksum(head, locked)}).encode() + b"\n"
+    return strict_json.dumps({**head, "locked": locked, "checksum": _checksum(head, locked)}) + b"\n"
 
 
 def unlock_secret(locked: bytes, passphrase: str, label: str) -> bytes:
-    """The secret. Raises WrongPassphrase; StoreCorrupt if the file is damaged; WeakKey if its cost is below ours."""
+    """The secret.
+
+    Raises WrongPassphrase; StoreCorrupt if the file is damaged; WeakKey if its cost is below ours; InvalidEntity as
+    `lock_secret`.
+    """
     head, ciphertext = _read_locked(locked, label)
     if head["n"] < SCRYPT_N or head["r"] < SCRYPT_R or head["p"] < SCRYPT_P:
         raise WeakKey(f"unlock the {label}", "its passphrase is protected by too little work", "use the original file")
-    key = _passphrase_key(passphrase, bytes.fromhex(head["salt"]), head["n"], head["r"], head["p"])
+    key = _passphrase_key(passphrase, head)
     try:
         return gcm_decrypt(key, bytes(GCM_NONCE), ciphertext, _head_bytes(head))
     except Tampered as error:
@@ -253,7 +261,7 @@ def unlock_secret(locked: bytes, passphrase: str, label: str) -> bytes:
 def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
     damaged = StoreCorrupt(f"unlock the {label}", "the file is damaged or of another kind", "put its backup back")
     try:
-        head = json.loads(file)
+        head = strict_json.loads(file)
         locked = head.pop("locked")
         checksum = head.pop("checksum")
         numbers = [head[name] for name in ("n", "r", "p")]
@@ -261,13 +269,14 @@ def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
             set(head) == {"label", "kdf", "n", "r", "p", "salt"}
             and (head["label"], head["kdf"]) == (label, "scrypt")
             and all(type(number) is int and number > 0 for number in numbers)
+            and head["n"].bit_count() == 1
             and 128 * head["n"] * head["r"] <= SCRYPT_MEMORY_MOST
-            and head["p"] <= SCRYPT_R
+            and head["p"] <= SCRYPT_P_MOST
             and len(bytes.fromhex(head["salt"])) == SCRYPT_SALT
             and checksum == _checksum(head, locked)
         )
         ciphertext = b64decode(locked, validate=True)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (InvalidEntity, ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged from error
     if not sound:
         raise damaged
@@ -275,16 +284,17 @@ def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
 
 
 def _head_bytes(head: dict[str, Any]) -> bytes:
-    return json.dumps(["icure-sync/lock/1", sorted(head.items())]).encode()
+    return pack(["icure-sync/lock/1", *(head[name] for name in ("label", "kdf", "n", "r", "p", "salt"))])
 
 
 def _checksum(head: dict[str, Any], locked: str) -> str:
     return sha256(_head_bytes(head) + locked.encode()).hex()
 
 
-def _passphrase_key(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    memory = 128 * r * (n + p + 2)
-    try:
-        return hashlib.scrypt(passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=memory, dklen=32)
-    except ValueError as error:
-        raise StoreCorrupt("derive a key", "the parameters of its file are not possible", "take its backup") from error
+def _passphrase_key(passphrase: str, head: dict[str, Any]) -> bytes:
+    """By scrypt, of the NFC form: keyboards differ in how they compose a letter (RFC 8265, OpaqueString)."""
+    n, r, p = head["n"], head["r"], head["p"]
+    if any("\ud800" <= character <= "\udfff" for character in passphrase):
+        raise InvalidEntity("use a passphrase", "it is not Unicode text", "set the locale to UTF-8 and type it again")
+    text = unicodedata.normalize("NFC", passphrase).encode()
+    return hashlib.scrypt(text, salt=bytes.fromhex(head["salt"]), n=n, r=r, p=p, maxmem=128 * r * (n + p + 2), dklen=32)
