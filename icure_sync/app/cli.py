@@ -1,0 +1,176 @@
+"""The command line: which commands there are, what they take, and how a run ends. Knows no records and no keys.
+
+Each command names the function that does it, as `module:function` of this folder; it is imported when it is wanted, so
+that `--help` is quick. Such a function takes the parsed arguments and returns an Answer. Flags that every command has
+may stand before or after its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+
+from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, Answer, show, show_error
+from icure_sync.errors import IcureSyncError
+
+Nouns = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
+
+# The flags of `add` and `edit`, by noun: the fields that people fill in most. The others go by --set.
+RECORD_FLAGS: dict[str, dict[str, str]] = {
+    "patient": {
+        "first_name": "given name",
+        "last_name": "family name",
+        "date_of_birth": "as 1795-10-31, or 1795-10 or 1795 if no more is known",
+        "gender": "male, female, ...",
+        "note": "free text",
+    },
+    "contact": {
+        "description": "what it was about",
+        "opening_date": "when it began, as 2026-11-22 or 2026-11-22T09:30",
+        "location": "where it was",
+    },
+    "form": {"description": "what the form is"},
+    "element": {
+        "description": "what the problem is",
+        "opening_date": "when it began, as 2026-11-22",
+        "closing_date": "when it ended",
+        "note": "free text",
+    },
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+    args = build_parser().parse_args(arguments)
+    as_json: bool = getattr(args, "json", False)
+    try:
+        answer = _function(args.run)(args)
+        show(answer, as_json=as_json)
+    except IcureSyncError as error:
+        show_error(error)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return answer.code
+
+
+def _function(name: str) -> Callable[[argparse.Namespace], Answer]:
+    module, function = name.split(":")
+    found: Callable[[argparse.Namespace], Answer] = getattr(
+        importlib.import_module(f"icure_sync.app.{module}"), function
+    )
+    return found
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="icure-sync",
+        description="Medical records, encrypted on this device, in sync with a CouchDB server or a hub.",
+        parents=[_everywhere()],
+        allow_abbrev=False,
+    )
+    nouns = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_device(nouns)
+    for noun, flags in RECORD_FLAGS.items():
+        _add_records(nouns, noun, flags)
+    _add_exchange(nouns)
+    _add_servers(nouns)
+    return parser
+
+
+def _everywhere() -> argparse.ArgumentParser:
+    """The flags of every command. Without defaults: a subcommand must not take back what was said before its name."""
+    flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    flags.add_argument("--home", metavar="DIR", help="the home folder (or ICURE_SYNC_HOME; usually ~/.icure-sync)")
+    flags.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    flags.add_argument(
+        "--passphrase-file", metavar="FILE", help="read the passphrase there (or from ICURE_SYNC_PASSPHRASE)"
+    )
+    return flags
+
+
+def _command(nouns: Nouns[argparse.ArgumentParser], name: str, run: str, text: str) -> argparse.ArgumentParser:
+    command = nouns.add_parser(name, help=text, description=text, parents=[_everywhere()], allow_abbrev=False)
+    command.set_defaults(run=run)
+    return command
+
+
+def _group(nouns: Nouns[argparse.ArgumentParser], name: str, text: str) -> Nouns[argparse.ArgumentParser]:
+    group = nouns.add_parser(name, help=text, description=text, parents=[_everywhere()], allow_abbrev=False)
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    init = _command(nouns, "init", "device:init", "Make this home folder: identity, replica and config.")
+    init.add_argument("--hcp-id", metavar="ID", help="the id of a new healthcare party: letters, digits, - and _")
+    init.add_argument("--name", help="its name, as others see it")
+    init.add_argument("--identity", metavar="FILE", help="instead: the Hcp of another device, by its exported file")
+    init.add_argument("--server", metavar="URL", help="where to sync, as http://user:password@host:5984/database")
+    init.set_defaults(usage_error=init.error)
+    identity = _group(nouns, "identity", "The identity of this device's Hcp.")
+    export = _command(
+        identity, "export", "device:export_identity", "Write the identity to a file, locked by the passphrase."
+    )
+    export.add_argument("file", metavar="FILE")
+    _command(nouns, "status", "status:status", "What this replica holds, and how it stands with its server.")
+
+
+def _add_records(nouns: Nouns[argparse.ArgumentParser], noun: str, flags: dict[str, str]) -> None:
+    verbs = _group(nouns, noun, f"Add, list, show, edit and delete {noun}s.")
+    add = _command(verbs, "add", "records:add", f"Add a {noun}.")
+    edit = _command(verbs, "edit", "records:edit", f"Change fields of a {noun}.")
+    for command in (add, edit):
+        for name, text in flags.items():
+            command.add_argument(f"--{name.replace('_', '-')}", dest=f"field_{name}", metavar="TEXT", help=text)
+        command.add_argument(
+            "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field; lists and records as JSON"
+        )
+    show_one = _command(verbs, "show", "records:show", f"Show one {noun}.")
+    delete = _command(verbs, "delete", "records:delete", f"Delete a {noun}: it is kept, and hidden.")
+    for command in (edit, show_one, delete):
+        command.add_argument("id", metavar="ID")
+    listed = _command(verbs, "list", "records:list_all", f"List the {noun}s.")
+    if noun != "patient":
+        add.add_argument("--patient", metavar="ID", help="the patient that it belongs to")
+        listed.add_argument("--patient", metavar="ID", help="of this patient only")
+    for command in (add, edit, show_one, delete, listed):
+        command.set_defaults(noun=noun, usage_error=command.error)
+
+
+def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    share = _command(nouns, "share", "sharing:share", "Let another healthcare party read and write a record.")
+    share.add_argument("id", metavar="DOC_ID")
+    share.add_argument("--with", required=True, dest="with_", metavar="HCP_ID", help="the healthcare party")
+    share.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
+    sync = _command(nouns, "sync", "syncing:sync", "Exchange everything new with the server, in both directions.")
+    sync.add_argument("--server", metavar="URL", help="another server than the last one; remembered once it has worked")
+    search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
+    search.add_argument("text", metavar="TEXT", nargs="+")
+    conflicts = _group(nouns, "conflicts", "Records that were edited on two devices at once.")
+    _command(conflicts, "list", "searching:list_conflicts", "List the records with several versions.")
+
+
+def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    hub = _command(nouns, "hub", "serving:hub", "Run the embedded server, until Ctrl-C.")
+    hub.add_argument("--listen", default="127.0.0.1:5984", metavar="HOST:PORT")
+    hub.add_argument("--data", required=True, metavar="DIR", help="where its databases are kept")
+    server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
+    provision = _command(server, "provision", "provision:provision", "Make the database, if it is not there yet.")
+    provision.add_argument("url", metavar="URL", help="as http://admin:password@host:5984/database")
+    demo = _command(nouns, "demo", "demo:demo", "Watch clinicians work offline and their devices agree.")
+    demo.add_argument("--server", metavar="URL", help="a CouchDB or hub with an administrator, instead of its own hub")
+    demo.add_argument("--folder", metavar="DIR", help="where the homes are left (else a new folder in demo-homes)")
+    demo.add_argument("--patients", type=int, default=300, metavar="N", help="in the clinic's day (300)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Where a passphrase comes from: `--passphrase-file`, the variable ICURE_SYNC_PASSPHRASE, or a prompt, in this order.
+
+Knows nothing of what the passphrase unlocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from pathlib import Path
+
+from icure_sync.errors import InvalidEntity, WrongPassphrase
+
+VARIABLE = "ICURE_SYNC_PASSPHRASE"
+FILE_SIZE_MOST = 4096  # bytes; more is some other file
+
+
+def known_passphrase(args: argparse.Namespace) -> str:
+    """The passphrase of something that exists. Raises WrongPassphrase if none was given."""
+    return _given(args) or _checked(_prompt("Passphrase: "))
+
+
+def new_passphrase(args: argparse.Namespace) -> str:
+    """A passphrase for something new: typed twice at a prompt. Raises WrongPassphrase if the two differ."""
+    given = _given(args)
+    if given is None:
+        given = _prompt("New passphrase: ")
+        if given != _prompt("The same again: "):
+            raise WrongPassphrase("set the passphrase", "the two entries differ", "try again")
+    return _checked(given)
+
+
+def _given(args: argparse.Namespace) -> str | None:
+    file: str | None = getattr(args, "passphrase_file", None)
+    if file is not None:
+        return _checked(_read(Path(file)))
+    from_variable = os.environ.get(VARIABLE)
+    return None if from_variable is None else _checked(from_variable)
+
+
+def _read(path: Path) -> str:
+    """The file's text without the line end that editors add."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_SIZE_MOST + 1)
+        if len(content) > FILE_SIZE_MOST:
+            raise InvalidEntity(f"read the passphrase file {path}", "it is too long", "name a file with one line")
+        return content.decode().removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        wrong = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidEntity(f"read the passphrase file {path}", str(wrong), "name a readable text file") from error
+
+
+def _prompt(question: str) -> str:
+    if not sys.stdin.isatty():
+        raise WrongPassphrase(
+            "unlock", "there is no passphrase", f"set {VARIABLE}, name a --passphrase-file, or run in a terminal"
+        )
+    try:
+        return getpass.getpass(question)
+    except EOFError as error:
+        raise WrongPassphrase("unlock", "no passphrase was typed", "try again") from error
+
+
+def _checked(passphrase: str) -> str:
+    if not passphrase:
+        raise WrongPassphrase("unlock", "the passphrase is empty", "give the passphrase chosen at init")
+    return passphrase

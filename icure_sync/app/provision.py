@@ -1,0 +1,82 @@
+"""`server provision`: makes the database on a CouchDB server or a hub. Uses couchdb-python, which blocks: it is
+imported when it is wanted, and has no part in syncing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from types import ModuleType
+from typing import Any
+
+from icure_sync.app.output import Answer
+from icure_sync.errors import BadAnswer, Forbidden, InvalidEntity, Unauthorized, Unreachable
+from icure_sync.peers.couch_address import Address, parse_address
+
+TIMEOUT = 30.0  # seconds without an answer
+
+
+def provision(args: argparse.Namespace) -> Answer:
+    """Make the database of `args.url`; one that exists is left as it is."""
+    address = parse_address(args.url)
+    created = create_database(address)
+    what = "is created" if created else "was there already"
+    return Answer({"database": str(address), "created": created}, f"{address} {what}.")
+
+
+def create_database(address: Address) -> bool:
+    """True if it was created, False if it was there. Blocks.
+
+    Raises Unreachable, Unauthorized, Forbidden, BadAnswer, InvalidEntity for a name that the server does not allow.
+    """
+    couchdb = _couchdb()
+    with _typed_errors(couchdb, address):
+        server = couchdb.Server(address.server, session=couchdb.Session(timeout=TIMEOUT))
+        if address.credentials is not None:
+            server.resource.credentials = (address.credentials.user, address.credentials.password)
+        _, _, welcome = server.resource.get_json()
+        if not isinstance(welcome, dict) or "couchdb" not in welcome:
+            raise _not_couchdb(address)
+        try:
+            server.create(address.database)
+        except couchdb.PreconditionFailed:
+            return False
+        return True
+
+
+def _couchdb() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it imports cgi, and maybe pkg_resources
+        import couchdb
+    return couchdb
+
+
+@contextmanager
+def _typed_errors(couchdb: ModuleType, address: Address) -> Iterator[None]:
+    attempted = f"make the database {address}"
+    try:
+        yield
+    except couchdb.Unauthorized as error:
+        raise Unauthorized(attempted, "the server does not accept the login", "use an administrator's") from error
+    except couchdb.ServerError as error:
+        status = error.args[0][0]
+        if status == HTTPStatus.FORBIDDEN:
+            raise Forbidden(attempted, "the account may not do that", "use an administrator's") from error
+        if status == HTTPStatus.BAD_REQUEST:
+            raise InvalidEntity(
+                attempted, "the server does not allow this name", "begin with a letter; use a-z, 0-9, _$()+/-"
+            ) from error
+        raise BadAnswer(attempted, f"the server answered {status}", "look into its log") from error
+    except (couchdb.HTTPError, ValueError) as error:
+        raise _not_couchdb(address) from error
+    except OSError as error:
+        raise Unreachable(attempted, "the server does not answer", "check the address, and that it runs") from error
+
+
+def _not_couchdb(address: Address) -> BadAnswer:
+    return BadAnswer(
+        f"make the database {address}", "it does not answer like a CouchDB server", "check address and port"
+    )

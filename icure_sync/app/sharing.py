@@ -1,0 +1,25 @@
+"""`share`: lets another healthcare party read and write a record. Knows no keys."""
+
+from __future__ import annotations
+
+import argparse
+
+from icure_sync import Replica
+from icure_sync.app.home import in_replica
+from icure_sync.app.output import Answer
+from icure_sync.model import Entity
+
+
+def share(args: argparse.Namespace) -> Answer:
+    """Share a record of any type, with `--include-linked` a patient and all that is linked to it."""
+
+    async def work(replica: Replica) -> Answer:
+        entity = await replica.get(Entity, args.id)
+        shared = await replica.share(entity, with_=args.with_, include_linked=args.include_linked)
+        return Answer(
+            {"id": shared.id, "rev": shared.rev, "sharedWith": sorted(shared.shared_with)},
+            f"{type(shared).TYPE} {shared.id} is shared with {', '.join(sorted(shared.shared_with))}.\n"
+            "They see it after the next sync of both sides.",
+        )
+
+    return in_replica(args, work)
