@@ -22,7 +22,7 @@ from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.batching import next_batch_size
 from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, CHANGES_ROWS, FIRST_BATCH, PAGES_AHEAD
-from icure_sync.replication.policy import reason_against_jump, reason_against_rev
+from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.sequences import SafeSeq
 from icure_sync.replication.wire import Change, Changes, Missing, Refusal
@@ -195,12 +195,10 @@ def _has_more(changes: Changes, since: Seq) -> bool:
 def _judge(row: Change, missing: Missing | None) -> tuple[list[Rev], list[Refusal]]:
     """The revisions of a row that are to be fetched, and those that are quarantined."""
     lacking = set(missing.revs) if missing else set()
-    known = missing.possible_ancestors if missing else ()
     wanted = []
     refused = []
     for rev in row.leaves:
-        reason = reason_against_rev(rev) or (reason_against_jump(rev, known) if rev in lacking else None)
-        if reason:
+        if reason := reason_against_rev(rev):
             refused.append(Refusal(row.id, rev, _QUARANTINED, reason))
         elif rev in lacking:
             wanted.append(rev)

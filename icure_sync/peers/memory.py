@@ -7,7 +7,7 @@ the object lives. Knows no network, no files and no keys.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class MemoryPeer:
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
         return [self._revision(doc_id, rev) for doc_id, wanted in revs.items() for rev in wanted]
 
-    async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncIterator[bytes]:
+    async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
         document = self._documents.get(doc_id)
         content = document.content.get((rev, name)) if document else None
         if content is None:

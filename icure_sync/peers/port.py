@@ -5,7 +5,7 @@ Every method may raise the kinds of PeerError (a server) or StoreError (a local 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from icure_sync.ids import DocId, Rev, Seq
@@ -38,7 +38,7 @@ class Peer(Protocol):
         What the peer has not, or what does not parse, comes as a Refusal.
         """
 
-    def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncIterator[bytes]:
+    def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
         """The bytes of one attachment, in pieces. Raises NotFound."""
 
     async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:

@@ -30,7 +30,6 @@ CARRIERS = 4  # batches being fetched or written at once: hides latency, and bou
 
 # Documents
 MAX_DOCUMENT = 8_000_000  # bytes: CouchDB's default max_document_size
-MAX_GENERATION_JUMP = 100_000  # past what the target knows: beyond it a generation is made up, to win
 
 # Retries
 BACKOFF_FIRST = 0.5  # seconds before the first repetition

@@ -5,12 +5,12 @@ The table is the whole policy; the parts that fetch, write and checkpoint ask it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from icure_sync.ids import Rev, generation, is_rev
-from icure_sync.replication.limits import MAX_DOCUMENT, MAX_GENERATION_JUMP, MAX_PATIENCE
+from icure_sync.ids import is_rev
+from icure_sync.replication.limits import MAX_DOCUMENT, MAX_PATIENCE
 from icure_sync.replication.trouble import Trouble
 
 
@@ -85,13 +85,6 @@ def reason_against_rev(rev: str) -> str | None:
     CouchDB takes `99999999999999999999-…` from any member and lets it win; here it never gets in.
     """
     return None if is_rev(rev) else "not a revision id that a replica accepts (generation up to 2^53, lowercase hex)"
-
-
-def reason_against_jump(rev: Rev, known: Iterable[Rev]) -> str | None:
-    """Why a revision's generation is not believed, or None. `known`: leaves of the target that it may extend."""
-    if generation(rev) > max(map(generation, known), default=0) + MAX_GENERATION_JUMP:
-        return f"its generation jumps by more than {MAX_GENERATION_JUMP} past what is known here"
-    return None
 
 
 def reason_against_size(size: int) -> str | None:

@@ -71,6 +71,9 @@ class Missing:
     possible_ancestors: tuple[Rev, ...] = ()
 
 
+BAD_ATTACHMENT = "bad_attachment"  # the `error` of a Refusal: the source does not give the bytes that it announced
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One revision that a target did not take. A value for the report, never an exception that stops the rest."""

@@ -1,0 +1,254 @@
+"""What a CouchDB answers, as the values that travel. Pure: bytes in, values out.
+
+Owns the decoding of the replication path. Nothing builds a document here: its members stay raw JSON, and a body is put
+together from them again without those that begin with `_`. What is wrong with one document is a Refusal of that one;
+what is wrong with a whole answer raises: `Undecodable` if it breaks off, BadAnswer if it is something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from icure_sync.errors import IcureSyncError
+from icure_sync.ids import MAX_REV_HASH, DocId, Rev, Seq
+from icure_sync.peers.couch_refusals import not_a_couchdb
+from icure_sync.replication.trouble import Undecodable
+from icure_sync.replication.wire import Attachment, Change, Changes, Missing, PeerInfo, Refusal, Revision
+from icure_sync.strict_json import is_too_deep
+
+T = TypeVar("T")
+
+MALFORMED = "malformed_document"  # the `error` of a Refusal of a document that does not parse
+_KNOWN_KEYS = 4096  # member names kept in their encoded form: a model has some hundred
+
+_HASHES = re.compile(r"[0-9a-f]*\Z", re.ASCII)
+
+
+class _Info(Struct):
+    db_name: str
+    update_seq: Raw
+    instance_start_time: str | int = "0"
+    doc_count: int | None = None
+
+
+class _Leaf(Struct):
+    rev: str
+
+
+class _Row(Struct):
+    id: str
+    changes: list[_Leaf]
+    seq: Raw | None = None
+    deleted: bool = False
+
+
+class _Changes(Struct):
+    results: list[_Row]
+    last_seq: Raw
+    pending: int | None = None
+
+
+class _Missing(Struct):
+    missing: list[str]
+    possible_ancestors: list[str] = []
+
+
+class _Failure(Struct):
+    id: str | None = None
+    rev: str | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class _Got(Struct):
+    ok: Raw | UnsetType = UNSET
+    error: _Failure | UnsetType = UNSET
+
+
+class _Result(Struct):
+    id: str
+    docs: list[_Got]
+
+
+class _BulkGet(Struct):
+    results: list[_Result]
+
+
+class _Path(Struct):
+    start: int
+    ids: list[str]
+
+
+class _Stub(Struct):
+    content_type: str = "application/octet-stream"
+    length: int = 0
+    digest: str = ""
+    revpos: int = 0
+
+
+class _Head(Struct, rename=lambda name: "_" + name):
+    id: str
+    rev: str
+    revisions: _Path | None = None
+    deleted: bool = False
+    attachments: dict[str, _Stub] = {}
+
+
+class _Named(Struct, rename=lambda name: "_" + name):
+    rev: str
+
+
+_info = msgspec.json.Decoder(_Info)
+_changes = msgspec.json.Decoder(_Changes)
+_missing = msgspec.json.Decoder(dict[str, _Missing])
+_bulk_get = msgspec.json.Decoder(_BulkGet)
+_bulk_docs = msgspec.json.Decoder(list[_Failure])
+_object = msgspec.json.Decoder(dict[str, Any])
+_head = msgspec.json.Decoder(_Head)
+_named = msgspec.json.Decoder(_Named)
+_members = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Answers:
+    """Decodes the answers of one peer. `peer`: its address, without credentials, for errors."""
+
+    def __init__(self, peer: str) -> None:
+        self._peer = peer
+
+    def info(self, body: bytes, attempted: str, database: str) -> PeerInfo:
+        """`GET /db`."""
+        info = self._decode(_info, body, attempted)
+        if info.db_name != database:
+            raise not_a_couchdb(attempted, self._peer, f"a database of another name, {info.db_name[:64]!r}")
+        return PeerInfo(info.db_name, _seq(info.update_seq), str(info.instance_start_time), info.doc_count)
+
+    def changes(self, body: bytes, attempted: str) -> Changes:
+        """`_changes?style=all_docs`. A seq that is no string is kept as its JSON text."""
+        page = self._decode(_changes, body, attempted)
+        rows = tuple(
+            Change(
+                DocId(row.id),
+                tuple([Rev(leaf.rev) for leaf in row.changes]),
+                None if row.seq is None else _seq(row.seq),
+                row.deleted,
+            )
+            for row in page.results
+        )
+        return Changes(rows, _seq(page.last_seq), page.pending)
+
+    def missing(self, body: bytes, attempted: str) -> Mapping[DocId, Missing]:
+        """`_revs_diff`."""
+        found = self._decode(_missing, body, attempted)
+        return {
+            DocId(doc_id): Missing(_revs(entry.missing), _revs(entry.possible_ancestors))
+            for doc_id, entry in found.items()
+        }
+
+    def documents(self, body: bytes, attempted: str) -> list[Revision | Refusal]:
+        """`_bulk_get?revs=true`."""
+        answer = self._decode(_bulk_get, body, attempted)
+        return [_got(result.id, got) for result in answer.results for got in result.docs]
+
+    def refusals(self, body: bytes, attempted: str) -> list[Refusal]:
+        """`_bulk_docs` with `new_edits=false`: failures only, in any order; other servers list successes too."""
+        found = self._decode(_bulk_docs, body, attempted)
+        return [_refusal(failure.id or "", failure) for failure in found if failure.error is not None]
+
+    def local(self, body: bytes, attempted: str) -> dict[str, Any]:
+        """A `_local` document, with its `_` members."""
+        return self._decode(_object, body, attempted)
+
+    def _decode(self, decoder: msgspec.json.Decoder[T], body: bytes, attempted: str) -> T:
+        try:
+            return decoder.decode(body)
+        except (msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
+            raise not_a_couchdb(attempted, self._peer, "other JSON than the protocol allows") from error
+        except msgspec.DecodeError as error:
+            raise self._no_json(body, attempted) from error
+
+    def _no_json(self, body: bytes, attempted: str) -> IcureSyncError:
+        if not body:
+            return not_a_couchdb(attempted, self._peer, "nothing")
+        if body.lstrip()[:1] in (b"{", b"["):
+            return Undecodable(attempted, f"the answer of {self._peer} is broken JSON", "sync again")
+        return not_a_couchdb(attempted, self._peer, "something that is not JSON")
+
+
+def _got(doc_id: str, got: _Got) -> Revision | Refusal:
+    if got.ok is UNSET:
+        return _refusal(doc_id, _Failure(error=MALFORMED) if got.error is UNSET else got.error)
+    data = bytes(got.ok)
+    try:
+        return _revision(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        wrong = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return Refusal(DocId(doc_id), _rev_of(data), MALFORMED, wrong)
+
+
+def _revision(data: bytes) -> Revision:
+    """Raises ValueError, RecursionError or msgspec's errors for a document that is not taken."""
+    data.decode()  # msgspec does not look into members that it leaves raw
+    if is_too_deep(data):
+        raise RecursionError
+    head = _head.decode(data)
+    members = _members.decode(data)
+    body = [b"{"]
+    for name, value in members.items():
+        if name[:1] != "_":
+            body += (_key(name), value)
+    if len(body) > 1:
+        body[1] = body[1][1:]  # no comma before the first
+    body.append(b"}")
+    attachments = {name: _attachment(name, stub) for name, stub in head.attachments.items()} if head.attachments else {}
+    return Revision(DocId(head.id), _history(head), b"".join(body), head.deleted, attachments)
+
+
+@lru_cache(_KNOWN_KEYS)
+def _key(name: str) -> bytes:
+    return b"," + msgspec.json.encode(name) + b":"
+
+
+def _history(head: _Head) -> tuple[Rev, ...]:
+    path = head.revisions
+    if path is None:
+        return (Rev(head.rev),)
+    ids, start = path.ids, path.start
+    if not ids or len(ids) > start or head.rev != f"{start}-{ids[0]}":
+        raise ValueError("its history does not lead to its revision")
+    if not _HASHES.match("".join(ids)) or not all(ids) or len(max(ids, key=len)) > MAX_REV_HASH:
+        raise ValueError("its history holds ids that are no revision ids")
+    return tuple([Rev(f"{start - depth}-{digits}") for depth, digits in enumerate(ids)])
+
+
+def _attachment(name: str, stub: _Stub) -> Attachment:
+    if stub.length < 0 or stub.revpos < 0:
+        raise ValueError("an attachment has a negative length or revpos")
+    return Attachment(name, stub.content_type, stub.length, stub.digest, stub.revpos)
+
+
+def _refusal(doc_id: str, failure: _Failure) -> Refusal:
+    rev = None if failure.rev is None else Rev(failure.rev)
+    return Refusal(DocId(failure.id or doc_id), rev, failure.error or "unknown_error", failure.reason or "")
+
+
+def _rev_of(data: bytes) -> Rev | None:
+    """The revision that a document which does not parse says it is."""
+    try:
+        return Rev(_named.decode(data).rev)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+
+
+def _revs(revs: Sequence[str]) -> tuple[Rev, ...]:
+    return tuple([Rev(rev) for rev in revs])
+
+
+def _seq(raw: Raw) -> Seq:
+    text = bytes(raw).decode()
+    return Seq(msgspec.json.decode(text) if text.startswith('"') else text)

@@ -1,0 +1,141 @@
+"""Writing revisions to a CouchDB: in bulk where it can be, one by one with their attachments where it must be.
+
+Owns the choice between inline bytes, stubs and streams. Bounded: one request's documents are in memory, and one piece
+of one attachment. What a server refuses of one document is a Refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from contextlib import aclosing
+from functools import partial
+
+from icure_sync.errors import Forbidden, NotFound, Unauthorized
+from icure_sync.peers.couch_answers import Answers
+from icure_sync.peers.couch_documents import (
+    BULK_END,
+    BULK_START,
+    Described,
+    WrongLength,
+    document,
+    follows,
+    inline,
+    is_likely_there,
+    multipart,
+    path_of,
+    stub,
+)
+from icure_sync.peers.couch_requests import Body, Request, Requests, json_body
+from icure_sync.peers.limits import INLINE_BYTES, REQUEST_BYTES
+from icure_sync.peers.port import Peer
+from icure_sync.replication.trouble import BatchRefused, CheckpointConflict
+from icure_sync.replication.wire import BAD_ATTACHMENT, Attachment, Refusal, Revision
+
+
+class Writer:
+    """Writes to one database. `path`: its path below the server."""
+
+    def __init__(self, requests: Requests, answers: Answers, path: str, peer: str) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._path = path
+        self._attempted = f"write documents to {peer}"
+
+    async def write(self, revisions: Sequence[Revision], source: Peer) -> list[Refusal]:
+        """Everything else is written when this returns. Raises the kinds of PeerError."""
+        refusals: list[Refusal] = []
+        texts: list[bytes] = []
+        size = 0
+        for revision in revisions:
+            if revision.attachments and not _fits_inline(revision):
+                refusals += await self._write_alone(revision, source)
+                continue
+            described = await self._inlined(revision, source) if revision.attachments else None
+            if isinstance(described, Refusal):
+                refusals.append(described)
+                continue
+            text = document(revision, described)
+            if texts and size + len(text) > REQUEST_BYTES:
+                refusals += await self._write_bulk(texts)
+                texts, size = [], 0
+            texts.append(text)
+            size += len(text)
+        if texts:
+            refusals += await self._write_bulk(texts)
+        return refusals
+
+    async def _write_bulk(self, texts: Sequence[bytes]) -> list[Refusal]:
+        separated = [piece for text in texts for piece in (b",", text)][1:]
+        body = json_body([BULK_START, *separated, BULK_END])
+        request = Request("POST", self._path + "/_bulk_docs", self._attempted, body=body)
+        return self._answers.refusals(await self._requests.answer(request), self._attempted)
+
+    async def _inlined(self, revision: Revision, source: Peer) -> Described | Refusal:
+        """The revision's `_attachments` with all their bytes: few, by `_fits_inline`."""
+        described = {}
+        for attachment in revision.attachments.values():
+            data = bytearray()
+            try:
+                async with aclosing(source.attachment(revision.id, revision.rev, attachment.name)) as pieces:
+                    async for piece in pieces:
+                        data += piece
+                        if len(data) > attachment.length:
+                            break
+            except NotFound:
+                return _bad(revision, attachment, "the source does not have its bytes")
+            if len(data) != attachment.length:
+                return _bad(revision, attachment, "its length is not the one announced")
+            described[attachment.name] = inline(attachment, bytes(data))
+        return described
+
+    async def _write_alone(self, revision: Revision, source: Peer) -> list[Refusal]:
+        """One document by a request of its own: with stubs for what the server should have, else with all bytes."""
+        try:
+            if not await self._put_with_stubs(revision, source):
+                await self._put(revision, self._body(revision, source, ()))
+        except BatchRefused as error:
+            return [Refusal(revision.id, revision.rev, error.error, error.reason)]
+        except CheckpointConflict as error:
+            return [Refusal(revision.id, revision.rev, "conflict", error.wrong)]
+        except (NotFound, WrongLength) as error:
+            return [Refusal(revision.id, revision.rev, BAD_ATTACHMENT, error.wrong)]
+        except (Forbidden, Unauthorized) as error:
+            await self._requests.answer(Request("GET", self._path, self._attempted))  # raises if it is not the document
+            return [Refusal(revision.id, revision.rev, type(error).__name__.lower(), error.wrong)]
+        return []
+
+    async def _put_with_stubs(self, revision: Revision, source: Peer) -> bool:
+        """False if the server lacks what the stubs stand for (412), or there is nothing that it might have."""
+        stubs = [each.name for each in revision.attachments.values() if is_likely_there(each, revision)]
+        if not stubs:
+            return False
+        try:
+            await self._put(revision, self._body(revision, source, stubs))
+        except BatchRefused:
+            return False
+        return True
+
+    async def _put(self, revision: Revision, body: Body) -> None:
+        path = self._path + path_of(revision.id)
+        request = Request("PUT", path, self._attempted, query={"new_edits": "false"}, body=body)
+        self._answers.local(await self._requests.answer(request), self._attempted)
+
+    def _body(self, revision: Revision, source: Peer, stubs: Container[str]) -> Body:
+        described = {}
+        parts = []
+        for each in revision.attachments.values():
+            if each.name in stubs:
+                described[each.name] = stub(each)
+            else:
+                described[each.name] = follows(each)
+                parts.append((each, partial(source.attachment, revision.id, revision.rev, each.name)))
+        text = document(revision, described)
+        return multipart(text, parts) if parts else json_body([text])
+
+
+def _fits_inline(revision: Revision) -> bool:
+    return sum(attachment.length for attachment in revision.attachments.values()) <= INLINE_BYTES
+
+
+def _bad(revision: Revision, attachment: Attachment, wrong: str) -> Refusal:
+    return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, f"attachment {attachment.name!r}: {wrong}")
