@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from icure_sync.canonical import MAX_DEPTH
 from icure_sync.errors import InvalidEntity
 from icure_sync.store.limits import MAX_BODY, MAX_TERM
+from icure_sync.strict_json import is_too_deep
 
 TYPE, FOREIGN_KEY, DELEGATE, TOMBSTONE_DELEGATE = range(4)  # kinds of terms
 BARE_TOMBSTONE = ""  # as TOMBSTONE_DELEGATE: a deleted leaf that names nobody; it concerns everybody
@@ -43,30 +45,31 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def read_head(body: bytes) -> Head:
     """The head of a body that is fit to be stored.
 
-    Raises InvalidEntity unless `body` is one JSON object of at most MAX_BODY bytes, in UTF-8, without members whose
-    name begins with `_`. A head member of another kind than ours counts as absent: other software's documents are
-    stored as they are.
+    Raises InvalidEntity unless `body` is one JSON object of at most MAX_BODY bytes, in UTF-8, nested no deeper than
+    MAX_DEPTH, without members whose name begins with `_`. A head member of another kind than ours counts as absent:
+    other software's documents are stored as they are.
     """
     if len(body) > MAX_BODY:
         raise _unfit(f"it has {len(body)} bytes, more than {MAX_BODY}")
+    if is_too_deep(body):
+        raise _unfit(f"it is nested deeper than {MAX_DEPTH} levels")
+    if not (body.isascii() or _is_utf8(body)):
+        raise _unfit("it is not UTF-8")
     try:
-        if not body.isascii():
-            body.decode()
         if b'"_' in body and any(name.startswith("_") for name in _decode_members(body)):
             raise _unfit("a member's name begins with an underscore")
         return _decode_head(body)
     except msgspec.ValidationError:
-        return _lenient_head(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        pass  # another kind of value than ours
+    except msgspec.DecodeError as error:
         raise _unfit("it is not JSON") from error
-    except RecursionError as error:
-        raise _unfit("it is nested too deeply") from error
+    return _lenient_head(body)
 
 
 def _lenient_head(body: bytes) -> Head:
     try:
         members = _decode_members(body)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise _unfit("it is not a JSON object") from error
     return Head(
         type=_member(members, "type", str),
@@ -80,6 +83,14 @@ def _member(members: dict[str, msgspec.Raw], name: str, kind: Any) -> Any:
         return msgspec.json.decode(members[name], type=kind) if name in members else None
     except msgspec.ValidationError:
         return None
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unfit(wrong: str) -> InvalidEntity:
