@@ -1,0 +1,71 @@
+"""Answers: JSON, refusals and streams, with the headers that CouchDB sends. Knows no endpoint and no store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from icure_sync.hub.errors import HttpRefusal
+from icure_sync.hub.limits import ANSWER_CHUNK
+
+SERVER = "CouchDB/3.5.0 (icure_sync hub)"  # clients look for the version of the protocol that is spoken
+JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "must-revalidate", "Server": SERVER}
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode  # compact UTF-8 JSON; msgspec.Raw members as they are
+
+
+def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """One JSON value with a line feed after it, as CouchDB ends its bodies."""
+    return raw_answer(encode(value) + b"\n", status, headers)
+
+
+def raw_answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """JSON that is bytes already."""
+    return web.Response(body=body, status=status, headers={**JSON_HEADERS, **(headers or {})})
+
+
+def refusal_answer(refusal: HttpRefusal) -> web.Response:
+    return json_answer({"error": refusal.error, "reason": refusal.reason}, refusal.status, refusal.headers)
+
+
+def etag(text: str) -> dict[str, str]:
+    """The header for an entity tag."""
+    return {"ETag": f'"{text}"'}
+
+
+def entity_tags(request: web.BaseRequest, name: str) -> list[str]:
+    """The tags in `If-Match` or `If-None-Match`, without quotes and weakness marks."""
+    tags = request.headers.get(name, "").split(",")
+    return [tag.strip().removeprefix("W/").strip('"') for tag in tags if tag.strip()]
+
+
+async def stream_answer(
+    request: web.BaseRequest, chunks: AsyncIterator[bytes], status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Sends `chunks` gathered to larger ones; what fits into one goes out whole, with its length."""
+    headers = {**JSON_HEADERS, **(headers or {})}
+    gathered = bytearray()
+    response: web.StreamResponse | None = None
+    async for chunk in chunks:
+        gathered += chunk
+        if len(gathered) >= ANSWER_CHUNK:
+            if response is None:
+                response = await open_stream(request, status, headers)
+            await response.write(bytes(gathered))
+            gathered.clear()
+    if response is None:
+        return web.Response(body=bytes(gathered), status=status, headers=headers)
+    await response.write(bytes(gathered))
+    await response.write_eof()
+    return response
+
+
+async def open_stream(request: web.BaseRequest, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
+    """The head of an answer whose body follows piece by piece."""
+    response = web.StreamResponse(status=status, headers=headers)
+    await response.prepare(request)
+    return response

@@ -1,0 +1,96 @@
+"""Who makes a request: Basic credentials or a login cookie, against administrators and users.
+
+A wrong name or password is refused whatever is asked for, as CouchDB does; no credentials at all make a caller without
+a name, who is refused where a name is needed. Knows no documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from icure_sync.hub.errors import HttpRefusal, bad_request, unauthorized
+from icure_sync.hub.passwords import KnownLogins, Lockout, PasswordHash
+from icure_sync.hub.security import Caller
+from icure_sync.hub.sessions import COOKIE, Session
+from icure_sync.hub.users import Account
+
+FindAccount = Callable[[str], Awaitable[Account | None]]
+
+_HASHERS = 2  # passwords hashed at a time: more would starve everyone else
+_NOBODY = PasswordHash("sha256", 600_000, "", bytes(32))  # costs a stranger's guess as much time as a user's
+
+
+class Gate:
+    """Authenticates. `find_account` looks a name up; `secret` is the server's key for cookies."""
+
+    def __init__(self, find_account: FindAccount, secret: bytes, entropy: Callable[[int], bytes]) -> None:
+        self._find_account = find_account
+        self._secret = secret
+        self._known = KnownLogins(entropy(32))
+        self._lockout = Lockout(time.monotonic)
+        self._hashers = asyncio.Semaphore(_HASHERS)
+
+    async def identify(self, request: web.BaseRequest) -> Caller:
+        """Raises unauthorized (wrong name or password), forbidden (locked out), bad_request (a malformed cookie)."""
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            name, password = _basic(credentials)
+            account = await self.login(name, password, request.remote or "")
+            return Caller(account.name, account.roles, "default")
+        session = Session.parse(request.cookies.get(COOKIE, ""))
+        if session is None:
+            return Caller()
+        holder = await self._find_account(session.name)
+        if holder is None or not session.is_valid(time.time(), self._secret, holder.password.salt):
+            return Caller()
+        return Caller(holder.name, holder.roles, "cookie")
+
+    async def login(self, name: str, password: str, address: str) -> Account:
+        """The account, if the password is right. Raises unauthorized, or forbidden after too many wrong ones."""
+        self._lockout.check(name, address)
+        account = await self._find_account(name)
+        stored = account.password if account else _NOBODY
+        if (name, password, stored) not in self._known:
+            async with self._hashers:
+                fits = (name, password, stored) in self._known or await asyncio.to_thread(stored.fits, password)
+            if account is None or not fits:
+                self._lockout.failed(name, address)
+                raise unauthorized("Name or password is incorrect.")
+            self._known.add((name, password, stored))
+        assert account is not None  # nothing under _NOBODY is ever known
+        self._lockout.succeeded(name, address)
+        return account
+
+    def issue(self, account: Account) -> str:
+        """The value of a fresh login cookie."""
+        return Session.issue(account.name, time.time(), self._secret, account.password.salt).text()
+
+    async def renewed(self, request: web.BaseRequest) -> str | None:
+        """A fresh cookie for a valid one that has been used for a while, so that active users stay logged in."""
+        try:
+            session = Session.parse(request.cookies.get(COOKIE, ""))
+        except HttpRefusal:
+            return None
+        if session is None or not session.is_ageing(time.time()):
+            return None
+        account = await self._find_account(session.name)
+        if account is None or not session.is_valid(time.time(), self._secret, account.password.salt):
+            return None
+        return self.issue(account)
+
+
+def _basic(credentials: str) -> tuple[str, str]:
+    """RFC 7617. Raises bad_request for what is not `name:password` in base64."""
+    try:
+        name, colon, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError) as error:
+        raise bad_request("Malformed Authorization header") from error
+    if not colon:
+        raise bad_request("Malformed Authorization header")
+    return name, password

@@ -1,0 +1,120 @@
+"""Request bodies: read in bounded memory, unpacked, checked to be JSON. Knows no endpoint.
+
+Documents on their way through stay text: `decode` fills msgspec types whose members may be raw. What the hub itself
+acts upon is read strictly (`strict_body`).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from icure_sync import strict_json
+from icure_sync.errors import InvalidEntity
+from icure_sync.hub.errors import bad_content_type, bad_request, too_large
+from icure_sync.hub.limits import ANSWER_CHUNK, MAX_JSON_BODY
+
+T = TypeVar("T")
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def require_json(request: web.BaseRequest) -> None:
+    """Raises bad_content_type unless the request says that it carries JSON."""
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise bad_content_type("Content-Type must be application/json")
+
+
+async def pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The body as it comes, unpacked; asks for it first where the client waits (`Expect: 100-continue`).
+
+    Raises bad_content_type (an encoding other than gzip), bad_request (not gzip, cut short).
+    """
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in {"identity", "gzip", ""}:
+        raise bad_content_type(f"Unsupported content encoding: {coding[:40]}")
+    await _invite(request)
+    if coding != "gzip":
+        async for piece in request.content.iter_chunked(ANSWER_CHUNK):
+            yield piece
+        return
+    inflater = zlib.decompressobj(_GZIP)
+    try:
+        async for piece in request.content.iter_chunked(ANSWER_CHUNK):
+            rest = piece
+            while rest:
+                yield inflater.decompress(rest, ANSWER_CHUNK)
+                rest = inflater.unconsumed_tail
+        yield inflater.flush()
+    except zlib.error as error:
+        raise bad_request("the body is not gzip") from error
+    if not inflater.eof:
+        raise bad_request("the body ends in the middle of its gzip stream")
+
+
+async def read(request: web.BaseRequest, limit: int = MAX_JSON_BODY) -> bytes:
+    """The whole body. Raises too_large beyond `limit` bytes, and what `pieces` raises."""
+    declared = request.content_length
+    if declared is not None and declared > limit:
+        raise too_large("request body")
+    gathered = bytearray()
+    async for piece in pieces(request):
+        gathered += piece
+        if len(gathered) > limit:
+            raise too_large("request body")
+    return bytes(gathered)
+
+
+def check_text(data: bytes) -> None:
+    """Raises bad_request for what is not UTF-8 or escapes half of a surrogate pair: msgspec skips over both."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise bad_request("invalid UTF-8 JSON") from error
+    if _SURROGATE.search(data):
+        strict_value(data)
+
+
+def decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """`data` as the decoder's type, raw members as they were sent. Raises bad_request."""
+    check_text(data)
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise bad_request(str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad_request("invalid UTF-8 JSON") from error
+
+
+def strict_value(data: bytes) -> Any:
+    """Any JSON value, nothing left undecoded. Raises bad_request."""
+    try:
+        return strict_json.loads(data, "the request body")
+    except InvalidEntity as error:
+        raise bad_request("invalid UTF-8 JSON") from error
+
+
+async def strict_body(request: web.BaseRequest, limit: int = MAX_JSON_BODY) -> Any:
+    """The whole body as one JSON value. Raises bad_request, too_large."""
+    return strict_value(await read(request, limit))
+
+
+async def strict_object(request: web.BaseRequest, limit: int = MAX_JSON_BODY) -> dict[str, Any]:
+    """The whole body as one JSON object. Raises bad_request, too_large."""
+    value = await strict_body(request, limit)
+    if not isinstance(value, dict):
+        raise bad_request("Request body must be a JSON object")
+    return value
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """RFC 9110, 10.1.1: the body is asked for only once the request is known to be welcome."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what counts is the answer proper

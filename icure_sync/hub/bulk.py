@@ -1,0 +1,227 @@
+"""The endpoints that move many documents: `_bulk_docs`, `_bulk_get`, `_revs_diff`, `_missing_revs`.
+
+The replication path: bodies stay text in both directions, answers are streamed page by page. Knows no changes feed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from icure_sync.hub import bodies
+from icure_sync.hub.answers import encode, json_answer, stream_answer
+from icure_sync.hub.call import DatabaseCall
+from icure_sync.hub.drafts import Draft, Members, parse_draft, parse_rev
+from icure_sync.hub.errors import HttpRefusal, bad_request
+from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
+from icure_sync.hub.local import LocalDraft, is_local, parse_local, write_local
+from icure_sync.hub.reading import (
+    Found,
+    parse_shape,
+    read_latest_revs,
+    read_leaves,
+    read_revs,
+)
+from icure_sync.hub.rendering import Piece, Rendered, Shape
+from icure_sync.hub.transfer import chunks_of
+from icure_sync.hub.users import USERS, check_access
+from icure_sync.hub.writing import edit_all, graft_all
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Refusal
+from icure_sync.store import Store
+
+
+class _BulkDocs(msgspec.Struct):
+    docs: list[Members]
+    new_edits: bool = True
+
+
+class _BulkGet(msgspec.Struct):
+    docs: list[dict[str, Any]]
+
+
+_BULK_DOCS = msgspec.json.Decoder(_BulkDocs)
+_BULK_GET = msgspec.json.Decoder(_BulkGet)
+_REVS = msgspec.json.Decoder(dict[str, list[str]])
+
+
+async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
+    """`_bulk_docs`: everything in it is stored in one transaction, or refused one by one."""
+    bodies.require_json(call.request)
+    batch = bodies.decode(await bodies.read(call.request), _BULK_DOCS)
+    drafts: list[Draft | LocalDraft] = []
+    for members in batch.docs:
+        if "_id" in members and is_local(bytes(members["_id"])):
+            drafts.append(parse_local(members))
+            continue
+        draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
+        if not batch.new_edits and draft.rev is None:
+            raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
+        drafts.append(draft)
+    proper = [draft for draft in drafts if isinstance(draft, Draft)]
+    admitted = iter(await call.admit(proper))
+    drafts = [next(admitted) if isinstance(draft, Draft) else draft for draft in drafts]
+    if not batch.new_edits:
+        refusals = await call.database.write(_graft_drafts, drafts)
+        return json_answer([_refused(refusal) for refusal in refusals], 201)
+    outcomes = await call.database.write(_edit_drafts, drafts)
+    rows = [_outcome(draft.id, outcome) for draft, outcome in zip(drafts, outcomes, strict=True)]
+    return json_answer(rows, 201)
+
+
+async def post_bulk_get(call: DatabaseCall) -> web.StreamResponse:
+    """`_bulk_get`: many revisions, each beside the id that was asked for."""
+    bodies.require_json(call.request)
+    wanted = bodies.decode(await bodies.read(call.request), _BULK_GET).docs
+    if len(wanted) > MAX_BULK_IDS:
+        raise bad_request(f"more than {MAX_BULK_IDS} documents were asked for at once")
+    shape = parse_shape(call.query, "data")
+    items = [_item(one, shape) for one in wanted]
+    if call.database.name == USERS:
+        for item in items:
+            check_access(item.id, call.caller)
+    return await stream_answer(call.request, _bulk_get_chunks(call, items))
+
+
+async def post_revs_diff(call: DatabaseCall) -> web.StreamResponse:
+    """`_revs_diff`: what of these revisions is not here, and what it may descend from."""
+    missing = await _missing(call)
+    answer = {}
+    for doc_id, one in missing.items():
+        answer[doc_id] = {"missing": one.revs}
+        if one.possible_ancestors:
+            answer[doc_id]["possible_ancestors"] = one.possible_ancestors
+    return json_answer(answer)
+
+
+async def post_missing_revs(call: DatabaseCall) -> web.StreamResponse:
+    """`_missing_revs`: the older form."""
+    missing = await _missing(call)
+    return json_answer({"missing_revs": {doc_id: one.revs for doc_id, one in missing.items()}})
+
+
+async def _missing(call: DatabaseCall) -> Mapping[DocId, Any]:
+    bodies.require_json(call.request)
+    asked = bodies.decode(await bodies.read(call.request), _REVS)
+    if sum(map(len, asked.values())) > MAX_BULK_IDS:
+        raise bad_request(f"more than {MAX_BULK_IDS} revisions were asked for at once")
+    revs = {DocId(doc_id): [parse_rev(rev) for rev in named] for doc_id, named in asked.items()}
+    return await call.database.run(lambda store: store.documents.missing(revs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One entry of a `_bulk_get`. `refusal`: it cannot be read at all."""
+
+    id: DocId
+    rev: Rev | None
+    shape: Shape
+    refusal: HttpRefusal | None = None
+    named: str = ""
+
+
+def _item(entry: Mapping[str, Any], shape: Shape) -> _Item:
+    doc_id, named = entry.get("id"), entry.get("rev")
+    if not isinstance(doc_id, str):
+        raise bad_request("document id missed")
+    if named is None:
+        return _Item(DocId(doc_id), None, shape)
+    try:
+        since = tuple(parse_rev(rev) for rev in entry.get("atts_since") or ())
+        rev = parse_rev(named)
+    except HttpRefusal as refusal:
+        return _Item(DocId(doc_id), None, shape, refusal, str(named)[:100])
+    if since:
+        shape = Shape(shape.revs, attachments=shape.attachments, atts_since=since)
+    return _Item(DocId(doc_id), rev, shape)
+
+
+async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item]) -> AsyncIterator[bytes]:
+    yield b'{"results":['
+    at = 0
+    is_latest = call.query.flag("latest")
+    while at < len(items):
+        pieces, done = await call.database.run(_bulk_get_page, items[at : at + PAGE_ROWS], is_latest, at == 0)
+        at += done
+        async for chunk in chunks_of(call.database, pieces):
+            yield chunk
+    yield b"]}\n"
+
+
+def _bulk_get_page(store: Store, items: Sequence[_Item], is_latest: bool, is_first: bool) -> tuple[list[Piece], int]:
+    """As many items as fit a page: their pieces, and how many they are. Adjacent texts are joined."""
+    texts: list[bytes] = []
+    pieces: list[Piece] = []
+    size = done = 0
+    for item in items:
+        texts.append((b"" if is_first and not done else b",") + b'{"id":' + encode(item.id) + b',"docs":[')
+        for number, found in enumerate(_read_item(store, item, is_latest)):
+            texts.append(b"," if number else b"")
+            if isinstance(found, bytes):
+                texts.append(found)
+                continue
+            texts.append(b'{"ok":')
+            for piece in found.pieces:
+                if isinstance(piece, bytes):
+                    texts.append(piece)
+                    size += len(piece)
+                else:
+                    pieces += [b"".join(texts), piece]
+                    texts.clear()
+            texts.append(b"}")
+        texts.append(b"]}")
+        done += 1
+        if size > PAGE_BYTES:
+            break
+    pieces.append(b"".join(texts))
+    return pieces, done
+
+
+def _read_item(store: Store, item: _Item, is_latest: bool) -> list[Rendered | bytes]:
+    if item.refusal is not None:
+        return [_error(item.id, item.named, item.refusal)]
+    found: Sequence[Found]
+    try:
+        if item.rev is None:
+            found = read_leaves(store, item.id, item.shape)
+        else:
+            read = read_latest_revs if is_latest else read_revs
+            found = read(store, item.id, [item.rev], item.shape)
+    except HttpRefusal as refusal:
+        return [_error(item.id, "undefined", refusal)]
+    missing = HttpRefusal(404, "not_found", "missing")
+    return [one if isinstance(one, Rendered) else _error(item.id, one, missing) for one in found]
+
+
+def _error(doc_id: DocId, rev: str, refusal: HttpRefusal) -> bytes:
+    return encode({"error": {"id": doc_id, "rev": rev, "error": refusal.error, "reason": refusal.reason}})
+
+
+def _edit_drafts(store: Store, drafts: Sequence[Draft | LocalDraft]) -> list[Rev | HttpRefusal]:
+    with store.transaction():
+        local = {id(draft): write_local(store, draft) for draft in drafts if isinstance(draft, LocalDraft)}
+        edited = iter(edit_all(store, [draft for draft in drafts if isinstance(draft, Draft)]))
+        return [Rev(local[id(draft)]) if id(draft) in local else next(edited) for draft in drafts]
+
+
+def _graft_drafts(store: Store, drafts: Sequence[Draft | LocalDraft]) -> list[Refusal]:
+    with store.transaction():
+        for draft in drafts:
+            if isinstance(draft, LocalDraft):
+                write_local(store, draft)
+        return graft_all(store, [draft for draft in drafts if isinstance(draft, Draft)], {})
+
+
+def _outcome(doc_id: DocId, outcome: Rev | HttpRefusal) -> dict[str, Any]:
+    if isinstance(outcome, HttpRefusal):
+        return {"id": doc_id, "error": outcome.error, "reason": outcome.reason}
+    return {"ok": True, "id": doc_id, "rev": outcome}
+
+
+def _refused(refusal: Refusal) -> dict[str, Any]:
+    return {"id": refusal.id, "rev": refusal.rev, "error": refusal.error, "reason": refusal.reason}

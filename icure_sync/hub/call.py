@@ -1,0 +1,94 @@
+"""One request on its way through the hub: who asks, for what, of which database; what every endpoint needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from icure_sync.hub.accounts import Accounts
+from icure_sync.hub.auth import Gate
+from icure_sync.hub.databases import Database, Databases
+from icure_sync.hub.drafts import Draft
+from icure_sync.hub.errors import forbidden
+from icure_sync.hub.paths import DESIGN, Path, document_of, location
+from icure_sync.hub.queries import Query
+from icure_sync.hub.security import Caller
+from icure_sync.hub.users import USERS, check_access
+from icure_sync.ids import DocId
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all requests share. `uuid`: of this hub; `is_tls`: cookies go over TLS only."""
+
+    databases: Databases
+    accounts: Accounts
+    gate: Gate
+    uuid: str
+    is_tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to the server itself."""
+
+    request: web.BaseRequest
+    path: Path
+    query: Query
+    caller: Caller
+    house: House
+
+    @property
+    def base(self) -> str:
+        """`scheme://host`, as the client wrote it."""
+        return f"{'https' if self.house.is_tls else 'http'}://{self.request.headers.get('Host', '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseCall(Call):
+    """A request to a database that is there, by someone who may read it."""
+
+    database: Database
+
+    @property
+    def document(self) -> DocId:
+        """The id in the path."""
+        return document_of(self.path.segments[1:])[0]
+
+    @property
+    def attachment(self) -> str:
+        """The attachment name in the path, or ""."""
+        return document_of(self.path.segments[1:])[1]
+
+    def location(self, doc_id: str, attachment: str = "") -> dict[str, str]:
+        """The `Location` header of a document."""
+        return {"Location": location(self.base, self.database.name, doc_id, attachment)}
+
+    def check_read(self, doc_id: DocId) -> None:
+        """Raises not_found for someone else's user document."""
+        if self.database.name == USERS:
+            check_access(doc_id, self.caller)
+
+    def require_database_admin(self) -> None:
+        """Raises unauthorized or forbidden."""
+        self.database.security.check_admin(self.caller)
+
+    def require_all_documents(self) -> None:
+        """Raises forbidden where the caller may see a part of the documents only."""
+        if self.database.name == USERS and not self.caller.is_admin:
+            raise forbidden("You are not a server admin.")
+
+    async def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The drafts as they may be stored: only administrators write design documents; passwords are hashed.
+
+        Raises forbidden.
+        """
+        if any(draft.id.startswith(DESIGN) for draft in drafts):
+            self.require_database_admin()
+        if self.database.name != USERS:
+            return list(drafts)
+        for draft in drafts:
+            check_access(draft.id, self.caller)
+        return [await self.house.accounts.hashed(draft, self.caller) for draft in drafts]

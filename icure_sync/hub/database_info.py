@@ -1,0 +1,111 @@
+"""The endpoints of a database as a whole: its life, its description, its security, its upkeep. Knows no documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from icure_sync.hub import bodies
+from icure_sync.hub.answers import json_answer
+from icure_sync.hub.call import Call, DatabaseCall
+from icure_sync.hub.databases import Database
+from icure_sync.hub.errors import bad_request, forbidden
+from icure_sync.hub.limits import MAX_SMALL_BODY
+from icure_sync.hub.paths import SYSTEM_DATABASES, check_database_name
+from icure_sync.store import Store
+
+
+async def describe(database: Database) -> dict[str, Any]:
+    """What `GET /db` answers."""
+    live, deleted, seq = await database.run(_counts)
+    size = database.size()
+    return {
+        "db_name": database.name,
+        "instance_start_time": str(database.facts.created),
+        "update_seq": database.seq_text(seq),
+        "purge_seq": database.seq_text(0),
+        "doc_count": live,
+        "doc_del_count": deleted,
+        "sizes": {"file": size, "external": size, "active": size},
+        "disk_format_version": 8,
+        "compact_running": False,
+        "props": {},
+        "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
+    }
+
+
+async def get_database(call: DatabaseCall) -> web.StreamResponse:
+    """GET and HEAD `/db`."""
+    return json_answer(await describe(call.database))
+
+
+async def put_database(call: Call) -> web.StreamResponse:
+    """PUT `/db`: administrators only."""
+    call.caller.require_admin()
+    name = check_database_name(call.path.first)
+    database = await call.house.databases.create(name)
+    return json_answer({"ok": True}, 201, {"Location": f"{call.base}/{database.name}"})
+
+
+async def delete_database(call: DatabaseCall) -> web.StreamResponse:
+    """DELETE `/db`: administrators only; its feeds end."""
+    call.caller.require_admin()
+    if "rev" in call.query:
+        raise bad_request("You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document?")
+    if call.database.name in SYSTEM_DATABASES:
+        raise forbidden("the users database cannot be deleted")
+    await call.house.databases.delete(call.database.name)
+    return json_answer({"ok": True})
+
+
+async def get_security(call: DatabaseCall) -> web.StreamResponse:
+    """GET `_security`: members may read it."""
+    return json_answer(call.database.security.value)
+
+
+async def put_security(call: DatabaseCall) -> web.StreamResponse:
+    """PUT `_security`: administrators of the database only."""
+    call.require_database_admin()
+    await call.database.set_security(await bodies.strict_object(call.request, MAX_SMALL_BODY))
+    return json_answer({"ok": True})
+
+
+async def post_ensure_full_commit(call: DatabaseCall) -> web.StreamResponse:
+    """Every answer to a write means that it is on the disk: nothing is left to do."""
+    bodies.require_json(call.request)
+    return json_answer({"ok": True, "instance_start_time": str(call.database.facts.created)}, 201)
+
+
+async def post_compact(call: DatabaseCall) -> web.StreamResponse:
+    """Drop bodies of displaced revisions, and attachments that nothing shows any more."""
+    bodies.require_json(call.request)
+    call.require_database_admin()
+    await call.database.run(Store.compact)
+    return json_answer({"ok": True}, 202)
+
+
+async def post_view_cleanup(call: DatabaseCall) -> web.StreamResponse:
+    """There are no views whose files could be left over."""
+    bodies.require_json(call.request)
+    call.require_database_admin()
+    return json_answer({"ok": True}, 202)
+
+
+async def get_revs_limit(call: DatabaseCall) -> web.StreamResponse:
+    """How many generations of history are kept."""
+    return json_answer(call.database.revs_limit)
+
+
+async def put_revs_limit(call: DatabaseCall) -> web.StreamResponse:
+    """PUT `_revs_limit`: administrators of the database only."""
+    call.require_database_admin()
+    limit = await bodies.strict_body(call.request, MAX_SMALL_BODY)
+    if type(limit) is not int or limit < 1:
+        raise bad_request("revs_limit must be a positive integer")
+    await call.database.set_revs_limit(limit)
+    return json_answer({"ok": True})
+
+
+def _counts(store: Store) -> tuple[int, int, int]:
+    return store.documents.count(), store.documents.deleted_count(), store.documents.update_seq()

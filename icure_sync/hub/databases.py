@@ -1,0 +1,208 @@
+"""The databases of a hub: one encrypted store file each, made, opened when first asked for, and deleted. Knows no HTTP.
+
+The key of each file is derived from the hub's one key and the file's own random salt, which is a part of its name; so a
+database that is deleted and made anew shares nothing with the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote, unquote
+
+from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
+from icure_sync.hub.feeds import Feeds
+from icure_sync.hub.limits import REVS_LIMIT
+from icure_sync.hub.security import DEFAULT, Security
+from icure_sync.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SUFFIX = ".db"
+_FACTS, _SECURITY, _REVS_LIMIT = "hub.database", "hub.security", "hub.revs_limit"  # settings of each store
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What never changes while a database lives. `created`: seconds since 1970; `epoch`: hex, in every seq."""
+
+    created: int
+    epoch: str
+
+
+class Database:
+    """One open database. Everything that touches its store goes through `run` and `write`."""
+
+    def __init__(self, name: str, path: Path, store: Store, facts: Facts, security: Security) -> None:
+        self.name = name
+        self._path = path
+        self.store = store
+        self.facts = facts
+        self.security = security
+        self.feeds = Feeds(store)
+        self.revs_limit = REVS_LIMIT
+        self._closed = False
+        self.writes = 0  # since it was opened: tells caches that they are stale
+
+    async def run(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`function(store, …)` in the store's thread. Raises not_found once the database is deleted."""
+        if self._closed:
+            raise database_missing()
+        return await self.store.run(lambda: function(self.store, *args, **kwargs))
+
+    async def write(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for a function that may change documents: wakes the feeds."""
+        try:
+            return await self.run(function, *args, **kwargs)
+        finally:
+            self.writes += 1
+            self.feeds.announce()
+
+    async def set_security(self, value: dict[str, Any]) -> None:
+        """Raises bad_request for what is not a security object."""
+        security = Security.parse(value)
+        await self.run(lambda store: store.settings.put(_SECURITY, value))
+        self.security = security
+
+    async def set_revs_limit(self, limit: int) -> None:
+        """How many generations of history are kept from now on."""
+        await self.run(_limit_history, limit)
+        self.revs_limit = limit
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._path.stat().st_size
+
+    def seq_text(self, seq: int) -> str:
+        """A local seq as clients see it: opaque, and of this database's life only."""
+        return f"{seq}-{self.facts.epoch}"
+
+    def read_seq(self, text: str, update_seq: int) -> int:
+        """Where a client's `since` stands here. Raises bad_request.
+
+        A seq of another life of the database, or one that was never given, means the start: better too much than too
+        little. (A hub put back from a backup sees seqs that it gave out and forgot.)
+        """
+        if text in {"0", ""}:
+            return 0
+        if text == "now":
+            return update_seq
+        number, dash, epoch = text.partition("-")
+        if not (dash and epoch.isalnum() and number.isascii() and number.isdigit() and len(number) <= 18):
+            raise bad_request("Malformed sequence supplied in 'since' parameter")
+        seq = int(number)
+        return seq if epoch == self.facts.epoch and seq <= update_seq else 0
+
+    async def close(self) -> None:
+        await self.feeds.close()
+        self._closed = True
+        await asyncio.to_thread(self.store.close)
+
+
+class Databases:
+    """The folder of databases. One process owns it, guarded by the lock of each store."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self._folder = folder
+        self._key = key
+        self._open: dict[str, Database] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._paths = {name: path for path in folder.iterdir() if (name := _name_of(path)) is not None}
+
+    def names(self) -> list[str]:
+        return sorted(self._paths)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[Database]:
+        """Those that are open."""
+        return iter(tuple(self._open.values()))
+
+    async def get(self, name: str) -> Database:
+        """Opens it at need. Raises not_found."""
+        if name in self._open:
+            return self._open[name]
+        async with self._turn(name):
+            if name in self._open:
+                return self._open[name]
+            if name not in self._paths:
+                raise database_missing()
+            return await self._open_path(name, self._paths[name])
+
+    async def create(self, name: str) -> Database:
+        """Raises file_exists."""
+        async with self._turn(name):
+            if name in self._paths:
+                reason = "The database could not be created, the file already exists."
+                raise HttpRefusal(412, "file_exists", reason)
+            path = self._folder / f"{quote(name, safe='')}.{os.urandom(8).hex()}{SUFFIX}"
+            database = await self._open_path(name, path)
+            self._paths[name] = path
+            return database
+
+    async def delete(self, name: str) -> None:
+        """Ends its feeds and removes its files. Raises not_found."""
+        database = await self.get(name)
+        async with self._turn(name):
+            path = self._paths.pop(name, None)
+            if path is None:
+                raise database_missing()
+            self._open.pop(name, None)
+            await database.close()
+            await asyncio.to_thread(_remove, path)
+
+    async def end_feeds(self) -> None:
+        """Whoever waits for changes gets his last line."""
+        for database in self:
+            await database.feeds.close()
+
+    async def close(self) -> None:
+        for database in self:
+            await database.close()
+        self._open.clear()
+
+    async def _open_path(self, name: str, path: Path) -> Database:
+        key = hmac.digest(self._key, b"icure_sync hub database\0" + path.name.encode(), "sha256")
+        store = await asyncio.to_thread(Store.open, path, key)
+        facts, security, revs_limit = await store.run(_read_settings, store)
+        database = Database(name, path, store, facts, security)
+        await database.set_revs_limit(revs_limit)
+        self._open[name] = database
+        return database
+
+    def _turn(self, name: str) -> asyncio.Lock:
+        return self._turns.setdefault(name, asyncio.Lock())
+
+
+def _limit_history(store: Store, limit: int) -> None:
+    store.documents.limit_history(limit)
+    if limit != store.settings.get(_REVS_LIMIT):
+        store.settings.put(_REVS_LIMIT, limit)
+
+
+def _read_settings(store: Store) -> tuple[Facts, Security, int]:
+    facts = store.settings.get(_FACTS)
+    if facts is None:
+        facts = {"created": int(time.time()), "epoch": os.urandom(8).hex()}
+        store.settings.put(_FACTS, facts)
+    security = Security.parse(store.settings.get(_SECURITY) or DEFAULT)
+    return Facts(facts["created"], facts["epoch"]), security, store.settings.get(_REVS_LIMIT) or REVS_LIMIT
+
+
+def _name_of(path: Path) -> str | None:
+    stem, dot, _ = path.name.removesuffix(SUFFIX).rpartition(".")
+    return unquote(stem) if dot and path.name.endswith(SUFFIX) else None
+
+
+def _remove(path: Path) -> None:
+    """The file and what SQLite and the lock keep beside it."""
+    for companion in path.parent.glob(path.name + "*"):
+        companion.unlink(missing_ok=True)

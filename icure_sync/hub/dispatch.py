@@ -1,0 +1,187 @@
+"""Which endpoint answers which request: the routing table, who is let through to it, and what becomes of refusals.
+
+Knows every endpoint by name, and none of their work. Log lines hold method, path and status; never bodies, credentials,
+cookies or queries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from aiohttp import web
+
+from icure_sync.errors import StoreCorrupt, StoreError, StoreFull
+from icure_sync.hub import (
+    attachments,
+    bulk,
+    changes,
+    database_info,
+    documents,
+    listing,
+    local,
+    node,
+)
+from icure_sync.hub.answers import refusal_answer
+from icure_sync.hub.call import Call, DatabaseCall, House
+from icure_sync.hub.errors import (
+    HttpRefusal,
+    bad_request,
+    database_missing,
+    method_not_allowed,
+    not_found,
+    not_offered,
+)
+from icure_sync.hub.paths import Path, check_database_name, parse_path
+from icure_sync.hub.queries import Query
+from icure_sync.hub.security import Caller
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+NodeHandler = Callable[[Call], Awaitable[web.StreamResponse]]
+DatabaseHandler = Callable[[DatabaseCall], Awaitable[web.StreamResponse]]
+
+_NODE: Mapping[str, Mapping[str, NodeHandler]] = {
+    "": {"GET": node.get_welcome},
+    "_up": {"GET": node.get_up},
+    "_uuids": {"GET": node.get_uuids},
+    "_all_dbs": {"GET": node.get_all_dbs},
+    "_dbs_info": {"POST": node.post_dbs_info},
+    "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
+}
+_DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
+    "_all_docs": {"GET": listing.get_all_docs, "POST": listing.get_all_docs},
+    "_bulk_docs": {"POST": bulk.post_bulk_docs},
+    "_bulk_get": {"POST": bulk.post_bulk_get},
+    "_changes": {"GET": changes.get_changes, "POST": changes.get_changes},
+    "_compact": {"POST": database_info.post_compact},
+    "_design_docs": {"GET": listing.get_design_docs, "POST": listing.get_design_docs},
+    "_ensure_full_commit": {"POST": database_info.post_ensure_full_commit},
+    "_local_docs": {"GET": listing.get_local_docs},
+    "_missing_revs": {"POST": bulk.post_missing_revs},
+    "_revs_diff": {"POST": bulk.post_revs_diff},
+    "_revs_limit": {"GET": database_info.get_revs_limit, "PUT": database_info.put_revs_limit},
+    "_security": {"GET": database_info.get_security, "PUT": database_info.put_security},
+    "_view_cleanup": {"POST": database_info.post_view_cleanup},
+}
+_NOT_OFFERED = frozenset({"_find", "_index", "_explain", "_purge", "_purged_infos_limit", "_shards", "_sync_shards"})
+_DOCUMENT: Mapping[str, DatabaseHandler] = {
+    "GET": documents.get_document,
+    "PUT": documents.put_document,
+    "DELETE": documents.delete_document,
+    "COPY": documents.copy_document,
+}
+_LOCAL: Mapping[str, DatabaseHandler] = {
+    "GET": local.get_local,
+    "PUT": local.put_local,
+    "DELETE": local.delete_local,
+}
+_ATTACHMENT: Mapping[str, DatabaseHandler] = {
+    "GET": attachments.get_attachment,
+    "PUT": attachments.put_attachment,
+    "DELETE": attachments.delete_attachment,
+}
+_DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
+_JAVASCRIPT = frozenset({"_view", "_show", "_list", "_update", "_rewrite", "_search", "_info", "_nouveau"})
+
+
+async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
+    """The answer to one request, refusals included."""
+    try:
+        response = await _answer(request, house)
+    except HttpRefusal as refusal:
+        response = refusal_answer(refusal)
+    except (ConnectionError, web.RequestPayloadError):
+        response = refusal_answer(bad_request("the request was cut short"))  # for the record: nobody reads it
+    except StoreFull as error:
+        log.warning("%s", error)
+        response = refusal_answer(HttpRefusal(507, "insufficient_storage", "no room, or no permission, to write"))
+    except StoreError as error:
+        log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
+        kind = "file_corruption" if isinstance(error, StoreCorrupt) else "internal_server_error"
+        response = refusal_answer(HttpRefusal(500, kind, "the database cannot be used; see the server's log"))
+    if not response.prepared and request.writer.output_size > 0 and request.transport is not None:
+        request.transport.abort()  # in the middle of another answer: a cut connection is the only way to say so
+    log.debug("%s %s %d", request.method, request.raw_path.partition("?")[0], response.status)
+    return response
+
+
+async def _answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
+    path = parse_path(request.raw_path)
+    query = Query.of(request.raw_path)
+    caller = await house.gate.identify(request)
+    if path.first in _NODE and len(path.segments) <= 1:
+        handler = _method(_NODE[path.first], request)
+        response = await handler(Call(request, path, query, caller, house))
+    elif len(path.segments) == 1 and request.method == "PUT":
+        response = await database_info.put_database(Call(request, path, query, caller, house))
+    else:
+        response = await _answer_for_database(request, path, query, caller, house)
+    await _renew_cookie(request, caller, house, response)
+    return response
+
+
+async def _answer_for_database(
+    request: web.BaseRequest, path: Path, query: Query, caller: Caller, house: House
+) -> web.StreamResponse:
+    if path.first not in house.databases:
+        if path.first.startswith("_"):
+            raise not_found()
+        check_database_name(path.first)
+        raise database_missing()
+    database = await house.databases.get(path.first)
+    if request.method == "DELETE" and len(path.segments) == 1:
+        caller.require_admin()
+    if path.first != "_users" or caller.name is None:
+        database.security.check_member(caller)
+    call = DatabaseCall(request, path, query, caller, house, database)
+    return await _database_handler(call)(call)
+
+
+def _database_handler(call: DatabaseCall) -> DatabaseHandler:
+    """The endpoint for a path within a database. Raises not_found, method_not_allowed, not_implemented."""
+    rest = call.path.segments[1:]
+    if not rest:
+        return _method(
+            {
+                "GET": database_info.get_database,
+                "POST": documents.post_document,
+                "DELETE": database_info.delete_database,
+            },
+            call.request,
+        )
+    if rest == ("_all_docs", "queries"):
+        return _method({"POST": listing.post_queries}, call.request)
+    if rest[0] in _DATABASE and len(rest) == 1:
+        return _method(_DATABASE[rest[0]], call.request)
+    if rest[0] in _NOT_OFFERED:
+        raise not_offered(rest[0])
+    if rest[0] == "_design" and len(rest) > 2 and rest[2] in _JAVASCRIPT:
+        raise not_offered("JavaScript on the server")
+    if call.request.method == "POST":
+        raise bad_request("Referer header required.")
+    if call.document.startswith("_local/"):
+        return _method(_LOCAL, call.request)
+    if call.attachment:
+        return _method(_ATTACHMENT, call.request)
+    return _method(_DOCUMENT, call.request, _DOCUMENT_METHODS)
+
+
+def _method(handlers: Mapping[str, T], request: web.BaseRequest, allowed: str = "") -> T:
+    """The handler for the request's method; HEAD is a GET whose body stays here. Raises method_not_allowed."""
+    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        names = [*handlers, *(("HEAD",) if "GET" in handlers else ())]
+        raise method_not_allowed(allowed or ",".join(names))
+    return handler
+
+
+async def _renew_cookie(request: web.BaseRequest, caller: Caller, house: House, response: web.StreamResponse) -> None:
+    """A login lasts as long as it is used."""
+    if caller.how == "cookie" and not response.prepared and "Set-Cookie" not in response.headers:
+        fresh = await house.gate.renewed(request)
+        if fresh is not None:
+            response.headers.add("Set-Cookie", node.cookie_header(house, fresh))

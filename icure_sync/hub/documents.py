@@ -1,0 +1,194 @@
+"""The endpoints of one document: GET, HEAD, PUT, DELETE, COPY, and POST to the database. Knows no attachments."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from icure_sync.hub import bodies, multipart
+from icure_sync.hub.answers import encode, entity_tags, etag, json_answer, stream_answer
+from icure_sync.hub.call import DatabaseCall
+from icure_sync.hub.drafts import MEMBERS, Draft, parse_draft, parse_rev
+from icure_sync.hub.errors import bad_request, conflict, not_found
+from icure_sync.hub.local import is_local, parse_local, write_local
+from icure_sync.hub.paths import check_doc_id
+from icure_sync.hub.queries import Query
+from icure_sync.hub.reading import (
+    Found,
+    parse_revs,
+    parse_shape,
+    read_latest,
+    read_latest_revs,
+    read_leaves,
+    read_rev,
+    read_revs,
+    read_winner,
+    winner,
+)
+from icure_sync.hub.rendering import PLAIN, Rendered
+from icure_sync.hub.transfer import chunks_of
+from icure_sync.hub.writing import edit, graft
+from icure_sync.ids import DocId, Rev
+from icure_sync.store import Store
+
+
+async def get_document(call: DatabaseCall) -> web.StreamResponse:
+    """GET and HEAD `/db/id`."""
+    doc_id, query = check_doc_id_to_read(call.document), call.query
+    call.check_read(doc_id)
+    open_revs = query.text("open_revs")
+    if open_revs and open_revs != "[]":
+        return await _get_open_revs(call, doc_id, open_revs)
+    wants_parts = multipart.accepts(call.request, "multipart/related")
+    shape = parse_shape(query, "follows" if wants_parts else "data")
+    if "rev" not in query:
+        found = await call.database.run(read_winner, doc_id, shape)
+    else:
+        rev = parse_rev(query.text("rev"))
+        found = await call.database.run(read_latest if query.flag("latest") else read_rev, doc_id, rev, shape)
+    headers = {} if found.extra else etag(found.revision.rev)
+    if not found.extra and found.revision.rev in entity_tags(call.request, "If-None-Match"):
+        return web.Response(status=304, headers=headers)
+    if found.following:
+        boundary = multipart.new_boundary()
+        body = multipart.related(call.database, found, boundary)
+        kind = {"Content-Type": f'multipart/related; boundary="{boundary}"'}
+        return await stream_answer(call.request, body, headers=headers | kind)
+    return await stream_answer(call.request, _with_line_feed(chunks_of(call.database, found.pieces)), headers=headers)
+
+
+async def put_document(call: DatabaseCall) -> web.StreamResponse:
+    """PUT `/db/id`: JSON, or multipart/related with attachments that follow."""
+    doc_id = check_doc_id(call.document)
+    if multipart.is_related(call.request):
+        members, uploads = await multipart.read_related(call.request, call.database)
+    else:
+        members, uploads = bodies.decode(await bodies.read(call.request), MEMBERS), {}
+    draft = parse_draft(members, doc_id)
+    if not call.query.flag("new_edits", default=True):
+        if draft.rev is None:
+            raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
+        (draft,) = await call.admit([draft])
+        await call.database.write(graft, draft, uploads)
+        return _written(call, draft.id, draft.history[0])
+    (draft,) = await call.admit([replace(draft, history=_named_rev(call, draft))])
+    rev = await call.database.write(edit, draft, uploads)
+    if call.query.text("batch") == "ok":
+        return json_answer({"ok": True, "id": draft.id}, 202)
+    return _written(call, draft.id, rev)
+
+
+async def delete_document(call: DatabaseCall) -> web.StreamResponse:
+    """DELETE `/db/id`: a tombstone on the revision named."""
+    doc_id = check_doc_id(call.document)
+    call.check_read(doc_id)
+    await call.database.run(winner, doc_id)
+    draft = Draft(doc_id, (), b"{}", deleted=True)
+    draft = replace(draft, history=_named_rev(call, draft))
+    if draft.rev is None:
+        raise conflict()
+    (draft,) = await call.admit([draft])
+    rev = await call.database.write(edit, draft, {})
+    return json_answer({"ok": True, "id": doc_id, "rev": rev}, headers=etag(rev))
+
+
+async def post_document(call: DatabaseCall) -> web.StreamResponse:
+    """POST `/db`: a document whose id is in its body, or made up."""
+    bodies.require_json(call.request)
+    members = bodies.decode(await bodies.read(call.request), MEMBERS)
+    if "_id" in members and is_local(bytes(members["_id"])):
+        local = parse_local(members)
+        local_rev = await call.database.run(write_local, local)
+        return json_answer({"ok": True, "id": local.id, "rev": local_rev}, 201, call.location(local.id))
+    draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
+    (draft,) = await call.admit([draft])
+    rev = await call.database.write(edit, draft, {})
+    if call.query.text("batch") == "ok":
+        return json_answer({"ok": True, "id": draft.id}, 202)
+    return json_answer({"ok": True, "id": draft.id, "rev": rev}, 201, call.location(draft.id))
+
+
+async def copy_document(call: DatabaseCall) -> web.StreamResponse:
+    """COPY `/db/id` with `Destination: id?rev=…`: the same body and attachments under another id."""
+    destination = call.request.headers.get("Destination", "")
+    name, _, query = destination.partition("?")
+    if not name:
+        raise bad_request("Destination header is mandatory for COPY.")
+    call.check_read(call.document)
+    target, rev = check_doc_id(unquote(name)), Query.of("?" + query).text("rev")
+    history = (parse_rev(rev),) if rev else ()
+    source = await call.database.run(read_copied, call.document, call.query.text("rev"))
+    (draft,) = await call.admit([Draft(target, history, source)])
+    written = await call.database.write(edit, draft, {})
+    return _written(call, target, written)
+
+
+def read_copied(store: Store, doc_id: DocId, rev: str) -> bytes:
+    """The body to copy. Attachments are not copied. Raises not_found."""
+    found = read_rev(store, doc_id, parse_rev(rev), PLAIN).revision if rev else winner(store, doc_id)
+    return found.body
+
+
+def check_doc_id_to_read(doc_id: DocId) -> DocId:
+    """Reading a reserved name that does not exist is a miss, not a mistake."""
+    if doc_id.startswith("_") and not doc_id.startswith(("_design/", "_local/")):
+        raise not_found()
+    return doc_id
+
+
+async def _get_open_revs(call: DatabaseCall, doc_id: DocId, wanted: str) -> web.StreamResponse:
+    wants_json = multipart.accepts_json_only(call.request)
+    shape = parse_shape(call.query, "data" if wants_json else "follows")
+    found: Sequence[Found]
+    if wanted == "all":
+        found = await call.database.run(read_leaves, doc_id, shape)
+    else:
+        revs = parse_revs(call.query.json("open_revs"), "open_revs")
+        read = read_latest_revs if call.query.flag("latest") else read_revs
+        found = await call.database.run(read, doc_id, revs, shape)
+    if wants_json:
+        return await stream_answer(call.request, _json_list(call, found))
+    boundary = multipart.new_boundary()
+    headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
+    return await stream_answer(call.request, multipart.mixed(call.database, found, boundary), headers=headers)
+
+
+async def _json_list(call: DatabaseCall, found: Sequence[Found]) -> AsyncIterator[bytes]:
+    separator = b"["
+    for one in found:
+        if isinstance(one, Rendered):
+            yield separator + b'{"ok":'
+            async for chunk in chunks_of(call.database, one.pieces):
+                yield chunk
+            yield b"}"
+        else:
+            yield separator + encode({"missing": one})
+        separator = b","
+    yield b"]\n" if found else b"[]\n"
+
+
+async def _with_line_feed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield chunk
+    yield b"\n"
+
+
+def _named_rev(call: DatabaseCall, draft: Draft) -> tuple[Rev, ...]:
+    """The revision that an edit is based on: in the body, `rev=` or `If-Match`; they must not differ."""
+    named = [parse_rev(call.query.text("rev"))] if "rev" in call.query else []
+    named += map(parse_rev, entity_tags(call.request, "If-Match"))
+    if draft.has_ancestry and not named:
+        return draft.history
+    named += draft.history[:1]
+    if len(set(named)) > 1:
+        raise bad_request("Document rev from request body and query string have different values")
+    return tuple(named[:1])
+
+
+def _written(call: DatabaseCall, doc_id: DocId, rev: Rev) -> web.Response:
+    headers = {**etag(rev), **call.location(doc_id)}
+    return json_answer({"ok": True, "id": doc_id, "rev": rev}, 201, headers)

@@ -1,0 +1,145 @@
+"""The filters of a changes feed: `_doc_ids`, `_selector`, `_design`. Knows the store's rows, no HTTP.
+
+Each leaf is filtered by its own body, as CouchDB does: a row passes if any of the leaves looked at passes, and shows
+those that did. Server-side JavaScript is not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from icure_sync.hub.errors import HttpRefusal, bad_request, not_found, not_offered
+from icure_sync.hub.mango import Predicate, compile_selector
+from icure_sync.hub.paths import DESIGN
+from icure_sync.hub.queries import Query
+from icure_sync.ids import DocId
+from icure_sync.merge.revtree import Leaf
+from icure_sync.replication.wire import Revision
+from icure_sync.store import DocumentChange, Store
+
+Document = Mapping[str, Any]
+DesignReader = Callable[[DocId], Awaitable[Revision | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Either by id alone (`ids`), or by the document of each leaf (`document`). `all_leaves`: `style=all_docs`."""
+
+    ids: Callable[[str], bool] | None = None
+    document: Predicate | None = None
+    all_leaves: bool = True
+
+
+async def parse_filter(
+    design_of: DesignReader, query: Query, body: Mapping[str, Any], *, all_leaves: bool
+) -> tuple[Filter | None, tuple[str, ...] | None]:
+    """The filter that a request names, and the fields of included documents that `_selector` may choose.
+
+    Raises bad_request; not_found for a function that no design document has; not_implemented for one that it has.
+    """
+    name = query.text("filter")
+    if not name:
+        return None, None
+    if name == "_doc_ids":
+        ids = body.get("doc_ids", query.json("doc_ids"))
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            raise bad_request("`doc_ids` filter parameter is not a list of strings.")
+        return Filter(ids=frozenset(ids).__contains__, all_leaves=all_leaves), None
+    if name == "_design":
+        return Filter(ids=_is_design, all_leaves=all_leaves), None
+    if name == "_selector":
+        return _selector_filter(body, all_leaves=all_leaves)
+    if name == "_view":
+        raise not_offered("a filter written in JavaScript")
+    await _refuse_function(design_of, name)
+    return None, None
+
+
+def _selector_filter(body: Mapping[str, Any], *, all_leaves: bool) -> tuple[Filter, tuple[str, ...] | None]:
+    if "selector" not in body:
+        raise bad_request("Selector must be specified in POST payload")
+    try:
+        predicate = compile_selector(body["selector"])
+    except HttpRefusal as refusal:
+        raise bad_request(refusal.reason) from refusal
+    fields = body.get("fields")
+    if fields is not None and not (isinstance(fields, list) and all(isinstance(one, str) for one in fields)):
+        raise bad_request("Selector error: fields must be JSON array")
+    return Filter(document=predicate, all_leaves=all_leaves), tuple(fields) if fields else None
+
+
+async def _refuse_function(design_of: DesignReader, name: str) -> None:
+    """Filters of design documents are JavaScript: say whether it is not there, or not offered."""
+    design, slash, function = name.partition("/")
+    if not slash or name.startswith("_"):
+        raise bad_request("`filter` must be of the form `designname/filtername`")
+    found = await design_of(DocId(DESIGN + design))
+    if found is None or found.deleted:
+        raise not_found()
+    filters = msgspec.json.decode(found.body).get("filters")
+    if not isinstance(filters, dict) or function not in filters:
+        raise not_found("missing json key: filters")
+    raise not_offered("a filter written in JavaScript")
+
+
+def pick_fields(revision: Revision, fields: tuple[str, ...]) -> dict[str, Any]:
+    """The members named, as paths with dots, of a document."""
+    document = as_document(revision)
+    picked: dict[str, Any] = {}
+    for field in fields:
+        value: Any = document
+        names = field.split(".")
+        for name in names:
+            value = value[name] if isinstance(value, Mapping) and name in value else None
+        if value is not None:
+            inner = picked
+            for name in names[:-1]:
+                inner = inner.setdefault(name, {})
+            inner[names[-1]] = value
+    return picked
+
+
+def _is_design(doc_id: str) -> bool:
+    return doc_id.startswith(DESIGN)
+
+
+def read_passing(store: Store, change: DocumentChange) -> Callable[[Filter | None], tuple[Leaf, ...]]:
+    """The leaves of a row that pass a filter; bodies are read when the first filter asks, and kept for the next."""
+    documents: dict[Leaf, Document | None] = {}
+
+    def document(leaf: Leaf) -> Document | None:
+        if leaf not in documents:
+            revision = store.documents.get(change.id, leaf.rev)
+            documents[leaf] = None if revision is None else as_document(revision)
+        return documents[leaf]
+
+    def passing(wanted: Filter | None) -> tuple[Leaf, ...]:
+        if wanted is None:
+            return change.leaves
+        leaves = change.leaves if wanted.all_leaves else change.leaves[:1]
+        if wanted.ids is not None:
+            return leaves if wanted.ids(change.id) else ()
+        predicate = wanted.document
+        assert predicate is not None
+        return tuple(leaf for leaf in leaves if (one := document(leaf)) is not None and predicate(one))
+
+    return passing
+
+
+def as_document(revision: Revision) -> Document:
+    """What a selector sees: the body and the `_` members that CouchDB shows it."""
+    document: dict[str, Any] = msgspec.json.decode(revision.body)
+    document["_id"] = revision.id
+    document["_rev"] = revision.rev
+    if revision.deleted:
+        document["_deleted"] = True
+    if revision.attachments:
+        document["_attachments"] = {
+            name: {"content_type": one.content_type, "length": one.length, "digest": one.digest, "revpos": one.revpos}
+            for name, one in revision.attachments.items()
+        }
+    return document

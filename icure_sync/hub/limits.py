@@ -1,0 +1,35 @@
+"""Sizes, timings and costs of the hub, each with its reason. Knows nothing else."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_DOCUMENT: Final = 8_000_000  # bytes of one body: CouchDB's default max_document_size
+MAX_JSON_BODY: Final = 64 * 2**20  # bytes of one JSON request, unpacked: a batch of eight of the largest documents
+MAX_SMALL_BODY: Final = 64 * 2**10  # bytes of a login: nothing longer is honest
+MAX_ATTACHMENT: Final = 2**30  # bytes of one attachment: CouchDB's default max_attachment_size
+MAX_DATABASE_NAME: Final = 238  # characters: CouchDB's own limit
+MAX_REV_TEXT: Final = 64  # characters after the dash: what a replica takes
+MAX_CONTENT_TYPE: Final = 1_000  # characters: what fits a header with room to spare
+MAX_HEADER: Final = 16 * 2**10  # bytes of the request line (a long document id) or of one header
+MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound on the answer's bookkeeping
+
+ANSWER_CHUNK: Final = 256 * 2**10  # bytes gathered before they are sent: one system call each
+PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
+PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
+
+FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout
+HEARTBEAT: Final = 60.0  # seconds between blank lines when a client says heartbeat=true: CouchDB's default
+MIN_HEARTBEAT: Final = 0.05  # seconds: more blank lines than that are an attack
+FEED_LINGER: Final = 2.0  # seconds that open requests get to finish when the hub closes
+
+SESSION_SECONDS: Final = 600  # life of a login cookie: CouchDB's default, renewed while it is used
+FAILURES_BEFORE_LOCK: Final = 5  # wrong passwords for one name from one address: CouchDB's default
+LOCK_SECONDS: Final = 300.0  # for so long then: CouchDB's default
+LOCK_ENTRIES: Final = 10_000  # (name, address) pairs remembered: a bound on what strangers make us keep
+KNOWN_LOGINS: Final = 1_000  # verified (name, password) pairs remembered, as keyed hashes
+PASSWORD_ROUNDS: Final = 600_000  # PBKDF2-HMAC-SHA256: CouchDB 3.5's default and OWASP's figure
+MIN_PASSWORD_ROUNDS: Final = 1_000  # a stored hash below this, or above MAX, is not believed
+MAX_PASSWORD_ROUNDS: Final = 10_000_000
+
+REVS_LIMIT: Final = 1_000  # generations of history kept: CouchDB's default

@@ -1,0 +1,117 @@
+"""The endpoints of the server itself: `/`, `_up`, `_session`, `_all_dbs`, `_dbs_info`, `_uuids`. Knows no documents."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from icure_sync.hub import bodies
+from icure_sync.hub.answers import json_answer
+from icure_sync.hub.call import Call, House
+from icure_sync.hub.database_info import describe
+from icure_sync.hub.errors import bad_request
+from icure_sync.hub.limits import MAX_SMALL_BODY, SESSION_SECONDS
+from icure_sync.hub.sessions import COOKIE
+
+VERSION = "3.5.0"  # of the protocol: what this server answers like
+_MAX_UUIDS = 1_000
+_FORM = "application/x-www-form-urlencoded"
+
+
+async def get_welcome(call: Call) -> web.StreamResponse:
+    """`/`: anyone may ask."""
+    vendor = {"name": "icure_sync hub"}
+    return json_answer(
+        {"couchdb": "Welcome", "version": VERSION, "uuid": call.house.uuid, "features": [], "vendor": vendor}
+    )
+
+
+async def get_up(_: Call) -> web.StreamResponse:
+    """`/_up`: anyone may ask."""
+    return json_answer({"status": "ok", "seeds": {}})
+
+
+async def get_uuids(call: Call) -> web.StreamResponse:
+    """`/_uuids?count=N`."""
+    count = call.query.count("count", 1) or 0
+    if count > _MAX_UUIDS:
+        raise bad_request("count parameter too large")
+    return json_answer({"uuids": [uuid.uuid4().hex for _ in range(count)]})
+
+
+async def get_all_dbs(call: Call) -> web.StreamResponse:
+    """`/_all_dbs`: administrators only, as on CouchDB 3.x."""
+    call.caller.require_admin()
+    query = call.query
+    names = call.house.databases.names()
+    start, end = query.json("startkey", "start_key"), query.json("endkey", "end_key")
+    if query.flag("descending"):
+        names.reverse()
+        start, end = end, start
+    names = [name for name in names if (start is None or name >= start) and (end is None or name <= end)]
+    skip, limit = query.count("skip", 0) or 0, query.count("limit", None)
+    return json_answer(names[skip:] if limit is None else names[skip : skip + limit])
+
+
+async def post_dbs_info(call: Call) -> web.StreamResponse:
+    """`/_dbs_info` with `keys`."""
+    bodies.require_json(call.request)
+    call.caller.require_admin()
+    keys = (await bodies.strict_object(call.request, MAX_SMALL_BODY)).get("keys")
+    if not isinstance(keys, list):
+        raise bad_request("`keys` member must exist.")
+    rows: list[dict[str, Any]] = []
+    for key in keys:
+        if key in call.house.databases:
+            rows.append({"key": key, "info": await describe(await call.house.databases.get(key))})
+        else:
+            rows.append({"key": key, "error": "not_found"})
+    return json_answer(rows)
+
+
+async def get_session(call: Call) -> web.StreamResponse:
+    """`/_session`: who the server thinks is asking."""
+    info: dict[str, Any] = {"authentication_handlers": ["cookie", "default"]}
+    if call.caller.how:
+        info["authenticated"] = call.caller.how
+    return json_answer(
+        {"ok": True, "userCtx": {"name": call.caller.name, "roles": sorted(call.caller.roles)}, "info": info}
+    )
+
+
+async def post_session(call: Call) -> web.StreamResponse:
+    """Log in, by JSON or a form."""
+    fields = await _login_fields(call)
+    name, password = fields.get("name", fields.get("username")), fields.get("password")
+    if not isinstance(name, str) or not isinstance(password, str):
+        raise bad_request("request body must contain a username and a password")
+    account = await call.house.gate.login(name, password, call.request.remote or "")
+    cookie = cookie_header(call.house, call.house.gate.issue(account))
+    answer = {"ok": True, "name": account.name, "roles": sorted(account.roles)}
+    return json_answer(answer, headers={"Set-Cookie": cookie})
+
+
+async def delete_session(call: Call) -> web.StreamResponse:
+    """Log out: the cookie is taken back."""
+    return json_answer({"ok": True}, headers={"Set-Cookie": cookie_header(call.house, "")})
+
+
+def cookie_header(house: House, value: str) -> str:
+    """A login cookie, or an empty one that ends it; never readable by scripts, over TLS only where there is TLS."""
+    parts = [f"{COOKIE}={value}", "Version=1", "Path=/", "HttpOnly", f"Max-Age={SESSION_SECONDS if value else 0}"]
+    return "; ".join([*parts, "Secure"] if house.is_tls else parts)
+
+
+async def _login_fields(call: Call) -> dict[str, Any]:
+    data = await bodies.read(call.request, MAX_SMALL_BODY)
+    if call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _FORM:
+        try:
+            return dict(parse_qsl(data.decode(), keep_blank_values=True))
+        except ValueError as error:
+            raise bad_request("the form is not UTF-8") from error
+    bodies.require_json(call.request)
+    return bodies.decode(data, msgspec.json.Decoder(dict[str, Any]))

@@ -1,0 +1,171 @@
+"""How documents get into a store: edits (new revisions on a leaf) and revisions that were made elsewhere.
+
+Runs in the store's thread, inside one transaction of the caller's. Knows no HTTP but refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from icure_sync.hub.drafts import Draft, Part, next_rev
+from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, missing_stub
+from icure_sync.ids import DocId, Rev, generation
+from icure_sync.merge.revtree import RevTree
+from icure_sync.replication.wire import Attachment, Refusal, Revision
+from icure_sync.store import Blob, Store
+
+Uploads = Mapping[str, Blob]  # attachment name -> bytes that came beside the document
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The attachments of a revision to be, and where their bytes are."""
+
+    stubs: Mapping[str, Attachment]
+    blobs: Mapping[str, Blob | None]
+
+
+def edit(store: Store, draft: Draft, uploads: Uploads) -> Rev:
+    """A new revision on a leaf (`new_edits=true`). Raises conflict, missing_stub."""
+    with store.transaction():
+        tree = store.documents.tree(draft.id) or RevTree()
+        parent = _parent(tree, draft)
+        history = tree.history(parent) if parent is not None and parent in tree else (parent,) if parent else ()
+        files = _as_new(_files(store, draft, uploads, history[:1], _child_generation(parent)), draft, parent)
+        rev = next_rev(draft, parent, files.stubs)
+        _apply(store, Revision(draft.id, (rev, *history), draft.body, draft.deleted, files.stubs), files)
+        return rev
+
+
+def edit_all(store: Store, drafts: Sequence[Draft]) -> list[Rev | HttpRefusal]:
+    """Several edits in one transaction, each with its own outcome; a missing stub refuses them all."""
+    outcomes: list[Rev | HttpRefusal] = []
+    with store.transaction():
+        for draft in drafts:
+            try:
+                outcomes.append(edit(store, draft, {}))
+            except HttpRefusal as refusal:
+                if refusal.status == 412:
+                    raise
+                outcomes.append(refusal)
+    return outcomes
+
+
+def graft(store: Store, draft: Draft, uploads: Uploads) -> None:
+    """A revision that was made elsewhere (`new_edits=false`). Raises missing_stub, bad_request."""
+    refusals = graft_all(store, [draft], uploads)
+    if refusals:
+        raise bad_request(refusals[0].reason)
+
+
+def graft_all(store: Store, drafts: Sequence[Draft], uploads: Uploads) -> list[Refusal]:
+    """Revisions that were made elsewhere, in one transaction. Returns what the store refuses. Raises missing_stub."""
+    refusals: list[Refusal] = []
+    with store.transaction():
+        plain = [draft for draft in drafts if not draft.parts]
+        if plain:
+            refusals += store.documents.apply([_revision(draft) for draft in plain])
+        for draft in drafts:
+            if draft.parts:
+                files = _files(store, draft, uploads, draft.history, generation(draft.history[0]))
+                refusals += _take(store, _revision(draft, files.stubs), files)
+    return refusals
+
+
+def attach(store: Store, doc_id: DocId, rev: Rev | None, name: str, file: tuple[str, Blob] | None) -> Rev:
+    """A new revision with one attachment put (`content_type`, bytes) or, if None, removed. Raises conflict."""
+    with store.transaction():
+        tree = store.documents.tree(doc_id) or RevTree()
+        draft = Draft(doc_id, (rev,) if rev else (), b"{}")
+        parent = _parent(tree, draft)
+        before = store.documents.get(doc_id, parent) if parent else None
+        parts = {} if before is None or before.deleted else {one: Part("stub", "") for one in before.attachments}
+        parts.pop(name, None)
+        if file is not None:
+            parts[name] = Part("follows", file[0])
+        body = b"{}" if before is None or before.deleted else before.body
+        return edit(store, Draft(doc_id, draft.history, body, parts=parts), {name: file[1]} if file else {})
+
+
+def _child_generation(parent: Rev | None) -> int:
+    """The generation of a child of `parent`."""
+    return generation(parent) + 1 if parent else 1
+
+
+def _parent(tree: RevTree, draft: Draft) -> Rev | None:
+    """The leaf that an edit extends; None: it begins the document. Raises conflict."""
+    if not tree:
+        if draft.has_ancestry:
+            raise conflict()
+        return draft.rev
+    if draft.rev is None:
+        winner = tree.winner()
+        if not winner.deleted or draft.deleted:
+            raise conflict()
+        return winner.rev
+    if all(leaf.rev != draft.rev or leaf.deleted for leaf in tree.leaves()):
+        raise conflict()
+    return draft.rev
+
+
+def _revision(draft: Draft, stubs: Mapping[str, Attachment] | None = None) -> Revision:
+    return Revision(draft.id, draft.history, draft.body, draft.deleted, stubs or {})
+
+
+def _files(store: Store, draft: Draft, uploads: Uploads, ancestors: Sequence[Rev], generation_: int) -> _Files:
+    """Resolves every part: inline bytes are stored, stubs are looked up in the nearest ancestor that is here."""
+    stubs: dict[str, Attachment] = {}
+    blobs: dict[str, Blob | None] = {}
+    before: Revision | None = None
+    if any(part.source == "stub" for part in draft.parts.values()):
+        found = (store.documents.get(draft.id, rev) for rev in ancestors)
+        before = next((revision for revision in found if revision is not None), None)
+    for name, part in draft.parts.items():
+        if part.source == "stub":
+            old = before.attachments.get(name) if before is not None else None
+            if old is None or before is None:
+                raise missing_stub(draft.id, name)
+            stubs[name] = old
+            blobs[name] = store.attachments.find(draft.id, before.rev, name)
+            continue
+        blob = uploads.get(name) if part.source == "follows" else store.attachments.put([part.data or b""])
+        if blob is None:
+            raise bad_request(f"the bytes of attachment {name[:80]!r} did not follow")
+        revpos = generation_ if part.revpos is None else min(part.revpos, generation_)
+        stubs[name] = Attachment(name, part.content_type, blob.length, blob.digest, revpos)
+        blobs[name] = blob
+    return _Files(stubs, blobs)
+
+
+def _as_new(files: _Files, draft: Draft, parent: Rev | None) -> _Files:
+    """What an edit brings is as old as the edit, whatever the client says."""
+    born = _child_generation(parent)
+    stubs = {
+        name: stub if draft.parts[name].source == "stub" else replace(stub, revpos=born)
+        for name, stub in files.stubs.items()
+    }
+    return _Files(stubs, files.blobs)
+
+
+def _apply(store: Store, revision: Revision, files: _Files) -> None:
+    for refusal in _take(store, revision, files):
+        raise bad_request(refusal.reason)
+
+
+def _take(store: Store, revision: Revision, files: _Files) -> list[Refusal]:
+    refusals = store.documents.apply([revision])
+    if not refusals:
+        for name, blob in files.blobs.items():
+            if blob is not None:
+                store.attachments.link(revision.id, revision.rev, name, blob)
+    return refusals
+
+
+def members_of(store: Store, doc_id: DocId) -> Mapping[str, Any] | None:
+    """The members of the live winner's body, or None."""
+    revision = store.documents.get(doc_id)
+    return None if revision is None or revision.deleted else msgspec.json.decode(revision.body)
