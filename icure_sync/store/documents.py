@@ -106,6 +106,10 @@ class Documents:
         """Drop the bodies of all displaced revisions."""
         self._drop("1", ())
 
+    def limit_history(self, generations: int) -> None:
+        """Keep so many generations of each leaf's history in what is written from now on, until the store is closed."""
+        self._inserter = Inserter(self._database, generations)
+
     def mark_verified(self, doc_id: DocId, rev: Rev, state: int, why: str = "") -> None:
         """Keep the outcome of verifying a revision. Nothing happens if it is not here any more."""
         self._database.run(
