@@ -22,6 +22,7 @@ from icure_sync.ids import DocId, Kid
 
 Entry = Mapping[str, str]
 
+_TEXT = {str}
 _ENTRY_MEMBERS = frozenset({"owner", "delegatedTo", "kid", "of", "key"})
 
 
@@ -50,7 +51,7 @@ def unwrap_chain(subject: Subject, document: Mapping[str, Any], keyring: Keyring
 def sealing_keys(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> list[tuple[Kid, SymmetricKey]]:
     """The keys that `sealedWith` names, by kid. Raises NoAccess with every attempt, Tampered."""
     names = document.get("sealedWith")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if type(names) is not list or {*map(type, names)} != _TEXT:
         raise malformed(subject.id, "it does not say what it is sealed with")
     found: dict[Kid, SymmetricKey] = {}
     attempts: list[str] = []
@@ -123,15 +124,18 @@ def _entries(subject: Subject, document: Mapping[str, Any], map_name: str, keyri
     me = keyring.identity.hcp_id
     access_map = document.get(map_name)
     entries = access_map.get(me, []) if isinstance(access_map, dict) else None
-    if not isinstance(entries, list) or not all(
-        isinstance(entry, dict)
-        and entry.keys() == _ENTRY_MEMBERS
-        and entry["delegatedTo"] == me
-        and all(type(value) is str for value in entry.values())
-        for entry in entries
-    ):
+    if type(entries) is not list or not all(_is_entry(entry, me) for entry in entries):
         raise malformed(subject.id, f"its {map_name} are not laid out as they must be")
     return entries
+
+
+def _is_entry(entry: Any, me: str) -> bool:
+    return (
+        type(entry) is dict
+        and entry.keys() == _ENTRY_MEMBERS
+        and {*map(type, entry.values())} == _TEXT
+        and entry["delegatedTo"] == me
+    )
 
 
 def _hcp_key(entry: Entry, keyring: Keyring) -> HcpKey | None:

@@ -26,7 +26,7 @@ from icure_sync.crypto.primitives import (
     gcm_decrypt,
     gcm_encrypt,
     hkdf_sha256,
-    hkdf_sha512_block,
+    hkdf_sha512,
     hmac_sha256,
 )
 from icure_sync.errors import Tampered
@@ -42,6 +42,7 @@ _NONCE = bytes(GCM_NONCE)
 _SALT_END = 1 + SALT_BYTES
 _COMMITMENT_END = _SALT_END + 32
 _LEAST = _COMMITMENT_END + GCM_TAG
+_DERIVED = 64  # bytes: one-time AES key and commitment
 
 
 def kid(key: bytes) -> Kid:
@@ -61,7 +62,7 @@ def seal(key: bytes, plaintext: bytes, associated: bytes, salt: bytes) -> bytes:
     """One envelope. `salt`: 24 bytes, random, or `merge_salt` in a merge; never the same for two plaintexts."""
     if len(salt) != SALT_BYTES:
         raise ValueError("a salt has 24 bytes")
-    derived = hkdf_sha512_block(key, salt, _INFO)
+    derived = hkdf_sha512(key, salt, _INFO, _DERIVED)
     return b"".join((_VERSION, salt, derived[32:], gcm_encrypt(derived[:32], _NONCE, plaintext, associated)))
 
 
@@ -69,7 +70,7 @@ def open_envelope(key: bytes, envelope: bytes, associated: bytes) -> bytes:
     """The plaintext. Raises Tampered."""
     if len(envelope) < _LEAST or envelope[:1] != _VERSION:
         _tampered("it is too short or of another version")
-    derived = hkdf_sha512_block(key, envelope[1:_SALT_END], _INFO)
+    derived = hkdf_sha512(key, envelope[1:_SALT_END], _INFO, _DERIVED)
     if not equal(derived[32:], envelope[_SALT_END:_COMMITMENT_END]):
         _tampered("it was made with another key")
     return gcm_decrypt(derived[:32], _NONCE, envelope[_COMMITMENT_END:], associated)

@@ -5,7 +5,8 @@ function that returns n random bytes.
 
 | what | choice | why |
 | --- | --- | --- |
-| hash, HMAC, HKDF | SHA-256, SHA-512 of the standard library | OpenSSL underneath, no object per call |
+| hash, HMAC | SHA-256 of the standard library | OpenSSL underneath, no object per call |
+| key derivation | HKDF of `cryptography` | RFC 5869 in one call |
 | authenticated encryption | AES-256-GCM of `cryptography` | hardware speed on messages of 1 KB |
 | signatures | Ed25519 of `cryptography` | deterministic, small |
 | key pairs, OAEP | RSA of `pycryptodome` | one library from key file to decryption |
@@ -27,12 +28,13 @@ from Crypto.Hash import SHA1, SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Random import get_random_bytes
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import padding
+from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from icure_sync import strict_json
 from icure_sync.canonical import pack
@@ -41,6 +43,9 @@ from icure_sync.errors import InvalidEntity, StoreCorrupt, Tampered, WeakKey, Wr
 Entropy = Callable[[int], bytes]
 system_entropy: Entropy = get_random_bytes  # what callers at the rim pass in; nothing in the core draws by itself
 SymmetricKey = NewType("SymmetricKey", bytes)
+
+_SHA256 = hashes.SHA256()
+_SHA512 = hashes.SHA512()
 
 AES_BLOCK = 16
 GCM_NONCE = 12
@@ -72,16 +77,13 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 
 
 def hkdf_sha256(key: bytes, label: str, length: int) -> bytes:
-    """RFC 5869 with SHA-256, empty salt, info = label; up to 32 bytes, which is all that is ever asked for."""
-    if length > 32:
-        raise ValueError("one block of HKDF-SHA-256 is 32 bytes")
-    extracted = hmac.digest(bytes(32), key, "sha256")
-    return hmac.digest(extracted, label.encode() + b"\x01", "sha256")[:length]
+    """RFC 5869 with SHA-256, empty salt, info = label."""
+    return HKDF(_SHA256, length, None, label.encode()).derive(key)
 
 
-def hkdf_sha512_block(key: bytes, salt: bytes, info: bytes) -> bytes:
-    """RFC 5869 with SHA-512: its first block, 64 bytes."""
-    return hmac.digest(hmac.digest(salt, key, "sha512"), info + b"\x01", "sha512")
+def hkdf_sha512(key: bytes, salt: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869 with SHA-512."""
+    return HKDF(_SHA512, length, salt, info).derive(key)
 
 
 def equal(left: bytes, right: bytes) -> bool:
