@@ -73,8 +73,6 @@ class RevTree:
         paths = [(tuple(history), deleted) for history, deleted in histories]
         if len(paths) == 1:
             return self.graft(*paths[0])
-        if not paths:
-            return self
         gone = self.deleted.union(path[0] for path, deleted in paths if deleted)
         return RevTree(_cover(_pairs((*self.paths, *(path for path, _ in paths)))), gone)
 
@@ -133,12 +131,6 @@ class RevTree:
             kept = self.paths[0][:limit]
             return RevTree((kept,), self.deleted.intersection(kept))
         return self._stem_branched(limit)
-
-    def without(self, revs: Iterable[Rev]) -> RevTree:
-        """The tree without these leaves, and without the ancestors that no other leaf has (`_purge`)."""
-        gone = set(revs)
-        pairs = _pairs([self.history(leaf.rev) for leaf in self.leaves() if leaf.rev not in gone])
-        return RevTree(_cover(pairs), self.deleted & pairs.keys())
 
     def _stem_branched(self, limit: int) -> RevTree:
         pairs = _pairs(self.paths)
