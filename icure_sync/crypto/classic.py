@@ -193,7 +193,8 @@ def create_hcp_document(record: Mapping[str, Any], spki: bytes) -> dict[str, Any
 
 def edit_hcp_document(document: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """The Hcp document with `record` as its profile; its keys stay as they are. Raises InvalidEntity."""
-    return _rewritten(document, Sealing(Parts(()), b"", _no_entropy), _checked(Hcp.TYPE, record), Hcp)
+    nothing_sealed = Sealing(Parts(()), b"", bytes)  # no key and no randomness: an Hcp document is clear
+    return _rewritten(document, nothing_sealed, _checked(Hcp.TYPE, record), Hcp)
 
 
 def _class_of(doc_id: str, document: Mapping[str, Any]) -> type[Entity]:
@@ -275,10 +276,6 @@ def _deletion(doc_id: str, document: Mapping[str, Any]) -> int | None:
     if value is not None and type(value) is not int:
         raise _invalid(doc_id, "its deletion is not a time")
     return value
-
-
-def _no_entropy(_: int) -> bytes:
-    raise InvalidEntity("write an Hcp document", "a part of it is sealed", "leave it to the software that sealed it")
 
 
 def _invalid(doc_id: str, wrong: str) -> InvalidEntity:

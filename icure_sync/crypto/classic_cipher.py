@@ -111,11 +111,8 @@ class Parts:
 
 
 def _ascii_json(value: dict[str, Any]) -> bytes:
-    strict_json.dumps(value)  # refuses what is not plain JSON, lone surrogates included
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
-    except ValueError as error:
-        raise InvalidEntity("seal a record", "a number in it is not finite", "correct the number") from error
+    strict_json.dumps(value)  # refuses what is not plain JSON: infinite numbers, lone surrogates
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _no_object() -> Tampered:

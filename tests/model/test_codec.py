@@ -96,6 +96,8 @@ def test_nothing_empty_is_written_but_false_and_zero_are():
 
 
 def test_null_reads_as_nothing_said():
+    assert Patient(first_name=None, addresses=None, languages=None) == Patient()
+    assert read(Patient, {"deceased": False}).deceased is False
     assert read(Patient, {"firstName": None, "addresses": None, "languages": None}) == Patient()
 
 
