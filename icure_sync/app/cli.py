@@ -14,7 +14,7 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 
-from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, Answer, show, show_error
+from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Answer, show, show_error
 from icure_sync.errors import IcureSyncError
 
 Nouns = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
@@ -43,6 +43,11 @@ RECORD_FLAGS: dict[str, dict[str, str]] = {
 }
 
 
+Command = Callable[[argparse.Namespace], Answer | None]  # None: it has shown all there was to show
+
+PORT_MOST = 65535
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
@@ -50,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json: bool = getattr(args, "json", False)
     try:
         answer = _function(args.run)(args)
+        if answer is None:
+            return EXIT_OK
         show(answer, as_json=as_json)
     except IcureSyncError as error:
         show_error(error)
@@ -62,11 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return answer.code
 
 
-def _function(name: str) -> Callable[[argparse.Namespace], Answer]:
+def _function(name: str) -> Command:
     module, function = name.split(":")
-    found: Callable[[argparse.Namespace], Answer] = getattr(
-        importlib.import_module(f"icure_sync.app.{module}"), function
-    )
+    found: Command = getattr(importlib.import_module(f"icure_sync.app.{module}"), function)
     return found
 
 
@@ -107,6 +112,13 @@ def _command(nouns: Nouns[argparse.ArgumentParser], name: str, run: str, text: s
 def _group(nouns: Nouns[argparse.ArgumentParser], name: str, text: str) -> Nouns[argparse.ArgumentParser]:
     group = nouns.add_parser(name, help=text, description=text, parents=[_everywhere()], allow_abbrev=False)
     return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not (separator and host and port.isascii() and port.isdigit() and int(port) <= PORT_MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, as 127.0.0.1:5984")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
@@ -161,8 +173,11 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     hub = _command(nouns, "hub", "serving:hub", "Run the embedded server, until Ctrl-C.")
-    hub.add_argument("--listen", default="127.0.0.1:5984", metavar="HOST:PORT")
+    hub.add_argument("--listen", type=_host_and_port, default="127.0.0.1:5984", metavar="HOST:PORT")
     hub.add_argument("--data", required=True, metavar="DIR", help="where its databases are kept")
+    hub.add_argument("--tls-certificate", metavar="FILE", help="serve https with this certificate (PEM)")
+    hub.add_argument("--tls-key", metavar="FILE", help="its private key, if that is in a file of its own")
+    hub.add_argument("--expose", action="store_true", help="listen beyond this machine without TLS")
     server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
     provision = _command(server, "provision", "provision:provision", "Make the database, if it is not there yet.")
     provision.add_argument("url", metavar="URL", help="as http://admin:password@host:5984/database")

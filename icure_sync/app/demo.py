@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shlex
-import shutil
 import sys
 import time
 from datetime import datetime
@@ -13,9 +12,10 @@ from pathlib import Path
 
 from icure_sync import Identity
 from icure_sync.app.demo_report import Report
-from icure_sync.app.demo_secrecy import search_the_files, search_the_records, search_the_server
+from icure_sync.app.demo_secrecy import search_the_files, search_the_records, search_the_server, show_a_document
 from icure_sync.app.demo_stage import HUB_FOLDER, PASSPHRASE, USUAL_FOLDER, Device, Stage, open_stage
 from icure_sync.app.demo_story import (
+    A,
     B,
     C,
     Story,
@@ -30,14 +30,16 @@ from icure_sync.app.demo_story import (
 from icure_sync.app.demo_words import ClearWords
 from icure_sync.app.output import EXIT_FAILED, EXIT_OK, Answer
 
-PARTIES = (("hcp-a", "Dr William Lambe"), (B, "Dr Robert Bree"), (C, "Dr James Clark"))
+PARTIES = ((A, "Dr William Lambe"), (B, "Dr Robert Bree"), (C, "Dr James Clark"))
 
 
 def demo(args: argparse.Namespace) -> Answer:
     """Play it all. The answer's code is 1 if a check failed."""
     if args.patients < 1:
         args.usage_error("--patients takes a number from 1 on")
-    folder = Path(args.folder) if args.folder else Path(USUAL_FOLDER) / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder = (
+        Path(args.folder) if args.folder else Path(USUAL_FOLDER) / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    )
     folder = folder.absolute()
     report = Report(None if getattr(args, "json", False) else sys.stdout)
     started = time.perf_counter()
@@ -66,9 +68,10 @@ async def _play(folder: Path, server: str | None, patients: int, report: Report)
         await second_opinion(story, chart)
         await nothing_more(story, chart)
         await day_at_the_clinic(story, patients)
+        search_the_records(report, story.words, await all_records(story.laptop))
         await two_at_once(story, chart)
         report.scene("7  What the server knows")
-        search_the_records(report, story.words, await all_records(story.laptop))
+        await show_a_document(stage, report, chart.john)
         await search_the_server(stage, report, story.words)
         await search_the_files(stage, report, story.words)
         return _going_on(stage)
@@ -85,9 +88,7 @@ async def _cast(stage: Stage, report: Report) -> Story:
     )
     laptop, phone, bree, clark = [
         await _enter(stage, report, name, identity)
-        for name, identity in zip(
-            ("a-laptop", "a-phone", "b", "c"), (identities[0], *identities), strict=True
-        )
+        for name, identity in zip(("a-laptop", "a-phone", "b", "c"), (identities[0], *identities), strict=True)
     ]
     return Story(laptop, phone, bree, clark, report, ClearWords())
 
@@ -100,20 +101,18 @@ async def _enter(stage: Stage, report: Report, name: str, identity: Identity) ->
 
 def _going_on(stage: Stage) -> str:
     """The ordinary commands that go on from here."""
-    program = Path(sys.argv[0]).absolute()
-    command = "icure-sync" if shutil.which("icure-sync", path=_users_path()) else shlex.quote(str(program))
-    home = f"--home {shlex.quote(str(stage.folder / 'a-laptop'))}"
+    laptop = f"icure-sync --home {shlex.quote(str(stage.folder / 'a-laptop'))}"
+    hub_data = shlex.quote(str(stage.folder / HUB_FOLDER))
     lines = [
         f"The homes are in {stage.folder}. Go on with them:",
         "",
+        f'  export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
         f"  export ICURE_SYNC_PASSPHRASE={shlex.quote(PASSPHRASE)}",
-        f"  {command} {home} patient list",
-        f"  {command} {home} search consumption",
-        f"  {command} {home} conflicts list",
+        f"  {laptop} patient list",
+        f"  {laptop} search consumption",
+        f"  {laptop} conflicts list",
     ]
     if stage.hub is not None:
-        lines += [
-            f"  {command} hub --listen 127.0.0.1:{stage.hub.port} --data {shlex.quote(str(stage.folder / HUB_FOLDER))} &",
-        ]
-    lines.append(f"  {command} {home} sync")
+        lines.append(f"  icure-sync hub --listen 127.0.0.1:{stage.hub.port} --data {hub_data} &")
+    lines.append(f"  {laptop} sync")
     return "\n".join(lines)

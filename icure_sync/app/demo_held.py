@@ -10,6 +10,7 @@ import http.client
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -43,17 +44,19 @@ class CuriousAdministrator:
 
     def pieces(self) -> Iterator[Piece]:
         """All that is there. Raises Unreachable, BadAnswer. Blocks: run it in a thread."""
-        try:
+        with self._typed_errors():
             yield self._piece("security object", "/_security")
             yield self._piece("local documents", "/_local_docs?include_docs=true")
             rows = self._json("GET", "/_changes?style=all_docs")["results"]
             ids = [row["id"] for row in rows]
             for start in range(0, len(ids), BATCH):
                 yield from self._documents(ids[start : start + BATCH])
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable("read what the server holds", type(error).__name__, "see that it runs") from error
-        finally:
-            self._connection.close()
+
+    def document(self, doc_id: str) -> dict[str, Any]:
+        """One document as it is stored. Raises as `pieces`. Blocks."""
+        with self._typed_errors():
+            document: dict[str, Any] = self._json("GET", f"/{quote(doc_id, safe='')}")
+            return document
 
     def _documents(self, ids: Sequence[str]) -> Iterator[Piece]:
         ancestors: list[dict[str, str]] = []
@@ -96,3 +99,12 @@ class CuriousAdministrator:
         if answer.status != http.client.OK:
             raise BadAnswer("read what the server holds", f"it answered {answer.status}", "give an administrator's URL")
         return content
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable("read what the server holds", type(error).__name__, "see that it runs") from error
+        finally:
+            self._connection.close()

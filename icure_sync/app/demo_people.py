@@ -13,16 +13,16 @@ from dataclasses import dataclass
 SEED = 17951031
 
 _GIVEN = {
-    "female": (
+    "female": (  # noqa: SIM905  # names one a line would fill pages
         "Agatha Beatrix Cordelia Dorothea Eleanor Florence Georgiana Henrietta Isabella Josephine Katharine Lavinia"
         " Marianne Nathalie Ophelia Philippa Rosalind Susannah Theodora Ursula Victoria Winifred"
     ).split(),
-    "male": (
+    "male": (  # noqa: SIM905  # as above
         "Ambrose Benedict Cornelius Dominic Ebenezer Ferdinand Gideon Humphrey Ignatius Jeremiah Leopold Maximilian"
         " Nathaniel Octavius Percival Quentin Reginald Septimus Thaddeus Valentine Wilfred Zachary"
     ).split(),
 }
-_FAMILY = (
+_FAMILY = (  # noqa: SIM905  # as above
     "Abercrombie Allardyce Ashdown Babington Barraclough Birtwistle Blenkinsop Brackenbury Carmichael Chatterley"
     " Cholmondeley Coleridge Cunningham Dalrymple Dashwood Drinkwater Elphinstone Fairweather Fanshawe"
     " Featherstone Fotheringham Galsworthy Gathercole Greenhalgh Hathersage Heatherington Higginbotham Illingworth"
@@ -32,14 +32,14 @@ _FAMILY = (
     " Wetherby Whitcombe Wolstenholme Yarborough"
 ).split()
 _COMPLAINTS = (
-    "Burning pain behind the breastbone after supper",
+    "Burning pain behind the breastbone, worse lying down",
     "Dizzy spells on standing up quickly",
     "Dry cough every night since Michaelmas",
     "Earache and muffled hearing on the left",
     "Fever with shivering since yesterday evening",
     "Headache above both eyes, worse when stooping",
     "Itching rash on both forearms",
-    "Knee swollen after falling from a ladder",
+    "Knee swollen, having slipped off a ladder",
     "Low back pain that travels down the right leg",
     "Palpitations while climbing stairs",
     "Sleepless and weary for three weeks",

@@ -12,17 +12,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from icure_sync import CouchPeer, Hub, Identity, Replica
+from icure_sync import Identity, Replica
 from icure_sync.app.home import create_home
 from icure_sync.app.provision import create_database
 from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity, StoreFull
+from icure_sync.hub import Hub
+from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.couch_address import parse_address
 
-PASSPHRASE = "so many poppies in the night"  # of the demo's homes; it guards invented people
+PASSPHRASE = "so many poppies in the night"  # noqa: S105  # guards invented people only
 USUAL_FOLDER = "demo-homes"
 HUB_FOLDER = "hub"
 HUB_DATABASE = "clinic"
+ADMIN = "admin"
 DATABASE_BYTES = 4  # of chance in the name of a database on somebody else's server
 
 
@@ -69,8 +72,9 @@ async def open_stage(folder: Path, server: str | None) -> AsyncIterator[Stage]:
         hub: Hub | None = None
         if server is None:
             password = os.urandom(12).hex()
-            hub = await opened.enter_async_context(Hub.open(folder / HUB_FOLDER, admin=("admin", password)))
-            url = f"http://admin:{password}@127.0.0.1:{hub.port}/{HUB_DATABASE}"
+            hub = Hub(folder / HUB_FOLDER, admin=(ADMIN, password), passphrase=PASSPHRASE)
+            await opened.enter_async_context(hub)
+            url = f"http://{ADMIN}:{password}@127.0.0.1:{hub.port}/{HUB_DATABASE}"
         else:
             url = f"{server.rstrip('/')}/demo-{os.urandom(DATABASE_BYTES).hex()}"
         await asyncio.to_thread(create_database, parse_address(url))

@@ -33,6 +33,7 @@ E = TypeVar("E", bound=Entity)
 
 SHARED_EVERY = 5  # of the clinic's day, each fifth patient is Dr Bree's as well
 
+A = "hcp-a"
 B = "hcp-b"
 C = "hcp-c"
 
@@ -88,7 +89,7 @@ async def offline_evening(story: Story) -> Chart:
         laptop,
         HealthcareElement(
             description="Suspected pulmonary consumption",
-            note="Mother and brother Thomas perished from the same",
+            note="Mother and brother Thomas perished likewise",
             opening_date=18200203,
         ),
         john,
@@ -136,8 +137,8 @@ async def second_opinion(story: Story, chart: Chart) -> None:
         detail=f"{readable} of {len(seen)} records, {len(contacts)} contacts found by their patient",
     )
     john = await bree.replica.get(Patient, chart.john.id)
-    opinion = await story.write(bree, _opinion(), john)
-    story.report.tell("Dr Bree, offline in his carriage, adds a contact. Then both go online.")
+    opinion = await bree.replica.share(await story.write(bree, _opinion(), john), with_=A)
+    story.report.tell("Dr Bree, offline in his carriage, adds a contact and shares it with A. Then both go online.")
     await bree.sync()
     await story.phone.sync()
     read = await _read(story.phone, opinion)
@@ -195,13 +196,13 @@ async def day_at_the_clinic(story: Story, patients: int) -> None:
     mine = {entity.id: entity for entity in await all_records(laptop)}
     with report.timed("records opened", len(mine)):
         on_phone = {entity.id: entity for entity in await all_records(story.phone)}
-    report.check(
-        "A's two devices agree", ok=mine == on_phone, detail=f"{len(on_phone)} records, equal in every field"
-    )
+    report.check("A's two devices agree", ok=mine == on_phone, detail=f"{len(on_phone)} records, equal in every field")
     given = {entity.id for entity in mine.values() if B in entity.shared_with}
     at_bree = {entity.id for entity in await all_records(story.bree)}
     report.check(
-        "B has what was shared with B, and no more", ok=given == at_bree, detail=f"{len(at_bree)} of {len(mine)} records"
+        "B has what was shared with B, and no more",
+        ok=given == at_bree,
+        detail=f"{len(at_bree)} of {len(mine)} records",
     )
     report.counts |= {"patients": patients + 1, "records": len(mine), "shared with B": len(at_bree)}
 
@@ -217,9 +218,7 @@ async def two_at_once(story: Story, chart: Chart) -> None:
     for device in (story.laptop, story.phone, story.laptop):
         await device.sync()
     shown = [await device.replica.get(Patient, chart.john.id) for device in (story.laptop, story.phone)]
-    conflicts = [
-        [conflict async for conflict in device.replica.conflicts()] for device in (story.laptop, story.phone)
-    ]
+    conflicts = [[conflict async for conflict in device.replica.conflicts()] for device in (story.laptop, story.phone)]
     kept = [1 + len(shown[0].alternatives.get("note", ())), *(len(one.leaves) for one in conflicts[0])]
     story.report.check(
         "both texts are kept, and both devices show the same",
@@ -261,7 +260,7 @@ def _john() -> Patient:
 
 def _cough() -> Contact:
     return Contact(
-        description="Feverish and short of breath after riding outside the stagecoach",
+        description="Feverish and short of breath, having ridden outside the stagecoach",
         opening_date=fuzzy_date("1820-02-03T23:00"),
         location="Wentworth Place, upstairs bedroom",
         services=(

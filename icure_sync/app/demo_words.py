@@ -17,6 +17,7 @@ BYTES_LETTERS = 7  # by chance in 10 MB of random bytes, for 1,000 such words: o
 ENVELOPE_VERSION = 1
 ENVELOPE_LEAST = 73  # version, salt, commitment, tag
 
+_ID = re.compile(r"[0-9a-f]{32}")  # ids of records are clear by design
 _WORD = re.compile(r"[^\W_]+")
 _LETTERS = re.compile(rb"[A-Za-z]{%d,}" % BYTES_LETTERS)
 
@@ -30,7 +31,12 @@ class ClearWords:
     def add(self, typed: Any) -> None:
         """Take up what a field was given: text, a number, or lists and maps of them."""
         for text in _strings(typed, keys=False):
-            self.words.update(word for word in _words(text) if len(word) >= WORD_LETTERS)
+            self.words.update(word for word in _words(text) if len(word) >= WORD_LETTERS and not _ID.fullmatch(word))
+
+    @property
+    def long_words(self) -> set[str]:
+        """Those that are looked for in bytes."""
+        return {word for word in self.words if len(word) >= BYTES_LETTERS and word.isascii() and word.isalpha()}
 
     def in_json(self, value: Any) -> set[str]:
         """Those of the words that stand in this JSON value."""
@@ -43,13 +49,14 @@ class ClearWords:
     def in_bytes(self, content: bytes) -> set[str]:
         """Those of the longer words that stand in these bytes, between whatever other letters."""
         runs = {run.decode().lower() for run in _LETTERS.findall(content)}
-        lengths = sorted({len(word) for word in self.words if len(word) >= BYTES_LETTERS})
+        wanted = self.long_words
+        lengths = sorted({len(word) for word in wanted})
         return {
             run[start : start + length]
             for run in runs
             for start in range(len(run) - BYTES_LETTERS + 1)
             for length in lengths
-            if run[start : start + length] in self.words
+            if run[start : start + length] in wanted
         }
 
 

@@ -99,9 +99,8 @@ async def create_home(folder: Path, identity: Identity, passphrase: str, server:
     refuse_taken(folder)
     home = Home(folder, identity.hcp_id, identity.name)
     with _writing(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            write_file(folder / IDENTITY, identity.lock(passphrase))
+            _begin(folder, identity, passphrase)
             async with Replica.open(folder / REPLICA, identity, passphrase=passphrase) as replica:
                 if server is not None:
                     await replica.keep_setting(SERVER_SETTING, server)
@@ -149,6 +148,11 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
+
+
+def _begin(folder: Path, identity: Identity, passphrase: str) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(folder / IDENTITY, identity.lock(passphrase))
 
 
 def _config_bytes(home: Home) -> bytes:

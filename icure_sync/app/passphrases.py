@@ -19,12 +19,12 @@ FILE_SIZE_MOST = 4096  # bytes; more is some other file
 
 def known_passphrase(args: argparse.Namespace) -> str:
     """The passphrase of something that exists. Raises WrongPassphrase if none was given."""
-    return _given(args) or _checked(_prompt("Passphrase: "))
+    return given_passphrase(args) or _checked(_prompt("Passphrase: "))
 
 
 def new_passphrase(args: argparse.Namespace) -> str:
     """A passphrase for something new: typed twice at a prompt. Raises WrongPassphrase if the two differ."""
-    given = _given(args)
+    given = given_passphrase(args)
     if given is None:
         given = _prompt("New passphrase: ")
         if given != _prompt("The same again: "):
@@ -32,7 +32,8 @@ def new_passphrase(args: argparse.Namespace) -> str:
     return _checked(given)
 
 
-def _given(args: argparse.Namespace) -> str | None:
+def given_passphrase(args: argparse.Namespace) -> str | None:
+    """The passphrase of the file or of the variable, without asking anybody: None if there is neither."""
     file: str | None = getattr(args, "passphrase_file", None)
     if file is not None:
         return _checked(_read(Path(file)))

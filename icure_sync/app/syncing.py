@@ -11,6 +11,7 @@ from icure_sync.app.output import Answer, ProgressLine, table
 from icure_sync.engine.progress import Progress
 from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity
+from icure_sync.peers.couch import CouchPeer
 from icure_sync.replication.checkpoint import Direction
 
 MEGABYTE = 1_000_000
@@ -23,7 +24,9 @@ def sync(args: argparse.Namespace) -> Answer:
         known = await replica.setting(SERVER_SETTING)
         server: str | None = args.server or known
         if server is None:
-            raise InvalidEntity("sync", "no server is known", "name one: --server http://user:password@host:5984/database")
+            raise InvalidEntity(
+                "sync", "no server is known", "name one: --server http://user:password@host:5984/database"
+            )
         line = ProgressLine(wanted=not getattr(args, "json", False))
         try:
             async with CouchPeer(server) as peer:
