@@ -30,6 +30,9 @@ _KNOWN_KEYS = 4096  # member names kept in their encoded form: a model has some 
 _HASHES = re.compile(r"[0-9a-f]*\Z", re.ASCII)
 
 
+_NULL = Raw(b"null")
+
+
 class _Info(Struct):
     db_name: str
     update_seq: Raw
@@ -44,7 +47,7 @@ class _Leaf(Struct):
 class _Row(Struct):
     id: str
     changes: list[_Leaf]
-    seq: Raw | None = None
+    seq: Raw = _NULL  # `Raw | None` would take null alone
     deleted: bool = False
 
 
@@ -135,7 +138,7 @@ class Answers:
             Change(
                 DocId(row.id),
                 tuple([Rev(leaf.rev) for leaf in row.changes]),
-                None if row.seq is None else _seq(row.seq),
+                None if bytes(row.seq) == b"null" else _seq(row.seq),
                 row.deleted,
             )
             for row in page.results

@@ -12,7 +12,7 @@ database made anew has none; both show in this rule alone.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -114,24 +114,31 @@ def _is_text(value: object, longest: int) -> bool:
 
 
 def _thinned(sessions: Sequence[Session], now: int) -> tuple[Session, ...]:
-    """At most MAX_SESSIONS: for each peer the newest ones, then one for each doubling of age.
+    """At most MAX_SESSIONS: for each peer the newest ones, then the oldest of each doubling of age.
 
-    A device that syncs with a hub every few seconds and with a clinic's server once a day keeps its place with both.
-    The order is that of the log, not of the clock, which may be wrong.
+    The oldest, so that it lives to reach the next doubling. A device that syncs with a hub every few seconds and with a
+    clinic's server once a day keeps its place with both. The order is that of the log, never of the clock.
     """
-    kept: dict[str, list[Session]] = defaultdict(list)
-    doublings: set[tuple[str, int]] = set()
+    recent: Counter[str] = Counter()
+    older: dict[tuple[str, int], int] = {}
+    kept: list[int] = []
+    for index, session in enumerate(sessions):
+        if recent[session.peer] < RECENT_SESSIONS:
+            recent[session.peer] += 1
+            kept.append(index)
+        else:
+            older[session.peer, (abs(now - session.ended) // 1000).bit_length()] = index
+    kept = sorted([*kept, *older.values()])
+    if len(kept) > MAX_SESSIONS:
+        kept = _fairly(kept, sessions)
+    return tuple(sessions[index] for index in kept)
+
+
+def _fairly(kept: Sequence[int], sessions: Sequence[Session]) -> list[int]:
+    """MAX_SESSIONS of these: the newest of every peer, then the second of every peer, and so on."""
+    own: Counter[str] = Counter()
     ranked = []
-    for session in sessions:
-        own = kept[session.peer]
-        doubling = (session.peer, (abs(now - session.ended) // 1000).bit_length())
-        if len(own) >= RECENT_SESSIONS:
-            if doubling in doublings:
-                continue
-            doublings.add(doubling)
-        ranked.append((len(own), session))
-        own.append(session)
-    if len(ranked) > MAX_SESSIONS:
-        worst = sorted(rank for rank, _ in ranked)[MAX_SESSIONS - 1]
-        ranked = [(rank, session) for rank, session in ranked if rank <= worst][:MAX_SESSIONS]
-    return tuple(session for _, session in ranked)
+    for index in kept:
+        own[sessions[index].peer] += 1
+        ranked.append((own[sessions[index].peer], index))
+    return sorted(index for _, index in sorted(ranked)[:MAX_SESSIONS])

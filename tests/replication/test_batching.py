@@ -1,0 +1,36 @@
+"""Batch sizes follow bytes and time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icure_sync.replication.batching import next_batch_size
+from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH
+
+KILOBYTE = 1024
+
+
+def test_a_quick_batch_of_small_documents_is_followed_by_twice_as_many():
+    assert next_batch_size(50, 50, 50 * KILOBYTE, 0.01) == 100
+
+
+def test_large_documents_come_one_by_one():
+    assert next_batch_size(50, 50, 50 * BATCH_BYTES, 0.01) == 1
+
+
+def test_a_slow_link_gets_what_it_can_take_in_the_time():
+    assert next_batch_size(100, 100, 100 * KILOBYTE, 4 * BATCH_SECONDS) == 25
+
+
+def test_a_small_rest_of_a_page_does_not_shrink_the_next_batches():
+    assert next_batch_size(400, 3, 3 * KILOBYTE, 0.01) == 400
+
+
+def test_known_documents_weigh_nothing():
+    assert next_batch_size(50, 50, 0, 0.0) == 100
+
+
+@given(st.integers(1, MAX_BATCH), st.integers(1, MAX_BATCH), st.integers(0, 2**40), st.floats(0, 1e6))
+def test_a_batch_has_at_least_one_document_and_at_most_the_bound(limit: int, documents: int, size: int, seconds: float):
+    assert 1 <= next_batch_size(limit, documents, size, seconds) <= MAX_BATCH
