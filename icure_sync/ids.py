@@ -19,6 +19,7 @@ MAX_GENERATION = 2**53  # what every JSON reader can hold exactly; CouchDB itsel
 MAX_REV_HASH = 64  # hex digits; CouchDB writes 32, other servers up to 64
 
 _REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9a-f]{{1,{MAX_REV_HASH}}})\Z", re.ASCII)
+_KID = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 _HCP_ID = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
 
 
@@ -41,6 +42,11 @@ def rev_hash(rev: Rev) -> str:
 def rev_order(rev: Rev) -> tuple[int, str]:
     """Sort key of CouchDB's rule among leaves that are alike in deletion: higher generation, then higher hash."""
     return generation(rev), rev_hash(rev)
+
+
+def is_kid(text: object) -> bool:
+    """True for what `crypto.envelope.kid` gives: 32 hex digits."""
+    return isinstance(text, str) and _KID.match(text) is not None
 
 
 def is_hcp_id(text: object) -> bool:

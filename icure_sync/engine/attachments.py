@@ -11,20 +11,24 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from icure_sync.crypto.access import Subject
+from icure_sync.crypto.classic_cipher import decrypt
 from icure_sync.crypto.envelope import KEY_BYTES, from_text, to_text
 from icure_sync.crypto.files import open_file, seal_file
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, SymmetricKey
+from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Parent, Stored
 from icure_sync.errors import InvalidEntity, NotFound, Tampered
 from icure_sync.ids import DocId
 from icure_sync.model import Attachment, Document
+from icure_sync.model.schema import CLASSIC, SEALED_1
 from icure_sync.replication.wire import Attachment as Stub
 from icure_sync.store import Blob, Store
 
 CONTENT = "content"  # what the CouchDB attachment is called: its true name is sealed
+CLASSIC_MOST = 256 * 1024 * 1024  # bytes of a file that has to be held whole to be opened
 SEALED_MEDIA_TYPE = "application/octet-stream"
 
 
@@ -32,17 +36,31 @@ class Attachments:
     """Writes and reads the files of one replica."""
 
     def __init__(
-        self, store: Store, records: Records, suite: SealedSuite, identity: Identity, entropy: Entropy
+        self,
+        store: Store,
+        records: Records,
+        sealed: SealedSuite,
+        classic: ClassicSuite,
+        *,
+        identity: Identity,
+        entropy: Entropy,
     ) -> None:
         self._store = store
         self._records = records
-        self._suite = suite
+        self._sealed = sealed
+        self._classic = classic
         self._identity = identity
         self._entropy = entropy
 
     def attach(self, document: Document, name: str, content: Iterable[bytes], media_type: str | None) -> Attachment:
         """A new file of this Document. The content streams; nothing of it stays in memory."""
         parent = self._records.stored(document)
+        if self._records.suite_of(parent).name == CLASSIC:
+            raise InvalidEntity(
+                f"attach a file to document {parent.id}",
+                f"files are written in {SEALED_1} only",
+                "attach it with the software that owns this database",
+            )
         subject = Subject.create(Attachment.TYPE, self._identity, self._entropy)
         file_key = SymmetricKey(self._entropy(KEY_BYTES))
         counted = _Counted(content)
@@ -54,9 +72,9 @@ class Attachments:
             sha256=counted.sha256.hexdigest(),
             file_key=to_text(file_key),
         )
-        parents = [Parent(parent.id, Document.TYPE, self._suite.secret_ids(parent)[0])]
+        parents = [Parent(parent.id, Document.TYPE, self._sealed.secret_ids(parent)[0])]
         files = {CONTENT: {"length": blob.length, "sha256": blob.sha256.hex()}}
-        written = self._suite.create_as(subject, entity, parents, files)
+        written = self._sealed.create_as(subject, entity, parents, files)
         stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
         with self._store.transaction():
             kept = self._records.keep(written, {CONTENT: stub})
@@ -64,12 +82,34 @@ class Attachments:
         assert isinstance(kept, Attachment)
         return kept
 
+    def of_classic(self, document: Document) -> list[Attachment]:
+        """The files of a Document in `icure-classic`: its CouchDB attachments, under the Document's own id."""
+        stored, content = self._records.open(DocId(document.id))
+        revision = self._store.documents.get(stored.id, stored.rev)
+        return [
+            Attachment(
+                id=stored.id,
+                rev=stored.rev,
+                name=stub.name,
+                media_type=stub.content_type,
+                shared_with=content.shared_with,
+                authenticated=False,
+                parent_ids=(stored.id,),
+            )
+            for stub in (revision.attachments if revision else {}).values()
+        ]
+
     def read(self, attachment: Attachment) -> Iterator[bytes]:
-        """The content, piece by piece, each authenticated. Raises NotFound if the bytes are not here yet, Tampered."""
+        """The content in pieces, authenticated in `sealed-1`. Raises NotFound if the bytes are not here, Tampered."""
         stored, _ = self._records.open(DocId(attachment.id))
+        if self._records.suite_of(stored).name == CLASSIC:
+            yield self._read_classic(stored, attachment)
+            return
         if attachment.file_key is None:
             raise InvalidEntity(f"read attachment {stored.id}", "it has no file key", "attach the file again")
-        blob = self._blob(stored)
+        blob = self._blob(stored, CONTENT)
+        if stored.document.get("files", {}).get(CONTENT) != {"length": blob.length, "sha256": blob.sha256.hex()}:
+            raise _wrong_bytes(stored)
         subject = Subject.of(stored.id, stored.document)
         counted = _Counted(
             open_file(subject, SymmetricKey(from_text(attachment.file_key)), self._store.attachments.read(blob))
@@ -78,13 +118,21 @@ class Attachments:
         if (counted.length, counted.sha256.hexdigest()) != (attachment.size, attachment.sha256):
             raise _wrong_bytes(stored)
 
-    def _blob(self, stored: Stored) -> Blob:
-        blob = self._store.attachments.find(stored.id, stored.rev, CONTENT)
+    def _read_classic(self, stored: Stored, attachment: Attachment) -> bytes:
+        """One ciphertext without chunks, so it is held whole."""
+        blob = self._blob(stored, attachment.name or "")
+        if blob.length > CLASSIC_MOST:
+            raise InvalidEntity(
+                f"read the file of document {stored.id}",
+                f"it has {blob.length} bytes",
+                f"read it elsewhere: {CLASSIC_MOST} is the most",
+            )
+        return decrypt(self._classic.opened(stored).key, b"".join(self._store.attachments.read(blob)))
+
+    def _blob(self, stored: Stored, name: str) -> Blob:
+        blob = self._store.attachments.find(stored.id, stored.rev, name)
         if blob is None:
-            raise NotFound(f"read attachment {stored.id}", "its bytes are not here yet", "sync again")
-        stated = stored.document.get("files", {}).get(CONTENT)
-        if stated != {"length": blob.length, "sha256": blob.sha256.hex()}:
-            raise _wrong_bytes(stored)
+            raise NotFound(f"read the file of document {stored.id}", "its bytes are not here yet", "sync again")
         return blob
 
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
-from icure_sync.engine import hcp_document
 from icure_sync.engine.attachments import Attachments
+from icure_sync.engine.classic import ClassicSuite
+from icure_sync.engine.classic_parties import ClassicParties
+from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.records import Records, entity_of, not_found
 from icure_sync.engine.sealed import SealedSuite
@@ -21,7 +23,7 @@ from icure_sync.engine.verdicts import Verdicts
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity, NotFound, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId, is_hcp_id
-from icure_sync.model import Entity, Hcp
+from icure_sync.model import Attachment, Document, Entity, Hcp
 from icure_sync.model.schema import CLASSIC, SEALED_1
 from icure_sync.store import Store
 
@@ -44,22 +46,25 @@ class Keyed:
         self.identity = identity
         self.suites = tuple(suites)
         self.parties = Parties(store, identity, entropy)
-        self._writers = Writers(identity.hcp_id, device, entropy, clock)
-        sealed = SealedSuite(self.parties.keyring, self._writers, entropy)
-        known: dict[str, Suite] = {SEALED_1: sealed}
+        classic_parties = ClassicParties(store, identity, entropy)
+        writers = Writers(identity.hcp_id, device, entropy, clock)
+        self.hcps = Hcps(identity.hcp_id, self.parties, classic_parties, writers, self.suites)
+        sealed = SealedSuite(self.parties, writers, entropy)
+        classic = ClassicSuite(identity.hcp_id, classic_parties, entropy, clock)
+        known: dict[str, Suite] = {SEALED_1: sealed, CLASSIC: classic}
         self.records = Records(
             store,
             [_known_suite(known, name) for name in self.suites],
             Verdicts(store, self.parties.keyring, self.parties.signing_key),
         )
-        self.attachments = Attachments(store, self.records, sealed, identity, entropy)
+        self.attachments = Attachments(store, self.records, sealed, classic, identity=identity, entropy=entropy)
         if SEALED_1 in self.suites:
             self.parties.found()
 
     def save(self, entity: E, parent: Entity | None) -> E:
         """Create or edit. Returns it as it is stored now."""
         if isinstance(entity, Hcp):
-            saved: Entity = self._save_hcp(entity)
+            saved: Entity = self.hcps.save(entity)
         elif entity.id:
             if parent is not None:
                 raise InvalidEntity(
@@ -73,15 +78,14 @@ class Keyed:
     def get(self, cls: type[E], doc_id: DocId) -> E:
         """One record, or the Hcp of that id."""
         if issubclass(cls, Hcp):
-            hcp = self._hcp(HcpId(doc_id))
+            hcp = self.hcps.get(HcpId(doc_id))
             assert isinstance(hcp, cls)
             return hcp
         return self.records.get(cls, doc_id)
 
-    def hcps(self, cls: type[E]) -> list[E]:
-        """The Hcps whose documents are here and believed, as `cls`, which is Hcp or a kind of it."""
-        found = (self._hcp(hcp_id) for hcp_id in self.parties.ids())
-        return [hcp for hcp in found if isinstance(hcp, cls)]
+    def all_hcps(self, cls: type[E]) -> list[E]:
+        """The Hcps that are known here, as `cls`, which is Hcp or a kind of it."""
+        return [hcp for hcp in self.hcps.all() if isinstance(hcp, cls)]
 
     def delete(self, entity: E) -> E:
         """Hide a record."""
@@ -93,7 +97,8 @@ class Keyed:
 
     def learn(self) -> None:
         """Take in what a pull brought: Hcp documents, and with them keys."""
-        self.parties.refresh()
+        if SEALED_1 in self.suites:
+            self.parties.refresh()
 
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
         """Records filed under this one: the sealed link, the clear one and the hidden foreign key all say so."""
@@ -104,11 +109,18 @@ class Keyed:
             if not content.deleted and isinstance(entity := entity_of(child, content), cls)
         ]
 
+    def files(self, document: Document) -> list[Attachment]:
+        """The files of a Document."""
+        stored, _ = self.records.open(DocId(document.id))
+        if self.records.suite_of(stored).name == CLASSIC:
+            return self.attachments.of_classic(document)
+        return self.linked(Attachment, document)
+
     def parent(self, cls: type[E], entity: Entity) -> E:
         """The record of this type that the entity is filed under. Raises NotFound, NoAccess."""
         stored, content = self.records.open(DocId(entity.id))
         hidden = self.records.suite_of(stored).foreign_keys(stored)
-        for parent_id in sorted(set(content.parents.values()) & hidden):
+        for parent_id in sorted(hidden.intersection(content.parents.values())):
             parent = self.records.any(parent_id)
             if isinstance(parent, cls):
                 return parent
@@ -140,26 +152,9 @@ class Keyed:
         secret_ids = self.records.suite_of(stored).secret_ids(stored)
         for child, content in self.records.linked(secret_ids):
             suite = self.records.suite_of(child)
-            if stored.id in content.parents.values() and stored.id in suite.foreign_keys(child):
+            claimed = stored.id in content.parents.values()
+            if not suite.links_are_proven or (claimed and stored.id in suite.foreign_keys(child)):
                 yield child, content
-
-    def _hcp(self, hcp_id: HcpId) -> Hcp:
-        leaves = self.parties.leaves(hcp_id)
-        if not leaves:
-            raise not_found(Hcp, DocId(hcp_id))
-        hcp = entity_of(leaves[0], hcp_document.content(leaves[0]))
-        assert isinstance(hcp, Hcp)
-        return hcp
-
-    def _save_hcp(self, hcp: Hcp) -> Hcp:
-        if hcp.id != self.identity.hcp_id:
-            raise InvalidEntity(
-                f"save the Hcp {hcp.id or 'without an id'}",
-                "an Hcp's document is written by its own devices only",
-                f"read {self.identity.hcp_id} with get, and save that",
-            )
-        self.parties.write_profile(hcp, self._writers)
-        return self._hcp(self.identity.hcp_id)
 
 
 def _same(entity: E, stored: Entity) -> E:

@@ -20,7 +20,7 @@ from icure_sync.engine.suite import Stored, Written
 from icure_sync.engine.verdicts import VERIFIED
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import IcureSyncError, NotFound, UntrustedKey
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import DocId, HcpId, Rev, is_kid
 from icure_sync.model import Hcp
 from icure_sync.store import Store
 
@@ -37,7 +37,7 @@ class Parties:
         self._known: dict[HcpId, Party] = {}
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self.troubles: dict[str, str] = {}
-        self.keyring = Keyring(identity, store.hcp_keys.all())
+        self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
         self._store.pins.pin(identity.hcp_id, identity.signing_key.public, Rev(""))
 
     def found(self) -> None:

@@ -108,7 +108,7 @@ class Replica:
         Works offline. Records that cannot be opened are passed over: `status` lists them.
         """
         if issubclass(cls, Hcp):
-            for hcp in await self._store.run(self._keyed.hcps, cls):
+            for hcp in await self._store.run(self._keyed.all_hcps, cls):
                 yield hcp
             return
         if text is not None:
@@ -182,7 +182,7 @@ class Replica:
 
     async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
         """The files of a document."""
-        for entity in await self._store.run(self._keyed.linked, Attachment, document):
+        for entity in await self._store.run(self._keyed.files, document):
             yield entity
 
     async def read_attachment(self, attachment: Attachment) -> AsyncIterator[bytes]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from icure_sync.canonical import authored
 from icure_sync.crypto import sealing
-from icure_sync.crypto.access import Subject, parties
+from icure_sync.crypto.access import Subject
+from icure_sync.crypto.access import parties as parties_with_access
 from icure_sync.crypto.chain import unwrap_chain
-from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
+from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Content, Parent, Stored, Written
 from icure_sync.engine.writers import Writers
 from icure_sync.ids import DocId, HcpId
@@ -31,9 +32,11 @@ class SealedSuite:
     """`engine.suite.Suite` for `sealed-1`."""
 
     name = SEALED_1
+    links_are_proven = True
 
-    def __init__(self, keyring: Keyring, writers: Writers, entropy: Entropy) -> None:
-        self._keyring = keyring
+    def __init__(self, parties: Parties, writers: Writers, entropy: Entropy) -> None:
+        self._parties = parties
+        self._keyring = parties.keyring
         self._writers = writers
         self._entropy = entropy
 
@@ -45,7 +48,7 @@ class SealedSuite:
             type=subject.type,
             record=shown.record,
             deleted=shown.deleted,
-            shared_with=parties(subject, document["access"]),
+            shared_with=parties_with_access(subject, document["access"]),
             parents=_parent_ids(stored, shown.links),
             siblings=shown.alternatives,
         )
@@ -83,6 +86,7 @@ class SealedSuite:
         return self._rewritten(stored, body, changed) if changed else None
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
+        self._parties.key_towards(delegate)
         shared = sealing.share(_sealed(stored), delegate, self._keyring, self._entropy)
         return _written(shared, stored)
 

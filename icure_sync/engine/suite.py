@@ -64,6 +64,7 @@ class Suite(Protocol):
     """One of the published scheme's two suites."""
 
     name: str
+    links_are_proven: bool  # a link counts only if the hidden foreign key states it too
 
     def open(self, stored: Stored) -> Content:
         """What the document shows. Raises NoAccess, Tampered, InvalidEntity."""
@@ -87,4 +88,4 @@ class Suite(Protocol):
         """Every secret id of the record, the current one first."""
 
     def foreign_keys(self, stored: Stored) -> frozenset[DocId]:
-        """The ids that its entries hide for this reader."""
+        """The ids of parents that its entries hide for this reader."""

@@ -21,9 +21,10 @@ Term = tuple[int, str]  # kind, text
 
 
 class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """`type`, `secretForeignKeys`, and the delegates: the keys of `delegations`."""
+    """`type` (`java_type` where other iCure software wrote it), `secretForeignKeys`, and the keys of `delegations`."""
 
     type: str | None = None
+    java_type: str | None = msgspec.field(name="java_type", default=None)
     secret_foreign_keys: list[str] | None = None
     delegations: dict[str, msgspec.Raw] | None = None
 
@@ -33,8 +34,9 @@ class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
             return {(TOMBSTONE_DELEGATE, name[:MAX_TERM]) for name in self.delegations or (BARE_TOMBSTONE,)}
         found = {(DELEGATE, name) for name in self.delegations or ()}
         found.update((FOREIGN_KEY, key) for key in self.secret_foreign_keys or ())
-        if self.type is not None:
-            found.add((TYPE, self.type))
+        type_ = self.type or self.java_type
+        if type_ is not None:
+            found.add((TYPE, type_))
         return {term for term in found if len(term[1]) <= MAX_TERM}
 
 
@@ -73,6 +75,7 @@ def _lenient_head(body: bytes) -> Head:
         raise _unfit("it is not a JSON object") from error
     return Head(
         type=_member(members, "type", str),
+        java_type=_member(members, "java_type", str),
         secret_foreign_keys=_member(members, "secretForeignKeys", list[str]),
         delegations=_member(members, "delegations", dict[str, msgspec.Raw]),
     )

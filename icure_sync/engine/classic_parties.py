@@ -1,0 +1,119 @@
+"""Hcps and exchange keys of an iCure database (`icure-classic`), from the Hcp documents in the store.
+
+Owns the cache of unwrapped exchange keys: each costs one RSA decryption, once. Nothing in the suite is signed, so
+nothing is pinned. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from icure_sync import strict_json
+from icure_sync.crypto.classic import create_hcp_document, edit_hcp_document
+from icure_sync.crypto.classic_access import ClassicPair
+from icure_sync.crypto.classic_keys import (
+    EXCHANGE_KEY_BYTES,
+    ClassicParty,
+    unwrap_exchange_key,
+    with_exchange_key,
+    wrapped_keys,
+)
+from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.primitives import Entropy, SymmetricKey, sha256
+from icure_sync.engine.classic_revision import next_revision
+from icure_sync.engine.suite import Stored, Written
+from icure_sync.errors import NotFound, Tampered
+from icure_sync.ids import DocId, HcpId, Kid, Rev
+from icure_sync.model import Hcp, to_record
+from icure_sync.model.schema import JAVA_PACKAGE
+from icure_sync.store import Store
+
+CLASSIC_KEY = "classic:"  # in front of what names an exchange key: no key is used under two suites
+HCP_JAVA_TYPE = JAVA_PACKAGE + Hcp.CLASSIC_TYPE
+
+
+class ClassicParties:
+    """What is known of the Hcps of an iCure database, as this Hcp sees it."""
+
+    def __init__(self, store: Store, identity: Identity, entropy: Entropy) -> None:
+        self._store = store
+        self._identity = identity
+        self._entropy = entropy
+        self._keys = {key.kid: key.key for key in store.hcp_keys.all() if key.kid.startswith(CLASSIC_KEY)}
+        self._documents: dict[HcpId, tuple[Rev, Stored]] = {}
+
+    def keys_from(self, owner: str) -> Iterator[bytes]:
+        """The exchange keys owner→me, likeliest first; unwrapped only as far as they are asked for."""
+        return self._pair_keys(HcpId(owner), self._identity.hcp_id)
+
+    def pair(self, delegate: HcpId) -> ClassicPair:
+        """{me, delegate}, made and published if there is none. Raises NotFound, WeakKey."""
+        me = self._identity.hcp_id
+        key = next(self._pair_keys(me, delegate), None)
+        if key is None:
+            key = self._entropy(EXCHANGE_KEY_BYTES)
+            own = self._required(me)
+            parties = (ClassicParty.of(me, own.document), ClassicParty.of(delegate, self._required(delegate).document))
+            self._keep(own, with_exchange_key(dict(own.document), *parties, key, self._entropy))
+        return ClassicPair(me, delegate, key)
+
+    def hcp_document(self, hcp_id: HcpId) -> Stored | None:
+        """The winner of an Hcp document; None if it is not here."""
+        held = self._store.documents.winners([DocId(hcp_id)])
+        if not held or held[0].revision.deleted:
+            return None
+        revision = held[0].revision
+        known = self._documents.get(hcp_id)
+        if known is None or known[0] != revision.rev:
+            document = strict_json.loads(revision.body, "an Hcp document")
+            if not isinstance(document, dict) or document.get("java_type") != HCP_JAVA_TYPE:
+                return None
+            known = self._documents[hcp_id] = (revision.rev, Stored(revision.id, revision.rev, document))
+        return known[1]
+
+    def ids(self) -> tuple[HcpId, ...]:
+        """Hcps whose documents are here."""
+        ids = self._store.documents.ids_of_type(HCP_JAVA_TYPE, limit=-1)
+        return tuple(sorted(HcpId(doc_id) for doc_id in ids))
+
+    def write_profile(self, hcp: Hcp) -> None:
+        """The own Hcp document shows this profile from now on; it is made if it is not here."""
+        own = self.hcp_document(self._identity.hcp_id)
+        record = to_record(hcp)
+        if own is None:
+            document = create_hcp_document(record, self._identity.party_key.public.spki)
+            self._write(next_revision(DocId(self._identity.hcp_id), None, document))
+        elif (changed := edit_hcp_document(own.document, record)) != own.document:
+            self._keep(own, changed)
+
+    def _pair_keys(self, owner: HcpId, delegate: HcpId) -> Iterator[bytes]:
+        document, own = self.hcp_document(owner), self.hcp_document(self._identity.hcp_id)
+        if document is None or own is None:
+            return
+        reader = ClassicParty.of(self._identity.hcp_id, own.document)
+        for wrapped in wrapped_keys(owner, document.document, delegate, reader):
+            name = Kid(CLASSIC_KEY + sha256(wrapped).hex())
+            if name not in self._keys:
+                try:
+                    key = SymmetricKey(unwrap_exchange_key(wrapped, reader, self._identity.party_key))
+                except Tampered:
+                    continue  # wrapped for a party key that this Hcp does not have any more
+                self._keys[name] = key
+                self._store.hcp_keys.put(name, owner, delegate, key)
+            yield self._keys[name]
+
+    def _required(self, hcp_id: HcpId) -> Stored:
+        document = self.hcp_document(hcp_id)
+        if document is None:
+            raise NotFound(f"wrap a key for {hcp_id}", "its Hcp document is not here", "sync, then try again")
+        return document
+
+    def _keep(self, above: Stored, document: Mapping[str, Any]) -> None:
+        self._write(next_revision(above.id, above, document))
+
+    def _write(self, written: Written) -> None:
+        with self._store.transaction():
+            body = strict_json.dumps(written.document)
+            self._store.documents.write(written.id, written.rev, body, written.parent)
+            self._store.documents.prune(written.id)

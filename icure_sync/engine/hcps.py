@@ -1,0 +1,68 @@
+"""Hcps as entities, whichever suite their documents are of. Knows where each suite keeps them; no records.
+
+Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from icure_sync.crypto.classic import open_hcp_document
+from icure_sync.engine import hcp_document
+from icure_sync.engine.classic_parties import ClassicParties
+from icure_sync.engine.parties import Parties
+from icure_sync.engine.records import entity_of, not_found
+from icure_sync.engine.suite import Content
+from icure_sync.engine.writers import Writers
+from icure_sync.errors import InvalidEntity
+from icure_sync.ids import DocId, HcpId
+from icure_sync.model import Hcp
+from icure_sync.model.schema import SEALED_1
+
+
+class Hcps:
+    """`me`: the Hcp of this replica, the only one whose document is written here. `suites`: the first is written."""
+
+    def __init__(
+        self, me: HcpId, parties: Parties, classic_parties: ClassicParties, writers: Writers, suites: Collection[str]
+    ) -> None:
+        self._me = me
+        self._parties = parties
+        self._classic_parties = classic_parties
+        self._writers = writers
+        self._sealed = SEALED_1 in suites
+
+    def get(self, hcp_id: HcpId) -> Hcp:
+        """The Hcp of this id. Raises NotFound if its document is not here, or not believed."""
+        leaves = self._parties.leaves(hcp_id) if self._sealed else ()
+        if leaves:
+            return _hcp(entity_of(leaves[0], hcp_document.content(leaves[0])))
+        stored = self._classic_parties.hcp_document(hcp_id)
+        if stored is None:
+            raise not_found(Hcp, DocId(hcp_id))
+        profile = open_hcp_document(stored.id, stored.document)
+        return _hcp(entity_of(stored, Content(Hcp.TYPE, profile, False, frozenset(), {}, authenticated=False)))
+
+    def all(self) -> list[Hcp]:
+        """Every Hcp that is known here."""
+        sealed = self._parties.ids() if self._sealed else ()
+        return [self.get(hcp_id) for hcp_id in sorted({*sealed, *self._classic_parties.ids()})]
+
+    def save(self, hcp: Hcp) -> Hcp:
+        """The own Hcp, as it is stored now. Raises InvalidEntity for another's."""
+        if hcp.id != self._me:
+            raise InvalidEntity(
+                f"save the Hcp {hcp.id or 'without an id'}",
+                "an Hcp's document is written by its own devices only",
+                f"read {self._me} with get, and save that",
+            )
+        if self._sealed:
+            self._parties.write_profile(hcp, self._writers)
+        else:
+            self._classic_parties.write_profile(hcp)
+        return self.get(self._me)
+
+
+def _hcp(entity: object) -> Hcp:
+    assert isinstance(entity, Hcp)  # both kinds of documents say so
+    return entity
