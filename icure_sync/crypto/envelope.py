@@ -12,8 +12,7 @@ twice, so the nonce is zero; the commitment is compared first, so that a ciphert
 from __future__ import annotations
 
 from base64 import b64encode
-from binascii import Error as Base64Error
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -76,10 +75,13 @@ def open_envelope(key: bytes, envelope: bytes, associated: bytes) -> bytes:
     return gcm_decrypt(derived[:32], _NONCE, envelope[_COMMITMENT_END:], associated)
 
 
-def merge_salt(key: bytes, leaves: Sequence[Rev], associated: bytes, plaintext: bytes) -> bytes:
-    """The salt of a merge, a function of what is merged: devices that merge the same leaves write the same bytes."""
+def merge_salt(key: bytes, leaves: Sequence[Rev], associated: bytes, padded: bytes) -> bytes:
+    """The salt of a merge, a function of what is merged: devices that merge the same leaves write the same bytes.
+
+    `padded`: the plaintext as it will be sealed. Leaves are taken in canonical order.
+    """
     mac_key = hkdf_sha256(key, "icure-sync/merge-salt/1", 32)
-    return hmac_sha256(mac_key, pack([canonical_set(leaves), associated, plaintext]))[:SALT_BYTES]
+    return hmac_sha256(mac_key, pack([canonical_set(leaves), associated, padded]))[:SALT_BYTES]
 
 
 def to_text(data: bytes) -> str:
@@ -92,9 +94,12 @@ def from_text(text: object) -> bytes:
     if not isinstance(text, str):
         _tampered("it is not text")
     try:
-        return a2b_base64(text, strict_mode=True)
-    except (Base64Error, ValueError):
+        data = a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error is one
         _tampered("it is not base64")
+    if b2a_base64(data, newline=False).decode("ascii") != text:
+        _tampered("it is not base64 in its one form")  # the spare bits of the last digit are not zero
+    return data
 
 
 def padded_length(length: int) -> int:

@@ -24,7 +24,7 @@ from icure_sync.crypto.primitives import (
     system_entropy,
     unlock_secret,
 )
-from icure_sync.errors import InvalidEntity, StoreCorrupt
+from icure_sync.errors import InvalidEntity, StoreCorrupt, Tampered
 from icure_sync.ids import HcpId, is_hcp_id
 
 LABEL = "identity"
@@ -91,8 +91,9 @@ class Identity:
     @classmethod
     def unlock(cls, locked: bytes, passphrase: str) -> Identity:
         """The identity of `lock`. Raises WrongPassphrase, StoreCorrupt, WeakKey."""
-        secret = strict_json.loads(unlock_secret(locked, passphrase, LABEL), LABEL)
+        opened = unlock_secret(locked, passphrase, LABEL)
         try:
+            secret = strict_json.loads(opened, LABEL)
             return cls(
                 hcp_id=HcpId(secret["hcpId"]),
                 name=secret["name"],
@@ -102,7 +103,7 @@ class Identity:
                 birth=Birth(from_text(secret["birth"]["wrapped"]), secret["birth"]["writer"]),
                 epoch=secret["epoch"],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, InvalidEntity, Tampered) as error:
             raise StoreCorrupt("unlock the identity", "a part of it is missing", "put its backup back") from error
 
     def sign(self, kind: str, *fields: Any) -> str:
