@@ -13,7 +13,7 @@ from typing import Any
 
 from icure_sync.canonical import pack
 from icure_sync.crypto.access import SUITE, Subject, with_entries
-from icure_sync.crypto.envelope import SALT_BYTES, from_text, kid, open_envelope, seal, to_text
+from icure_sync.crypto.envelope import KEY_BYTES, SALT_BYTES, from_text, kid, open_envelope, seal, to_text
 from icure_sync.crypto.hcp_keys import HcpKey
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.primitives import Entropy, SymmetricKey
@@ -105,6 +105,16 @@ def wrap_data(subject: Subject, map_name: str, entry: Entry) -> bytes:
     return pack(["icure-sync/wrap/1", SUITE, subject.type, subject.id, subject.creator, *place])
 
 
+def is_entry(value: Any, delegate: str) -> bool:
+    """Whether this is laid out as an entry for that delegate."""
+    return (
+        type(value) is dict
+        and value.keys() == _ENTRY_MEMBERS
+        and {*map(type, value.values())} == _TEXT
+        and value["delegatedTo"] == delegate
+    )
+
+
 def malformed(doc_id: str, wrong: str) -> Tampered:
     """For what no writer of this suite would write."""
     return Tampered(f"open document {doc_id}", wrong, "keep it aside and tell whoever runs the server")
@@ -124,26 +134,14 @@ def _entries(subject: Subject, document: Mapping[str, Any], map_name: str, keyri
     me = keyring.identity.hcp_id
     access_map = document.get(map_name)
     entries = access_map.get(me, []) if isinstance(access_map, dict) else None
-    if type(entries) is not list or not all(_is_entry(entry, me) for entry in entries):
+    if type(entries) is not list or not all(is_entry(entry, me) for entry in entries):
         raise malformed(subject.id, f"its {map_name} are not laid out as they must be")
     return entries
 
 
-def _is_entry(entry: Any, me: str) -> bool:
-    return (
-        type(entry) is dict
-        and entry.keys() == _ENTRY_MEMBERS
-        and {*map(type, entry.values())} == _TEXT
-        and entry["delegatedTo"] == me
-    )
-
-
 def _hcp_key(entry: Entry, keyring: Keyring) -> HcpKey | None:
     """By kid; it must be that of the entry's own pair."""
-    hcp_key = keyring.get(entry["kid"])
-    if hcp_key is None or (hcp_key.owner, hcp_key.delegate) != (entry["owner"], entry["delegatedTo"]):
-        return None
-    return hcp_key
+    return keyring.get(entry["owner"], entry["delegatedTo"], entry["kid"])
 
 
 def _unwrap(subject: Subject, map_name: str, entry: Entry, hcp_key: HcpKey) -> bytes:
@@ -151,7 +149,7 @@ def _unwrap(subject: Subject, map_name: str, entry: Entry, hcp_key: HcpKey) -> b
 
 
 def _promised(subject: Subject, name: str, key: bytes) -> SymmetricKey:
-    if kid(key) != name:
+    if len(key) != KEY_BYTES or kid(key) != name:
         raise malformed(subject.id, "a content key is not the one that its kid promises")
     return SymmetricKey(key)
 
@@ -169,5 +167,6 @@ def _no_access(subject: Subject, keyring: Keyring, attempts: Sequence[str]) -> N
 def _text(subject: Subject, value: bytes) -> str:
     try:
         return value.decode()
-    except UnicodeDecodeError as error:
-        raise malformed(subject.id, "a foreign key is not text") from error
+    except UnicodeDecodeError:
+        pass  # it quotes the value, so the error below must not carry it
+    raise malformed(subject.id, "a foreign key is not text")

@@ -1,4 +1,8 @@
-"""The unlocked Hcp keys of one identity, by kid and by pair. Knows no documents, no stores and no RSA."""
+"""The unlocked Hcp keys of one identity, by pair and kid. Knows no documents, no stores and no RSA.
+
+A pair's keys are its owner's alone to state and to retire: whoever knows a key, or its kid, cannot take it away by
+publishing it as one of his own.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +17,33 @@ from icure_sync.ids import HcpId, Kid
 class Keyring:
     """Grows as Hcp documents bring keys. A kid names a key, so a reader never tries keys in turn."""
 
-    __slots__ = ("_by_kid", "_retired", "identity")
+    __slots__ = ("_pairs", "_retired", "identity")
 
     def __init__(self, identity: Identity, keys: Iterable[HcpKey] = ()) -> None:
         self.identity = identity
-        self._by_kid: dict[Kid, HcpKey] = {}
-        self._retired: set[Kid] = set()
+        self._pairs: dict[tuple[str, str], dict[str, HcpKey]] = {}
+        self._retired: set[tuple[str, str]] = set()
         self.add(self_key(identity))
         for key in keys:
             self.add(key)
 
     def add(self, key: HcpKey) -> None:
         """Know this key from now on."""
-        self._by_kid[key.kid] = key
+        self._pairs.setdefault((key.owner, key.delegate), {})[key.kid] = key
 
-    def retire(self, kids: Iterable[Kid]) -> None:
-        """Make no new entries with these; what they wrapped stays readable."""
-        self._retired.update(kids)
+    def retire(self, owner: HcpId, kids: Iterable[Kid]) -> None:
+        """Make no new entries with these keys of `owner`; what they wrapped stays readable."""
+        self._retired.update((owner, kid) for kid in kids)
 
-    def get(self, kid: str) -> HcpKey | None:
-        """The key of this kid, if it ever reached this device."""
-        return self._by_kid.get(Kid(kid))
+    def get(self, owner: str, delegate: str, kid: str) -> HcpKey | None:
+        """The pair's key of this kid, if it ever reached this device."""
+        return self._pairs.get((owner, delegate), {}).get(kid)
 
     def pair(self, owner: str, delegate: str) -> HcpKey | None:
         """The key for new entries of this pair: the lowest kid that is not retired."""
-        usable = (
-            key
-            for key in self._by_kid.values()
-            if (key.owner, key.delegate) == (owner, delegate) and key.kid not in self._retired
-        )
-        return min(usable, key=lambda key: key.kid, default=None)
+        keys = self._pairs.get((owner, delegate), {})
+        usable = min((kid for kid in keys if (owner, kid) not in self._retired), default=None)
+        return None if usable is None else keys[usable]
 
     def towards(self, delegate: HcpId) -> HcpKey:
         """{me, delegate}. Raises NoAccess if it has not been made yet."""
@@ -56,7 +57,7 @@ class Keyring:
         return key
 
     def __len__(self) -> int:
-        return len(self._by_kid)
+        return sum(map(len, self._pairs.values()))
 
     def __repr__(self) -> str:
-        return f"Keyring(hcp_id={self.identity.hcp_id!r}, keys={len(self._by_kid)})"
+        return f"Keyring(hcp_id={self.identity.hcp_id!r}, keys={len(self)})"

@@ -112,7 +112,7 @@ class Parties:
             known = self._known.get(party.hcp_id)
             if known is None or party.epoch >= known.epoch:
                 self._known[party.hcp_id] = party
-            self.keyring.retire(hcp_keys.retired_kids(stored.document))
+            self.keyring.retire(party.hcp_id, hcp_keys.retired_kids(stored.document))
             for wrapped in wrapped_keys(doc_id, stored.document):
                 self._unwrap(wrapped)
         self._read[doc_id] = revs
@@ -150,7 +150,8 @@ class Parties:
 
     def _unwrap(self, wrapped: Wrapped) -> None:
         me = self._identity.hcp_id
-        if me not in (wrapped.owner, wrapped.delegate) or self.keyring.get(wrapped.kid) is not None:
+        held = self.keyring.get(wrapped.owner, wrapped.delegate, wrapped.kid)
+        if me not in (wrapped.owner, wrapped.delegate) or held is not None:
             return
         try:
             self._keep(wrapped.unwrap(self._identity))
