@@ -116,6 +116,10 @@ class Tampered(CryptoError):
     """A ciphertext or signature does not authenticate."""
 
 
+class WriterOut(Tampered):
+    """Whoever wrote this revision has no access by the statements known now: a person with access may adopt it."""
+
+
 class UnsupportedSuite(CryptoError):
     """The document's suite is not one that this replica was opened for."""
 

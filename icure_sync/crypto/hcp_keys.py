@@ -7,6 +7,7 @@ offline.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,10 @@ from icure_sync.errors import Tampered, UntrustedKey
 from icure_sync.ids import HcpId, Kid, is_hcp_id
 
 HCP_TYPE = "HealthcareParty"
+FIRST_EPOCH = 1  # of an identity whose keys were never changed
+
+_MAPS = ("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures")
+_KID = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,20 +49,22 @@ class Party:
 
     @classmethod
     def of(cls, doc_id: str, document: Mapping[str, Any]) -> Party:
-        """From an Hcp document; its identity signature is checked. Raises Tampered."""
-        try:
-            identity = document["identity"]
-            fields = (doc_id, document["publicKey"], document["signingKey"], identity["epoch"], identity["previous"])
-            party = cls(HcpId(doc_id), from_text(fields[1]), from_text(fields[2]), identity["epoch"])
-            holds = (
-                document["type"] == HCP_TYPE
-                and is_hcp_id(doc_id)
-                and type(party.epoch) is int
-                and signed_by(party.signing_key, identity["signature"], "identity", *fields)
-            )
-        except (KeyError, TypeError) as error:
-            raise _untrusted(doc_id, "a part of its identity is missing") from error
-        if not holds:
+        """From an Hcp document; its identity signature is checked. Raises UntrustedKey, Tampered."""
+        identity = document.get("identity")
+        if (
+            document.get("type") != HCP_TYPE
+            or not is_hcp_id(doc_id)
+            or not isinstance(identity, dict)
+            or identity.keys() != {"epoch", "previous", "signature"}
+        ):
+            raise _untrusted(doc_id, "its identity is not stated as it must be")
+        epoch, previous = identity["epoch"], identity["previous"]
+        if type(epoch) is not int or epoch != FIRST_EPOCH or previous != []:
+            raise _untrusted(doc_id, "its identity is of an epoch that this version cannot judge")
+        public_key, signing_key = document.get("publicKey"), document.get("signingKey")
+        party = cls(HcpId(doc_id), from_text(public_key), from_text(signing_key), epoch)
+        fields = (doc_id, public_key, signing_key, epoch, previous)
+        if not signed_by(party.signing_key, identity["signature"], "identity", *fields):
             raise _untrusted(doc_id, "the signature of its identity does not hold")
         return party
 
@@ -77,13 +84,9 @@ class Wrapped:
     signed: Mapping[str, Any]
 
     def check_signature(self, signing_key: bytes) -> None:
-        """That the owner made it. Raises UntrustedKey."""
-        try:
-            fields = _signed_fields(self, self.signed["epochs"], self.signed["fingerprints"])
-            holds = signed_by(signing_key, self.signed["signature"], "hcp-key", *fields)
-        except (KeyError, TypeError, Tampered):
-            holds = False
-        if not holds:
+        """That the owner made it. Raises UntrustedKey, Tampered."""
+        fields = _signed_fields(self, self.signed["epochs"], self.signed["fingerprints"])
+        if not signed_by(signing_key, self.signed["signature"], "hcp-key", *fields):
             raise UntrustedKey(
                 f"use the Hcp key {self.owner}→{self.delegate}",
                 f"it is not signed by {self.owner}",
@@ -140,25 +143,34 @@ def identity_members(identity: Identity) -> dict[str, Any]:
 
 
 def wrapped_keys(doc_id: str, document: Mapping[str, Any]) -> Iterator[Wrapped]:
-    """Every Hcp key in an Hcp document, signatures not checked yet. Raises Tampered if the layout is broken."""
-    try:
-        for delegate, texts in document["hcPartyKeys"].items():
-            kids = document["hcPartyKeyIds"][delegate]
-            signatures = document["hcPartyKeySignatures"][delegate]
-            each = 1 if delegate == doc_id else 2
-            if not len(texts) == each * len(kids) == each * len(signatures):
-                raise _untrusted(doc_id, "its Hcp keys, kids and signatures do not match in number")
-            for place, (name, signed) in enumerate(zip(kids, signatures, strict=True)):
-                ciphertexts = tuple(texts[each * place : each * (place + 1)])
-                yield Wrapped(HcpId(doc_id), HcpId(delegate), Kid(name), ciphertexts, signed)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _untrusted(doc_id, "its Hcp keys are not laid out as they must be") from error
+    """Every Hcp key in an Hcp document, signatures not checked yet. Raises UntrustedKey if the layout is broken."""
+    maps: list[Any] = [document.get(name) for name in _MAPS]
+    if not all(isinstance(each, dict) and each.keys() == maps[0].keys() for each in maps):
+        raise _untrusted(doc_id, "its Hcp keys are not laid out as they must be")
+    for delegate in maps[0]:
+        texts, kids, signatures = (each[delegate] for each in maps)
+        each = 1 if delegate == doc_id else 2
+        if not (
+            is_hcp_id(delegate)
+            and _are_texts(texts)
+            and _are_kids(kids)
+            and isinstance(signatures, list)
+            and len(texts) == each * len(kids) == each * len(signatures)
+            and all(_is_signed(signed) for signed in signatures)
+        ):
+            raise _untrusted(doc_id, f"its Hcp keys for {delegate!r} are not laid out as they must be")
+        for place, (name, signed) in enumerate(zip(kids, signatures, strict=True)):
+            ciphertexts = tuple(texts[each * place : each * (place + 1)])
+            yield Wrapped(HcpId(doc_id), HcpId(delegate), Kid(name), ciphertexts, signed)
 
 
 def key_members(keys: Sequence[Wrapped]) -> dict[str, Any]:
-    """The three maps of the Hcp document that hold these keys, each pair's by kid."""
-    members: dict[str, dict[str, list[Any]]] = {"hcPartyKeys": {}, "hcPartyKeyIds": {}, "hcPartyKeySignatures": {}}
-    unique = {(wrapped.delegate, wrapped.kid): wrapped for wrapped in reversed(keys)}
+    """The three maps of the Hcp document that hold these keys (their signatures checked), each pair's by kid.
+
+    Where one kid comes with several ciphertexts, those of the highest epochs stay, then the lowest bytes.
+    """
+    members: dict[str, dict[str, list[Any]]] = {name: {} for name in _MAPS}
+    unique = {(wrapped.delegate, wrapped.kid): wrapped for wrapped in sorted(keys, key=_preference, reverse=True)}
     for (delegate, name), wrapped in sorted(unique.items()):
         members["hcPartyKeys"].setdefault(delegate, []).extend(wrapped.ciphertexts)
         members["hcPartyKeyIds"].setdefault(delegate, []).append(name)
@@ -167,8 +179,20 @@ def key_members(keys: Sequence[Wrapped]) -> dict[str, Any]:
 
 
 def retired_kids(document: Mapping[str, Any]) -> frozenset[Kid]:
-    """Keys of which no new entry is made."""
-    return frozenset(Kid(item["kid"]) for item in document.get("retiredKeys", ()))
+    """Keys of which the owner of this Hcp document makes no new entry. Of a document that verifies."""
+    return frozenset(Kid(item["kid"]) for item in document["retiredKeys"])
+
+
+def check_retired(doc_id: str, document: Mapping[str, Any], signing_key: bytes) -> None:
+    """That the owner retired each of the `retiredKeys`. Raises UntrustedKey, Tampered."""
+    retired = document.get("retiredKeys")
+    if not isinstance(retired, list) or not all(
+        isinstance(item, dict) and item.keys() == {"kid", "signature"} and _are_kids([item["kid"]]) for item in retired
+    ):
+        raise _untrusted(doc_id, "its retired keys are not laid out as they must be")
+    for item in retired:
+        if not signed_by(signing_key, item["signature"], "retired-key", doc_id, item["kid"]):
+            raise _untrusted(doc_id, "it retires a key without the signature of its owner")
 
 
 def _signed(identity: Identity, party: Party, name: Kid, ciphertexts: tuple[str, ...]) -> Wrapped:
@@ -182,6 +206,29 @@ def _signed(identity: Identity, party: Party, name: Kid, ciphertexts: tuple[str,
 def _signed_fields(wrapped: Wrapped, epochs: Any, fingerprints: Any) -> tuple[Any, ...]:
     hashes = [sha256(from_text(text)).hex() for text in wrapped.ciphertexts]
     return (wrapped.owner, wrapped.delegate, wrapped.kid, hashes, epochs, fingerprints)
+
+
+def _preference(wrapped: Wrapped) -> tuple[list[int], list[bytes]]:
+    return [-epoch for epoch in wrapped.signed["epochs"]], [from_text(text) for text in wrapped.ciphertexts]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _are_kids(value: Any) -> bool:
+    return _are_texts(value) and all(map(_KID.match, value)) and value == sorted(set(value))
+
+
+def _is_signed(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"epochs", "fingerprints", "signature"}
+        and isinstance(value["epochs"], list)
+        and [type(epoch) for epoch in value["epochs"]] == [int, int]
+        and _are_texts(value["fingerprints"])
+        and len(value["fingerprints"]) == 2
+    )
 
 
 def _untrusted(doc_id: str, wrong: str) -> UntrustedKey:

@@ -27,10 +27,11 @@ def extended(parents: Sequence[Rev]) -> Rev | None:
 def revision_id(doc_id: str, document: Mapping[str, Any], by: str) -> Rev:
     """`N-` and 32 hex digits of SHA-256 of `C["icure-sync/revision-id/1", type, id, parents, written.by, body]`.
 
-    body: the document without `written`. N = 1 + the generation of the parent that it extends.
+    body: the document without `written` and members that begin with `_`. N = 1 + the generation of the parent that it
+    extends.
     """
     parents = document["parents"]
-    body = {name: value for name, value in document.items() if name != "written"}
+    body = {name: value for name, value in document.items() if name != "written" and name[:1] != "_"}
     hashed = canonical(["icure-sync/revision-id/1", document["type"], doc_id, parents, by, body])
     above = extended(parents)
     return Rev(f"{generation(above) + 1 if above else 1}-{sha256(hashed).hex()[:REV_DIGITS]}")
@@ -55,15 +56,20 @@ def writer_of(doc_id: str, document: Mapping[str, Any]) -> str:
     return str(mark["by"])
 
 
-def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_key: bytes) -> None:
-    """That the revision id is the computed one and the writer signed it. Raises Tampered."""
+def check_revision_id(doc_id: str, rev: Rev, document: Mapping[str, Any]) -> None:
+    """That the revision id is the computed one. Raises Tampered; InvalidEntity for what has no canonical form."""
     parents = document.get("parents")
-    if not isinstance(parents, list) or not all(is_rev(parent) for parent in parents):
-        raise _tampered(doc_id, "its parents are not revision ids")
-    by = writer_of(doc_id, document)
-    if revision_id(doc_id, document, by) != rev:
+    if not isinstance(parents, list) or not all(is_rev(parent) for parent in parents) or "type" not in document:
+        raise _tampered(doc_id, "its parents are not revision ids, or it has no type")
+    if revision_id(doc_id, document, writer_of(doc_id, document)) != rev:
         raise _tampered(doc_id, "its revision id is not that of its content")
-    if not signed_by(signing_key, document["written"]["signature"], "written", SUITE, document["type"], doc_id, rev):
+
+
+def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_key: bytes) -> None:
+    """That the revision id is the computed one and the writer signed it. Raises as `check_revision_id`."""
+    check_revision_id(doc_id, rev, document)
+    by, signature = document["written"]["by"], document["written"]["signature"]
+    if not signed_by(signing_key, signature, "written", SUITE, document["type"], doc_id, rev):
         raise _tampered(doc_id, f"the signature of {by} does not hold")
 
 

@@ -26,6 +26,7 @@ from icure_sync.crypto.envelope import (
     to_text,
 )
 from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.layout import check_layout
 from icure_sync.crypto.primitives import Entropy, SymmetricKey
 from icure_sync.crypto.revision import written
 from icure_sync.errors import InvalidEntity
@@ -135,6 +136,7 @@ def share(
     """
     document = sealed.document
     subject = Subject.of(sealed.id, document)
+    check_layout(sealed.id, document)
     chain = unwrap_chain(subject, document, keyring)
     statements = union(document["access"], known)
     granted = grant(subject, delegate, statements, keyring.identity)

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from icure_sync.crypto.access import SUITE, SigningKeys, Statement, Subject, check_statement, parties, union
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, wrapped_keys
-from icure_sync.crypto.revision import check_place, check_written, writer_of
-from icure_sync.errors import Tampered
+from icure_sync.crypto.access import SigningKeys, Statement, Subject, check_statement, parties, union
+from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, check_retired, wrapped_keys
+from icure_sync.crypto.layout import check_ancestry, check_layout
+from icure_sync.crypto.revision import check_place, check_revision_id, check_written, writer_of
+from icure_sync.errors import Tampered, WriterOut
 from icure_sync.ids import Rev
 
 
@@ -39,15 +40,18 @@ class Verdict:
 
 
 def verify_record(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_keys: SigningKeys, seen: Seen) -> Verdict:
-    """Of a record in suite `sealed-1`. Raises Tampered if it does not verify and never will."""
+    """Of a record in suite `sealed-1`.
+
+    Raises Tampered if it does not verify and never will, InvalidEntity if it has no canonical form; WriterOut if its
+    writer has no access by the statements known now (one that comes later may change that).
+    """
     subject = Subject.of(doc_id, document)
-    if document.get("cryptoSuite") != SUITE or not isinstance(document.get("access"), list):
-        raise _tampered(doc_id, "it is not laid out as its suite demands")
+    by = writer_of(doc_id, document)
+    check_layout(doc_id, document)
     pending = _check_subject(subject, signing_keys)
     pending |= {
         statement["by"] for statement in document["access"] if not check_statement(subject, statement, signing_keys)
     }
-    by = writer_of(doc_id, document)
     pending |= _check_writer(doc_id, rev, document, by, signing_keys)
     check_place(doc_id, document, seen.tree_parent)
     if pending:
@@ -59,15 +63,17 @@ def verify_record(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_ke
 def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree_parent: Rev | None) -> Party:
     """Of an Hcp document: signed by the key that it states, all of it. Whether that key is the right one is for pins.
 
-    Raises Tampered, UntrustedKey.
+    Raises Tampered, UntrustedKey; InvalidEntity if it has no canonical form.
     """
     party = Party.of(doc_id, document)
-    if document.get("cryptoSuite") != SUITE or writer_of(doc_id, document) != doc_id:
+    check_ancestry(doc_id, document)
+    if writer_of(doc_id, document) != doc_id:
         raise _tampered(doc_id, "another Hcp wrote it")
     check_written(doc_id, rev, document, party.signing_key)
     check_place(doc_id, document, tree_parent)
     for wrapped in wrapped_keys(doc_id, document):
         wrapped.check_signature(party.signing_key)
+    check_retired(doc_id, document, party.signing_key)
     return party
 
 
@@ -87,17 +93,20 @@ def _check_subject(subject: Subject, signing_keys: SigningKeys) -> set[str]:
 def _check_writer(doc_id: str, rev: Rev, document: Mapping[str, Any], by: str, signing_keys: SigningKeys) -> set[str]:
     signing_key = signing_keys(by)
     if signing_key is None:
+        check_revision_id(doc_id, rev, document)
         return {by}
     check_written(doc_id, rev, document, signing_key)
     return set()
 
 
 def _check_access(doc_id: str, subject: Subject, by: str, carried: Iterable[Statement], seen: Seen) -> None:
-    statements = union(carried, seen.statements)
-    if by not in parties(subject, statements):
-        raise _tampered(doc_id, f"{by}, who wrote this revision, has no access to it")
     if len(union(carried)) < len(union(carried, seen.displaced)):
         raise _tampered(doc_id, "it leaves out statements of access that it displaces")
+    statements = union(carried, seen.statements)
+    if by not in parties(subject, statements):
+        raise WriterOut(
+            f"trust document {doc_id}", f"{by}, who wrote this revision, has no access to it", "adopt it, or leave it"
+        )
 
 
 def _tampered(doc_id: str, wrong: str) -> Tampered:
