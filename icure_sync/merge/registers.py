@@ -28,9 +28,10 @@ MAX_STAMP = 2**53
 
 SECRET_ID: Path = ("secretId",)
 DELETED: Path = ("deleted",)
-_LINKS = "links"
+LINKS = "links"
 _ORDER = "order"
-_RESERVED = frozenset({SECRET_ID[0], DELETED[0], _LINKS, _ORDER})
+_RESERVED = frozenset({SECRET_ID[0], DELETED[0], LINKS, _ORDER})
+_UNREVIEWED = frozenset({SECRET_ID[0], _ORDER})  # their other siblings are nothing that a person typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,12 @@ class Author:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Shown:
-    """What a body shows: the record, and the other siblings of fields that have some, by path."""
+    """What a body shows: the record, and the values of other siblings that differ, by path, the latest first.
+
+    Of a record that is kept alive by an edit which the deleter had not seen, the deletion is an alternative.
+    """
 
     record: dict[str, Any]
     alternatives: dict[Path, tuple[Any, ...]]
@@ -56,7 +60,7 @@ class Shown:
 def write(body: Body | None, changes: Mapping[Path, Any], author: Author) -> dict[str, Any]:
     """The body after one write of these registers: each takes the place of all its siblings.
 
-    None for `body`: the first write. Raises InvalidEntity when no stamp is left.
+    None for `body`: the first write; else one that passes `check_body`. Raises InvalidEntity when no stamp is left.
     """
     context = dict(body["context"]) if body else {}
     writers = dict(body["writers"]) if body else {}
@@ -67,7 +71,7 @@ def write(body: Body | None, changes: Mapping[Path, Any], author: Author) -> dic
     fields.update({path: [[author.writer, stamp, value]] for path, value in changes.items()})
     context[author.writer] = stamp
     writers[author.writer] = [author.hcp, author.device, author.time]
-    kept = _kept_writers(context, fields.values())
+    kept = _kept_writers(context, fields.values(), author.writer)
     return {
         "context": {writer: context[writer] for writer in sorted(kept)},
         "writers": {writer: writers[writer] for writer in sorted(kept) if writer in writers},
@@ -76,10 +80,12 @@ def write(body: Body | None, changes: Mapping[Path, Any], author: Author) -> dic
 
 
 def changes(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> dict[Path, Any]:
-    """The registers to write so that what showed `before` shows `after`; removed ones become null."""
-    changed = {path: value for path, value in after.items() if path not in before or before[path] != value}
-    removed = {path: None for path, value in before.items() if path not in after and value is not None}
-    return changed | removed
+    """The registers to write so that what showed `before` shows `after`; removed ones become null.
+
+    Values are the same if their canonical bytes are: 2 and 2.0, not 1 and true.
+    """
+    paths = {**before, **after}
+    return {path: after.get(path) for path in paths if not _equal(before.get(path), after.get(path))}
 
 
 def flatten(record: Mapping[str, Any], record_lists: Collection[str]) -> dict[Path, Any]:
@@ -110,7 +116,7 @@ def restoring() -> dict[Path, Any]:
 
 def link(secret_id: str) -> Path:
     """The register of the link to the parent that has this secret id."""
-    return (_LINKS, secret_id)
+    return (LINKS, secret_id)
 
 
 def shown_registers(body: Body) -> dict[Path, Any]:
@@ -127,18 +133,12 @@ def read(body: Body) -> Shown:
     alternatives: dict[Path, tuple[Any, ...]] = {}
     try:
         for path, siblings in body["fields"]:
-            if len(siblings) == 1:
-                value = siblings[0][2]
-            else:
-                value = _winner(siblings)[2]
-                others = tuple(each[2] for each in _losers(siblings) if each[2] != value)
-                if others and path[0] not in (*DELETED, _ORDER):
-                    alternatives[tuple(path)] = others
+            value = siblings[0][2] if len(siblings) == 1 else _reviewed(tuple(path), siblings, alternatives)
             if value is None:
                 continue
             if len(path) == 1:
                 record[path[0]] = value
-            elif path[0] == _LINKS:
+            elif path[0] == LINKS:
                 links[path[1]] = value
             elif path[0] == _ORDER:
                 order[path[1]] = value
@@ -147,8 +147,11 @@ def read(body: Body) -> Shown:
         for name, records in lists.items():
             record[name] = _in_order(records, order.get(name, ()))
         record.pop(SECRET_ID[0], None)
-        deleted = record.pop(DELETED[0], None) is not None and is_deleted(body)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+        deletion = record.pop(DELETED[0], None)
+        deleted = deletion is not None and is_deleted(body)
+        if deletion is not None and not deleted:
+            alternatives[DELETED] = (deletion,)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise InvalidEntity("read a record", "its body is not laid out as it must be", "sync again") from error
     return Shown(record, alternatives, links, deleted)
 
@@ -193,23 +196,38 @@ def _in_order(records: Mapping[str, Any], order: Iterable[str]) -> list[Any]:
     return [records[each] for each in (*known, *sorted(each for each in records if each not in placed))]
 
 
+def _reviewed(path: Path, siblings: Sequence[Sibling], alternatives: dict[Path, tuple[Any, ...]]) -> Any:
+    """The value that several siblings show; those of the others that differ go among the alternatives.
+
+    Of `deleted`, the latest deletion: whether it counts is for `is_deleted`.
+    """
+    values = [each[2] for each in sorted(siblings, key=_sibling_order, reverse=True)]
+    if path == DELETED:
+        return next((value for value in values if value is not None), None)
+    others = {canonical(value): value for value in reversed(values)}
+    del others[canonical(values[0])]
+    if others and path[0] not in _UNREVIEWED:
+        alternatives[path] = tuple(reversed(others.values()))
+    return values[0]
+
+
 def _winner(siblings: Sequence[Sibling]) -> Sibling:
     return max(siblings, key=_sibling_order)
 
 
-def _losers(siblings: Sequence[Sibling]) -> list[Sibling]:
-    return sorted(siblings, key=_sibling_order, reverse=True)[1:]
+def _equal(one: Any, other: Any) -> bool:
+    return canonical(one) == canonical(other)
 
 
 def _sibling_order(sibling: Sibling) -> tuple[int, str, bytes]:
     return sibling[1], sibling[0], canonical(sibling[2])
 
 
-def _kept_writers(context: Mapping[str, int], registers: Iterable[Sequence[Sibling]]) -> set[str]:
-    """All, unless there are too many: then the oldest that stamp nothing go."""
+def _kept_writers(context: Mapping[str, int], registers: Iterable[Sequence[Sibling]], author: str) -> set[str]:
+    """All, unless there are too many: then the oldest that stamp nothing go, but not who writes just now."""
     if len(context) <= WRITERS_MOST:
         return set(context)
-    stamping = {writer for siblings in registers for writer, _, _ in siblings}
+    stamping = {author, *(writer for siblings in registers for writer, _, _ in siblings)}
     idle = sorted((n, writer) for writer, n in context.items() if writer not in stamping)
     dropped = {writer for _, writer in idle[: len(context) - WRITERS_MOST]}
     return set(context) - dropped
@@ -219,11 +237,23 @@ def _well_formed(body: Any) -> bool:
     if not isinstance(body, dict) or body.keys() != {"context", "writers", "fields"}:
         return False
     context, writers, fields = body["context"], body["writers"], body["fields"]
-    if not isinstance(context, dict) or not isinstance(writers, dict) or not isinstance(fields, list):
-        return False
-    stamps_sound = all(type(n) is int and 0 < n < MAX_STAMP for n in context.values())
-    writers_sound = all(_is_author(each) for each in writers.values())
-    return stamps_sound and writers_sound and all(_is_register(each) for each in fields) and _is_sorted(fields)
+    return (
+        _is_context(context)
+        and isinstance(writers, dict)
+        and writers.keys() <= context.keys()
+        and all(_is_author(each) for each in writers.values())
+        and isinstance(fields, list)
+        and all(_is_register(each, context) for each in fields)
+        and all(before < after for before, after in pairwise(path for path, _ in fields))
+    )
+
+
+def _is_context(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(isinstance(writer, str) for writer in value)
+        and all(type(n) is int and 0 < n < MAX_STAMP for n in value.values())
+    )
 
 
 def _is_author(value: Any) -> bool:
@@ -236,31 +266,47 @@ def _is_author(value: Any) -> bool:
     )
 
 
-def _is_register(value: Any) -> bool:
+def _is_register(value: Any, context: Mapping[str, int]) -> bool:
+    """Its stamps lie within what the body has seen; reserved names hold what they are reserved for."""
     if not isinstance(value, list) or len(value) != 2:
         return False
     path, siblings = value
     return (
-        isinstance(path, list)
-        and 1 <= len(path) <= 2
-        and all(isinstance(step, str) for step in path)
+        _is_path(path)
         and isinstance(siblings, list)
         and len(siblings) > 0
-        and all(_is_sibling(each) for each in siblings)
-        and siblings == sorted(siblings, key=_sibling_order)
+        and all(_is_sibling(each, context) for each in siblings)
+        and all(_is_value_of(path, each[2]) for each in siblings)
+        and all(before < after for before, after in pairwise(map(_sibling_order, siblings)))
     )
 
 
-def _is_sibling(value: Any) -> bool:
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, list) or not all(isinstance(step, str) for step in value):
+        return False
+    if len(value) == 1:
+        return value[0] not in (LINKS, _ORDER)
+    return len(value) == 2 and value[0] not in (SECRET_ID[0], DELETED[0])
+
+
+def _is_sibling(value: Any, context: Mapping[str, int]) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 3
         and isinstance(value[0], str)
         and type(value[1]) is int
-        and 0 < value[1] < MAX_STAMP
+        and 0 < value[1] <= context.get(value[0], 0)
     )
 
 
-def _is_sorted(fields: Sequence[Any]) -> bool:
-    paths = [path for path, _ in fields]
-    return all(before < after for before, after in pairwise(paths))
+def _is_value_of(path: Sequence[str], value: Any) -> bool:
+    """Whether this can stand in that register: fields hold what they like, reserved ones do not."""
+    if value is None:
+        return path[0] != SECRET_ID[0]
+    if path[0] == SECRET_ID[0]:
+        return isinstance(value, str)
+    if path[0] == DELETED[0]:
+        return _is_context(value)
+    if path[0] == _ORDER:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return True
