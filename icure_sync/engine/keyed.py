@@ -134,7 +134,6 @@ class Keyed:
             )
         if not entity.id:
             raise InvalidEntity(f"share a {entity.TYPE}", "it is not saved yet", "save it first")
-        self.parties.key_towards(delegate)
         return _same(entity, self.records.share(DocId(entity.id), delegate))
 
     def family(self, entity: Entity) -> list[Entity]:

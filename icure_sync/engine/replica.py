@@ -196,7 +196,7 @@ class Replica:
     async def push(self, peer: Peer, *, progress: Report | None = None) -> Outcome:
         """Send every local change to a peer. Raises the kinds of PeerError."""
         plan = Plan(self.device, self.hcp_id, Direction.PUSH)
-        outcome = await replicate(LocalPeer(self._store), peer, plan, report=progress)
+        outcome = await self._replicate(LocalPeer(self._store), peer, plan, progress)
         await self._store.run(self._facts.pushed, outcome, self._clock())
         return outcome
 
@@ -204,8 +204,11 @@ class Replica:
         """Fetch what this replica's Hcp may read (everything, if it is keyless). Raises the kinds of PeerError."""
         selector = device_selector(self.hcp_id) if self.hcp_id else None
         plan = Plan(self.device, self.hcp_id, Direction.PULL, selector)
-        outcome = await replicate(peer, LocalPeer(self._store), plan, report=progress)
-        await self._store.run(self._pulled, outcome)
+        try:
+            outcome = await self._replicate(peer, LocalPeer(self._store), plan, progress)
+        finally:
+            await self._store.run(self._learn)  # what came before a failure counts
+        await self._store.run(self._facts.pulled, outcome, self._clock())
         return outcome
 
     async def sync(self, peer: Peer, *, progress: Report | None = None) -> SyncReport:
@@ -243,8 +246,14 @@ class Replica:
             raise NoAccess("open or write records", "the replica is keyless", "open it with an identity")
         return self._keyed_or_none
 
-    def _pulled(self, outcome: Outcome) -> None:
-        self._facts.pulled(outcome, self._clock())
+    async def _replicate(self, source: Peer, target: Peer, plan: Plan, progress: Report | None) -> Outcome:
+        try:
+            return await replicate(source, target, plan, report=progress)
+        finally:
+            await source.close()
+            await target.close()
+
+    def _learn(self) -> None:
         if self._keyed_or_none is not None:
             self._keyed_or_none.learn()
 
