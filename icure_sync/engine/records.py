@@ -7,14 +7,14 @@ thread; each public method that writes is one durable transaction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 import msgspec
 
 from icure_sync import strict_json
 from icure_sync.engine.suite import Content, Parent, Stored, Suite, Written
-from icure_sync.engine.verdicts import Verdicts
+from icure_sync.engine.verdicts import UNSEEN, Verdicts
 from icure_sync.errors import CryptoError, InvalidEntity, NotFound, StaleRevision, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record, search_text
@@ -75,11 +75,10 @@ class Records:
         found: list[E] = []
         last: int | None = None
         for term in self._type_terms(cls):
-            for held in self._store.documents.winners_of_type(term, after, PAGE):
-                last = max(last or 0, held.number)
-                entity = self._shown(held)
-                if isinstance(entity, cls):
-                    found.append(entity)
+            winners = self._store.documents.winners_of_type(term, after, PAGE)
+            last = max([last or 0, *(held.number for held in winners)]) or None
+            with self._one_commit(winners):
+                found += (entity for held in winners if isinstance(entity := self._shown(held), cls))
         return found, last
 
     def search(self, cls: type[E], text: str, limit: int) -> list[E]:
@@ -217,6 +216,10 @@ class Records:
             return None
         self.unreadable.pop(doc_id, None)
         return opened
+
+    def _one_commit(self, winners: Sequence[Held]) -> AbstractContextManager[None]:
+        """The outcomes of verifying many become durable at once; a read that verifies nothing writes nothing."""
+        return self._store.transaction() if any(held.state == UNSEEN for held in winners) else nullcontext()
 
     def _shown(self, held: Held) -> Entity | None:
         """The entity of a winner, the fast way; by all leaves if the winner cannot be shown. None: passed over."""

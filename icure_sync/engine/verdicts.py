@@ -13,8 +13,8 @@ from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Statement, Subject
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
-from icure_sync.errors import IcureSyncError, InvalidEntity, NoAccess, NotFound, Tampered
-from icure_sync.ids import DocId, Rev, is_rev
+from icure_sync.errors import IcureSyncError, InvalidEntity, NoAccess, NotFound, Tampered, WriterOut
+from icure_sync.ids import DocId, Rev, generation, is_rev
 from icure_sync.merge import registers
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
@@ -44,7 +44,9 @@ class Verdicts:
         if held.state == REFUSED:
             raise _refused(doc_id, held.why)
         try:
-            verdict = self._verify(held.revision)
+            verdict = self._verify(held)
+        except WriterOut:
+            raise  # not for good: it follows from the statements known now
         except (Tampered, InvalidEntity) as error:
             self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
             raise
@@ -57,12 +59,15 @@ class Verdicts:
         """This revision verifies (or was just written here): what it displaced need not be kept any longer."""
         with self._store.transaction():
             self._store.documents.mark_verified(doc_id, rev, VERIFIED)
-            self._store.documents.prune(doc_id)
+            if generation(rev) > 1:
+                self._store.documents.prune(doc_id)
 
-    def _verify(self, revision: Revision) -> Verdict:
+    def _verify(self, held: Held) -> Verdict:
+        revision = held.revision
         document = strict_json.loads(revision.body, f"document {revision.id}")
         above = revision.history[1] if len(revision.history) > 1 else None
-        seen = Seen(above, self._statements(revision), self._displaced(revision.id, document))
+        known = self._statements(revision.id) if held.live > 1 else ()
+        seen = Seen(above, known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
             self._check_body(revision, document)
@@ -75,10 +80,10 @@ class Verdicts:
             return  # not ours to read: what it says of itself was checked
         registers.check_body(body)
 
-    def _statements(self, revision: Revision) -> tuple[Statement, ...]:
-        """Those of the document's other leaves that were verified."""
+    def _statements(self, doc_id: DocId) -> tuple[Statement, ...]:
+        """Those of the document's leaves that were verified."""
         found: list[Statement] = []
-        for held in self._store.documents.held_leaves(revision.id):
+        for held in self._store.documents.held_leaves(doc_id):
             if held.state == VERIFIED and not held.revision.deleted:
                 found += _access(held.revision.body)
         return tuple(found)
