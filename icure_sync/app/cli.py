@@ -185,6 +185,7 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     demo.add_argument("--server", metavar="URL", help="a CouchDB or hub with an administrator, instead of its own hub")
     demo.add_argument("--folder", metavar="DIR", help="where the homes are left (else a new folder in demo-homes)")
     demo.add_argument("--patients", type=int, default=300, metavar="N", help="in the clinic's day (300)")
+    demo.set_defaults(usage_error=demo.error)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""The command line as people run it: real processes, real homes, a real hub on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PASSPHRASE = "correct horse battery staple"
+ADMIN = "admin:a-long-password"
+PATIENCE = 60  # seconds until a process that hangs is given up
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """The one JSON object on standard output."""
+        assert self.code == 0, self.err
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `icure-sync` with a home and a passphrase."""
+
+    home: Path
+    passphrase: str | None = PASSPHRASE
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ICURE_SYNC_")}
+        given = {} if self.passphrase is None else {"ICURE_SYNC_PASSPHRASE": self.passphrase}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+        return kept | {"PATH": path, "ICURE_SYNC_HOME": str(self.home)} | given | self.variables
+
+    def run(self, *arguments: str | Path) -> Finished:
+        done = subprocess.run(
+            ["icure-sync", *map(str, arguments)],
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *arguments: str | Path) -> Any:
+        return self.run(*arguments, "--json").value
+
+    def error(self, *arguments: str | Path) -> str:
+        """What a command that fails says: one line on standard error, exit code 1, nothing else."""
+        done = self.run(*arguments)
+        assert (done.code, done.out) == (1, ""), done
+        assert done.err.count("\n") == 1
+        assert done.err.startswith("icure-sync: cannot ")
+        return done.err
+
+
+@dataclass(frozen=True)
+class RunningHub:
+    """`icure-sync hub` as a process of its own, with the database `clinic`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    data: Path
+
+    @property
+    def database(self) -> str:
+        return self.url.replace("//", f"//{ADMIN}@") + "/clinic"
+
+
+def start_hub(data: Path, listen: str = "127.0.0.1:0") -> RunningHub:
+    line = CommandLine(data.parent, variables={"ICURE_SYNC_HUB_ADMIN": ADMIN})
+    process = subprocess.Popen(
+        ["icure-sync", "hub", "--listen", listen, "--data", str(data), "--json"],
+        env=line.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return RunningHub(process, json.loads(process.stdout.readline())["url"], data)
+
+
+def stop(process: subprocess.Popen[str]) -> int:
+    process.terminate()
+    if process.stdout is not None:
+        process.stdout.close()
+    return process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    running = start_hub(tmp_path_factory.mktemp("hub") / "data")
+    try:
+        CommandLine(running.data.parent).json("server", "provision", running.database)
+        yield running
+    finally:
+        stop(running.process)
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a module's homes are made."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def practice(homes: Path) -> CommandLine:
+    """The first device of Hcp `hcp-a`."""
+    line = CommandLine(homes / "practice")
+    assert line.run("init", "--hcp-id", "hcp-a", "--name", "Practice A").code == 0
+    return line

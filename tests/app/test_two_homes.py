@@ -1,0 +1,88 @@
+"""Two Hcps and a second device, each with a home of its own, on one hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.app.conftest import CommandLine, RunningHub
+
+
+@pytest.fixture(scope="module")
+def specialist(homes: Path, hub: RunningHub) -> CommandLine:
+    """The device of Hcp `hcp-b`, which was told the server at init."""
+    line = CommandLine(homes / "specialist")
+    line.json("init", "--hcp-id", "hcp-b", "--name", "Specialist B", "--server", hub.database)
+    return line
+
+
+@pytest.fixture(scope="module")
+def phone(homes: Path, practice: CommandLine) -> CommandLine:
+    """The second device of `hcp-a`."""
+    file = homes / "hcp-a.identity"
+    assert practice.json("identity", "export", file) == {"file": str(file), "hcpId": "hcp-a"}
+    line = CommandLine(homes / "phone")
+    made = line.json("init", "--identity", file)
+    assert (made["hcpId"], made["name"]) == ("hcp-a", "Practice A")
+    return line
+
+
+def test_a_patient_travels_to_a_delegate_and_back_to_the_second_device(
+    practice: CommandLine, specialist: CommandLine, phone: CommandLine, hub: RunningHub
+) -> None:
+    patient = practice.json("patient", "add", "--last-name", "Keats")["id"]
+    contact = practice.json("contact", "add", "--patient", patient, "--description", "Cough")["id"]
+    assert "have that Hcp sync once" in practice.error("share", patient, "--with", "hcp-b")
+    specialist.json("sync")
+
+    first = practice.json("sync", "--server", hub.database)
+    assert first == {"pulled": 1, "pushed": 3, "merged": 0, "conflicts": 0, "refused": []}
+    shared = practice.json("share", patient, "--with", "hcp-b", "--include-linked")
+    assert (shared["id"], shared["sharedWith"]) == (patient, ["hcp-a", "hcp-b"])
+    assert practice.json("sync")["pushed"] >= 2
+
+    specialist.json("sync")
+    assert [item["lastName"] for item in specialist.json("patient", "list")["items"]] == ["Keats"]
+    assert [item["id"] for item in specialist.json("contact", "list", "--patient", patient)["items"]] == [contact]
+    opinion = specialist.json("contact", "add", "--patient", patient, "--description", "Second opinion")["id"]
+    specialist.json("share", opinion, "--with", "hcp-a")
+    specialist.json("sync")
+
+    phone.json("sync", "--server", hub.database)
+    seen = phone.json("contact", "list", "--patient", patient)["items"]
+    assert {item["descr"] for item in seen} == {"Cough", "Second opinion"}
+
+
+def test_the_server_is_remembered_without_its_password_in_sight(practice: CommandLine, hub: RunningHub) -> None:
+    practice.json("sync", "--server", hub.database)
+    status = practice.json("status")
+    assert status["server"] == f"{hub.url}/clinic"
+    assert status["unsent"] == 0
+    assert isinstance(status["lastSync"], int)
+    assert "a-long-password" not in practice.run("status").out
+    assert all(b"a-long-password" not in path.read_bytes() for path in practice.home.rglob("*") if path.is_file())
+
+
+def test_what_two_devices_changed_at_once_is_listed(practice: CommandLine, phone: CommandLine, hub: RunningHub) -> None:
+    patient = practice.json("patient", "add", "--last-name", "Severn")["id"]
+    practice.json("sync", "--server", hub.database)
+    phone.json("sync", "--server", hub.database)
+    practice.json("patient", "edit", patient, "--note", "from the laptop")
+    phone.json("patient", "edit", patient, "--note", "from the phone")
+    practice.json("sync")
+    assert phone.json("sync")["conflicts"] == 1
+    (item,) = phone.json("conflicts", "list")["items"]
+    assert (item["id"], item["type"], len(item["leaves"])) == (patient, "Patient", 2)
+
+
+def test_a_sync_says_what_it_did_to_a_person(practice: CommandLine, hub: RunningHub) -> None:
+    done = practice.run("sync", "--server", hub.database)
+    assert (done.code, done.err) == (0, "")
+    assert "documents pulled" in done.out
+
+
+def test_provisioning_twice_changes_nothing(practice: CommandLine, hub: RunningHub) -> None:
+    answers: list[Any] = [practice.json("server", "provision", f"{hub.database}-2", "--json") for _ in range(2)]
+    assert answers == [{"database": f"{hub.url}/clinic-2", "created": created} for created in (True, False)]
