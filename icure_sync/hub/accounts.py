@@ -7,7 +7,6 @@ import os
 
 from icure_sync.hub.databases import Database
 from icure_sync.hub.drafts import Draft
-from icure_sync.hub.limits import PASSWORD_ROUNDS
 from icure_sync.hub.passwords import PasswordHash
 from icure_sync.hub.security import ADMIN_ROLE, Caller
 from icure_sync.hub.users import Account, hashed_draft, read_account, user_id
@@ -18,9 +17,9 @@ _ADMINS, _SECRET, _UUID = "hub.admins", "hub.cookie_secret", "hub.uuid"
 
 
 class Accounts:
-    """`users`: the `_users` database; its settings hold what belongs to the whole hub."""
+    """`users`: the `_users` database, whose settings are the whole hub's. `rounds`: of password hashing."""
 
-    def __init__(self, users: Database, rounds: int = PASSWORD_ROUNDS) -> None:
+    def __init__(self, users: Database, rounds: int) -> None:
         self._users = users
         self._rounds = rounds
         self._admins: dict[str, Account] = {}

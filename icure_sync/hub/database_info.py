@@ -107,5 +107,10 @@ async def put_revs_limit(call: DatabaseCall) -> web.StreamResponse:
     return json_answer({"ok": True})
 
 
+async def get_shards(_: DatabaseCall) -> web.StreamResponse:
+    """GET `_shards`: there is one."""
+    return json_answer({"shards": {"00000000-ffffffff": ["nonode@nohost"]}})
+
+
 def _counts(store: Store) -> tuple[int, int, int]:
     return store.documents.count(), store.documents.deleted_count(), store.documents.update_seq()

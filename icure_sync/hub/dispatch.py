@@ -65,9 +65,10 @@ _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "_revs_diff": {"POST": bulk.post_revs_diff},
     "_revs_limit": {"GET": database_info.get_revs_limit, "PUT": database_info.put_revs_limit},
     "_security": {"GET": database_info.get_security, "PUT": database_info.put_security},
+    "_shards": {"GET": database_info.get_shards},
     "_view_cleanup": {"POST": database_info.post_view_cleanup},
 }
-_NOT_OFFERED = frozenset({"_find", "_index", "_explain", "_purge", "_purged_infos_limit", "_shards", "_sync_shards"})
+_NOT_OFFERED = frozenset({"_find", "_index", "_explain", "_purge", "_purged_infos_limit"})
 _DOCUMENT: Mapping[str, DatabaseHandler] = {
     "GET": documents.get_document,
     "PUT": documents.put_document,

@@ -128,16 +128,6 @@ def _composite(name: str, argument: object, depth: int) -> Predicate:
     return lambda value: isinstance(value, Mapping) and any(inner(key) for key in value)
 
 
-def _equal(argument: object) -> Predicate:
-    wanted = _comparable(argument)
-    return lambda value: _comparable(value) == wanted
-
-
-def _unequal(argument: object) -> Predicate:
-    wanted = _comparable(argument)
-    return lambda value: _comparable(value) != wanted
-
-
 def _ordered(accept: Callable[[Any, Any], bool]) -> Callable[[object], Predicate]:
     def build(argument: object) -> Predicate:
         key = collation_key(argument)
@@ -148,11 +138,11 @@ def _ordered(accept: Callable[[Any, Any], bool]) -> Callable[[object], Predicate
 
 def _among(argument: object) -> Predicate:
     """`$in`: an array passes as well if one of its items is among them."""
-    wanted = [_comparable(one) for one in _array("$in", argument)]
+    wanted = [collation_key(one) for one in _array("$in", argument)]
 
     def test(value: Any) -> bool:
         items = value if isinstance(value, list) else ()
-        return _comparable(value) in wanted or any(_comparable(item) in wanted for item in items)
+        return collation_key(value) in wanted or any(collation_key(item) in wanted for item in items)
 
     return test
 
@@ -163,13 +153,13 @@ def _not_among(argument: object) -> Predicate:
 
 
 def _all(argument: object) -> Predicate:
-    wanted = [_comparable(one) for one in _array("$all", argument)]
+    wanted = [collation_key(one) for one in _array("$all", argument)]
 
     def test(value: Any) -> bool:
         if not isinstance(value, list):
             return False
-        held = [_comparable(item) for item in value]
-        return bool(wanted) and (all(one in held for one in wanted) or wanted == [_comparable(value)])
+        held = [collation_key(item) for item in value]
+        return bool(wanted) and (all(one in held for one in wanted) or wanted == [collation_key(value)])
 
     return test
 
@@ -207,8 +197,8 @@ def _begins_with(argument: object) -> Predicate:
 
 
 _COMPARISONS: Final[Mapping[str, Callable[[object], Predicate]]] = {
-    "$eq": _equal,
-    "$ne": _unequal,
+    "$eq": _ordered(lambda value, wanted: value == wanted),
+    "$ne": _ordered(lambda value, wanted: value != wanted),
     "$lt": _ordered(lambda value, limit: value < limit),
     "$lte": _ordered(lambda value, limit: value <= limit),
     "$gt": _ordered(lambda value, limit: value > limit),
@@ -264,15 +254,6 @@ def _type(value: object) -> str:
     if isinstance(value, str):
         return "string"
     return "object" if isinstance(value, Mapping) else "array"
-
-
-def _comparable(value: object) -> Any:
-    """The value with its types beside it: Python holds True and 1 for equal, CouchDB does not."""
-    if isinstance(value, list):
-        return ("array", tuple(_comparable(item) for item in value))
-    if isinstance(value, Mapping):
-        return ("object", {name: _comparable(item) for name, item in value.items()})
-    return (_type(value), value)
 
 
 def _array(name: str, value: object) -> list[Any]:

@@ -107,8 +107,8 @@ def _meta(store: Store, revision: Revision, shape: Shape, tree: RevTree | None) 
         meta["_conflicts"] = conflicts
     if gone:
         meta["_deleted_conflicts"] = gone
-    if shape.local_seq and not revision.deleted:
-        meta["_local_seq"] = store.documents.ids(revision.id, revision.id)[0].seq
+    if shape.local_seq:
+        meta["_local_seq"] = store.documents.seq_of(revision.id)
     return meta
 
 

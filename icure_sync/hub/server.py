@@ -24,7 +24,7 @@ from icure_sync.hub.call import House
 from icure_sync.hub.databases import Database, Databases
 from icure_sync.hub.dispatch import answer
 from icure_sync.hub.hub_key import open_key
-from icure_sync.hub.limits import FEED_LINGER, MAX_HEADER
+from icure_sync.hub.limits import FEED_LINGER, MAX_HEADER, PASSWORD_ROUNDS
 from icure_sync.hub.users import USERS
 
 _FIRST_ADMIN = "admin"
@@ -108,14 +108,13 @@ class Hub:
         self._ended.set()
 
     async def serve_forever(self) -> None:
-        """Start, and serve until `close` is called or this is cancelled."""
-        async with self:
-            await self._ended.wait()
+        """Wait, once started, until somebody calls `close`."""
+        await self._ended.wait()
 
     async def _furnish(self, databases: Databases) -> House:
         """The users, the administrators and the secrets that every request needs."""
         users: Database = await (databases.get(USERS) if USERS in databases else databases.create(USERS))
-        accounts = Accounts(users)
+        accounts = Accounts(users, PASSWORD_ROUNDS)
         await accounts.load()
         if self._admin is None and not accounts.has_admin:
             self.new_admin = (_FIRST_ADMIN, secrets.token_urlsafe(18))

@@ -1,0 +1,116 @@
+"""Moving many documents: what is stored is what was sent, pages join, refusals are told one by one."""
+
+import json
+
+import pytest
+
+from icure_sync.hub import bulk
+from tests.hub.conftest import Browser
+
+
+def replicated(number: int, **members: object) -> dict[str, object]:
+    return {"_id": f"d{number:05d}", "_rev": f"1-{number:032x}", **members}
+
+
+async def test_documents_travel_through_the_hub_unchanged(browse: Browser, clinic: str) -> None:
+    docs = [replicated(number, v={"list": [number, "é\U0001f600"], "none": None}) for number in range(1_200)]
+    answer = await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+    assert (answer.status, answer.json) == (201, [])
+    wanted = {"docs": [{"id": doc["_id"], "rev": doc["_rev"]} for doc in docs]}
+    results = (await browse("POST", f"{clinic}/_bulk_get", wanted)).json["results"]
+    assert [one["docs"][0]["ok"] for one in results] == docs
+
+
+async def test_large_answers_come_in_pages_that_join(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PAGE_BYTES", 10_000)
+    monkeypatch.setattr(bulk, "PAGE_ROWS", 7)
+    docs = [replicated(number, v="x" * 2_000) for number in range(100)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+    wanted = {"docs": [{"id": doc["_id"]} for doc in docs] + [{"id": "never"}, {"id": "d00000", "rev": "x"}]}
+    results = (await browse("POST", f"{clinic}/_bulk_get?revs=true", wanted)).json["results"]
+    assert [one["docs"][0]["ok"]["_id"] for one in results[:100]] == [doc["_id"] for doc in docs]
+    assert [one["docs"][0]["error"]["error"] for one in results[100:]] == ["not_found", "bad_request"]
+
+
+async def test_a_refused_revision_does_not_keep_the_others_out(browse: Browser, clinic: str) -> None:
+    docs = [replicated(1), {"_id": "far", "_rev": "200000-a"}, replicated(2)]
+    refused = (await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})).json
+    assert [(one["id"], one["rev"], one["error"]) for one in refused] == [("far", "200000-a", "bad_request")]
+    assert (await browse("GET", f"{clinic}/_all_docs")).json["total_rows"] == 2
+
+
+async def test_a_batch_is_safe_to_repeat(browse: Browser, clinic: str) -> None:
+    batch = {"new_edits": False, "docs": [replicated(number) for number in range(10)]}
+    await browse("POST", f"{clinic}/_bulk_docs", batch)
+    seq = (await browse("GET", clinic)).json["update_seq"]
+    await browse("POST", f"{clinic}/_bulk_docs", batch)
+    assert (await browse("GET", clinic)).json["update_seq"] == seq
+
+
+async def test_edits_of_one_batch_see_each_other(browse: Browser, clinic: str) -> None:
+    docs = [{"_id": "a", "v": 1}, {"_id": "a", "v": 2}, {"_id": "_local/cp", "v": 3}, {"_id": "b"}]
+    rows = (await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})).json
+    assert [row.get("error") for row in rows] == [None, "conflict", None, None]
+    assert [row["id"] for row in rows] == ["a", "a", "_local/cp", "b"]
+
+
+async def test_nothing_of_a_batch_with_a_lost_stub_is_stored(browse: Browser, clinic: str) -> None:
+    docs = [replicated(1), replicated(2, _attachments={"f": {"stub": True, "revpos": 1}})]
+    answer = await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+    assert (answer.status, answer.json["error"]) == (412, "missing_stub")
+    assert (await browse("GET", f"{clinic}/_all_docs")).json["total_rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("_bulk_docs", {"docs": {}}),
+        ("_bulk_docs", {"docs": [[]]}),
+        ("_bulk_docs", {"docs": [], "new_edits": "no"}),
+        ("_bulk_get", {"docs": [1]}),
+        ("_bulk_get", {"docs": [{}]}),
+        ("_bulk_get", {"docs": [{"id": 1}]}),
+        ("_revs_diff", {"a": [1]}),
+        ("_revs_diff", {"a": ["1"]}),
+        ("_all_docs", {"keys": 1}),
+        ("_all_docs", {"limit": -5}),
+        ("_all_docs/queries", {"queries": [1]}),
+        ("_changes?filter=_selector", {"selector": []}),
+        ("_changes?filter=_selector", {"selector": {"a": 1}, "fields": 1}),
+    ],
+)
+async def test_what_is_no_batch_is_a_bad_request(browse: Browser, clinic: str, path: str, body: object) -> None:
+    assert (await browse("POST", f"{clinic}/{path}", body)).status == 400
+
+
+async def test_a_listing_of_many_documents_is_one_json_object(browse: Browser, clinic: str) -> None:
+    docs = [{"_id": f"d{number:04d}", "n": number} for number in range(1_000)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})
+    rows = (await browse("GET", f"{clinic}/_all_docs?include_docs=true")).json["rows"]
+    assert [row["doc"]["n"] for row in rows] == list(range(1_000))
+    part = (await browse("GET", f'{clinic}/_all_docs?startkey="d0300"&skip=10&limit=600')).json
+    assert (part["offset"], len(part["rows"]), part["rows"][0]["id"]) == (310, 600, "d0310")
+    some = json.dumps([f"d{number:04d}" for number in range(0, 1_000, 2)])
+    assert len((await browse("POST", f"{clinic}/_all_docs", {"keys": json.loads(some)})).json["rows"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("startkey=null", ["a", "b"]),
+        ("startkey={}", []),
+        ("endkey=null", []),
+        ("endkey={}", ["a", "b"]),
+        ("descending=true&endkey={}", []),
+        ("descending=true&startkey={}", ["b", "a"]),
+        ('startkey="b"&endkey="a"', []),
+        ('endkey="b"&inclusive_end=false', ["a"]),
+        ('descending=true&endkey="a"&inclusive_end=false', ["b"]),
+    ],
+)
+async def test_keys_collate_as_in_couchdb(browse: Browser, clinic: str, query: str, ids: list[str]) -> None:
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": "a"}, {"_id": "b"}]})
+    rows = (await browse("GET", f"{clinic}/_all_docs?" + query.replace('"', "%22"))).json["rows"]
+    assert [row["id"] for row in rows] == ids

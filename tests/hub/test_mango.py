@@ -1,0 +1,161 @@
+"""Selectors, as CouchDB's `mango_selector` reads them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icure_sync.hub.errors import HttpRefusal
+from icure_sync.hub.mango import MAX_DEPTH, compile_selector
+
+DOCUMENT = {
+    "_id": "ann",
+    "name": "Ann",
+    "age": 31,
+    "none": None,
+    "yes": True,
+    "tags": ["x", "y"],
+    "empty": [],
+    "home": {"city": "Riga", "dotted.name": 1},
+    "visits": [{"n": 1}, {"n": 2}],
+    "delegations": {"hcp-a": []},
+}
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {},
+        {"name": "Ann"},
+        {"age": 31.0},
+        {"home.city": "Riga"},
+        {"home": {"city": "Riga"}},
+        {"home.dotted\\.name": 1},
+        {"home": {"city": "Riga", "dotted.name": 1}} and {"home.city": {"$gt": "Oslo"}},
+        {"delegations.hcp-a": {"$exists": True}},
+        {"delegations.hcp-b": {"$exists": False}},
+        {"none": None},
+        {"none": {"$exists": True}},
+        {"none": {"$lt": False}},
+        {"yes": {"$lt": 0}},
+        {"age": {"$lt": ""}},
+        {"name": {"$lt": []}},
+        {"tags": {"$lt": {}}},
+        {"age": {"$gt": 30, "$lt": 32}},
+        {"age": {"$in": [30, 31]}},
+        {"tags": {"$in": ["y", "z"]}},
+        {"tags": {"$nin": ["z"]}},
+        {"tags": {"$all": ["y", "x"]}},
+        {"tags": {"$size": 2}},
+        {"tags.1": "y"},
+        {"age": {"$mod": [10, 1]}},
+        {"name": {"$regex": "^A"}},
+        {"name": {"$beginsWith": "An"}},
+        {"age": {"$type": "number"}},
+        {"yes": {"$type": "boolean"}},
+        {"tags": {"$elemMatch": {"$eq": "y"}}},
+        {"visits": {"$elemMatch": {"n": {"$gt": 1}}}},
+        {"visits": {"$allMatch": {"n": {"$gt": 0}}}},
+        {"home": {"$keyMapMatch": {"$eq": "city"}}},
+        {"$or": [{"name": "Bob"}, {"age": 31}]},
+        {"$and": [{"name": "Ann"}, {"$not": {"age": 30}}]},
+        {"$nor": [{"name": "Bob"}, {"age": 30}]},
+        {"age": {"$or": [{"$lt": 10}, {"$gt": 30}]}},
+        {"age": {"$not": {"$lt": 10}}},
+        {"$not": {"$and": [{"name": "Bob"}, {"age": 31}]}},
+        {"$not": {"$or": [{"name": "Bob"}, {"age": 1}]}},
+        {"$not": {"name": "Bob", "age": 31}},
+        {"$not": {"absent": {"$exists": True}}},
+    ],
+)
+def test_what_passes(selector: dict[str, Any]) -> None:
+    assert compile_selector(selector)(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"name": "ann"},
+        {"yes": 1},
+        {"age": True},
+        {"home": {"city": "Oslo"}},
+        {"home.city.street": "x"},
+        {"absent": {"$ne": 1}},
+        {"absent": {"$nin": [1]}},
+        {"$not": {"absent": 1}},
+        {"absent": {"$not": {"$eq": 1}}},
+        {"absent": None},
+        {"age": {"$not": {"$gt": 30}}},
+        {"empty": {"$allMatch": {"$eq": 1}}},
+        {"empty": {"$all": []}},
+        {"age": {"$regex": "3"}},
+        {"age": {"$size": 1}},
+        {"name": {"$mod": [2, 0]}},
+        {"tags": ["y", "x"]},
+        {"tags": {"$in": [["y"]]}},
+        {"$or": []} and {"$and": [{"name": "Ann"}, {"age": 1}]},
+        {"$nor": [{"name": "Ann"}]},
+    ],
+)
+def test_what_does_not_pass(selector: dict[str, Any]) -> None:
+    assert not compile_selector(selector)(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("selector", "error"),
+    [
+        ([], "invalid_selector_json"),
+        ({"a": {"$nope": 1}}, "invalid_operator"),
+        ({"$and": {}}, "bad_arg"),
+        ({"$or": [1]}, "bad_arg"),
+        ({"a": {"$in": 1}}, "bad_arg"),
+        ({"a": {"$exists": 1}}, "bad_arg"),
+        ({"a": {"$size": -1}}, "bad_arg"),
+        ({"a": {"$mod": [0, 1]}}, "bad_arg"),
+        ({"a": {"$mod": [2]}}, "bad_arg"),
+        ({"a": {"$type": "thing"}}, "bad_arg"),
+        ({"a": {"$regex": "("}}, "bad_arg"),
+        ({"a": {"$regex": "(a+)+$"}}, "bad_arg"),
+        ({"a": {"$regex": "a*a*b"}}, "bad_arg"),
+        ({"a": {"$regex": "(?=a)"}}, "bad_arg"),
+        ({"a": {"$regex": "(a)\\1"}}, "bad_arg"),
+        ({"a": {"$regex": "a{2,}a{900}"}}, "bad_arg"),
+        ({"a": {"$regex": "a" * 1_000}}, "bad_arg"),
+        ({"a": {"$elemMatch": 1}}, "bad_arg"),
+        ({"a": {"$beginsWith": 1}}, "bad_arg"),
+    ],
+)
+def test_what_is_no_selector(selector: Any, error: str) -> None:
+    with pytest.raises(HttpRefusal) as caught:
+        compile_selector(selector)
+    assert (caught.value.status, caught.value.error) == (400, error)
+
+
+def test_nesting_is_bounded() -> None:
+    selector: dict[str, Any] = {"a": 1}
+    for _ in range(MAX_DEPTH + 2):
+        selector = {"$not": selector}
+    with pytest.raises(HttpRefusal):
+        compile_selector(selector)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(json_values, json_values)
+def test_of_two_values_one_is_less_or_both_are_equal(value: Any, other: Any) -> None:
+    document = {"v": value}
+    outcomes = [compile_selector({"v": {name: other}})(document) for name in ("$lt", "$eq", "$gt")]
+    assert sum(outcomes) == 1
+
+
+@given(json_values, st.sampled_from(["$eq", "$ne", "$lt", "$lte", "$gt", "$gte"]), json_values)
+def test_not_turns_the_outcome_of_a_member_that_is_there(value: Any, name: str, other: Any) -> None:
+    plain = compile_selector({"v": {name: other}})({"v": value})
+    assert compile_selector({"$not": {"v": {name: other}}})({"v": value}) is not plain
+    assert compile_selector({"v": {"$not": {name: other}}})({"v": value}) is not plain
