@@ -1,4 +1,4 @@
-"""Opening and saving records on one device, against the raw cryptography and the raw commits that they cannot do without.
+"""Opening and saving records on one device, against the raw cryptography and commits that they cannot do without.
 
 scripts/bench/run records [--records N] [--rounds N] [--json]
 """
