@@ -7,7 +7,6 @@ offline.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,12 @@ from icure_sync.crypto.envelope import KEY_BYTES, from_text, kid, to_text
 from icure_sync.crypto.identity import Identity, fingerprint, signed_by
 from icure_sync.crypto.primitives import Entropy, RsaPublicKey, SymmetricKey, sha256
 from icure_sync.errors import Tampered, UntrustedKey
-from icure_sync.ids import HcpId, Kid, is_hcp_id
+from icure_sync.ids import HcpId, Kid, is_hcp_id, is_kid
 
 HCP_TYPE = "HealthcareParty"
 FIRST_EPOCH = 1  # of an identity whose keys were never changed
 
 _MAPS = ("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures")
-_KID = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -217,7 +215,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _are_kids(value: Any) -> bool:
-    return _are_texts(value) and all(map(_KID.match, value)) and value == sorted(set(value))
+    return _are_texts(value) and all(map(is_kid, value)) and value == sorted(set(value))
 
 
 def _is_signed(value: Any) -> bool:
