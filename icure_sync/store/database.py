@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -23,14 +24,16 @@ from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES
 Values = Sequence[Any]
 
 _STATEMENTS = 256  # prepared statements kept: more than this package has
-# SQLite cannot lock a read-only file, and needs no lock where nothing can be written: hence the VFS without locks.
-_READ_WRITE = (apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, "multipleciphers-unix")
-_READ_ONLY = (apsw.SQLITE_OPEN_READONLY, "multipleciphers-unix-none")
+_READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+_LOCKING = "multipleciphers-unix"
+_LOCKLESS = "multipleciphers-unix-none"  # SQLite cannot lock a read-only file, and has no need to: see store/lock.py
+# EXCLUSIVE comes before anything is read: the log's index is then kept in memory, where the VFS without locks needs it.
 _PRAGMAS = f"""
+PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -{CACHE_KIB};
-PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = WAL;
 PRAGMA journal_size_limit = {WAL_BYTES};
 PRAGMA synchronous = FULL;
@@ -62,9 +65,9 @@ class Database:
     def __init__(self, path: Path, key: bytes, *, read_only: bool = False) -> None:
         """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
         self.path = path
-        flags, vfs = _READ_ONLY if read_only else _READ_WRITE
+        name, flags, vfs = _read_only(path) if read_only else (str(path), _READ_WRITE, _LOCKING)
         try:
-            self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
+            self._connection = apsw.Connection(name, flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
         except apsw.Error as error:
             raise self._mapped(error, "open") from error
         try:
@@ -159,8 +162,8 @@ class Database:
         self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._connection.pragma("key", f"raw:{key.hex()}")
         try:
-            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
             self._connection.execute(_PRAGMAS).fetchall()
+            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except apsw.Error as error:
             raise self._mapped(error, "open") from error
 
@@ -195,3 +198,10 @@ class Database:
         if getattr(error, "extendedresult", None) in _UNREADABLE:  # the library's stubs leave it out
             return StoreCorrupt(attempted, f"the disk does not give a part of it back ({error})", _REPLACE)
         return StoreFull(attempted, f"the disk does not take it ({error})", "check the disk and its quota, and repeat")
+
+
+def _read_only(path: Path) -> tuple[str, int, str]:
+    """Name, flags and VFS for a file that cannot be written: with its log if it has one, else as it lies there."""
+    log = path.with_name(path.name + "-wal")
+    suffix = "" if log.exists() and log.stat().st_size > 0 else "?immutable=1"
+    return f"file:{quote(str(path.absolute()))}{suffix}", _READ_ONLY, _LOCKLESS

@@ -76,7 +76,7 @@ class Documents:
                 raise StaleRevision(
                     f"write document {doc_id}", f"{parent or 'no revision'} is not a leaf of it", "read it again"
                 )
-            if parent is None and generation(rev) != 1:
+            if parent is None and not rev.startswith("1-"):
                 raise InvalidEntity(f"write document {doc_id}", f"{rev} needs a parent", "name the leaf it extends")
             refusals = self._inserter.insert([Revision(doc_id, history, body, deleted, attachments)])
             if refusals:

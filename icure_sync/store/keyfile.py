@@ -6,12 +6,13 @@ on the disk before the database exists, and changing the passphrase rewrites it 
 
 from __future__ import annotations
 
-import contextlib
 import os
+from io import FileIO
 from pathlib import Path
 
 from icure_sync.crypto.primitives import Entropy, lock_secret, system_entropy, unlock_secret
 from icure_sync.errors import StoreCorrupt, StoreFull
+from icure_sync.store.files import sync_folder
 
 KEY_BYTES = 32
 MAX_FILE = 10_000  # bytes; a key file has a few hundred
@@ -66,21 +67,12 @@ def _replace(path: Path, content: bytes) -> None:
     """All or nothing, and on the disk when this returns: the new file first, then its name, then the folder."""
     draft = path.with_name(path.name + ".new")
     try:
-        with contextlib.closing(_Descriptor(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)) as file:
-            os.write(file.number, content)
-            os.fsync(file.number)
+        with FileIO(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            os.fsync(file)
         draft.replace(path)
-        with contextlib.closing(_Descriptor(path.parent, os.O_RDONLY | os.O_DIRECTORY)) as folder:
-            os.fsync(folder.number)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreFull(
             f"write the key file {path}", error.strerror or type(error).__name__, "check the folder and the disk"
         ) from error
-
-
-class _Descriptor:
-    def __init__(self, path: Path, flags: int) -> None:
-        self.number = os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def close(self) -> None:
-        os.close(self.number)

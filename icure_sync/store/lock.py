@@ -11,35 +11,57 @@ import fcntl
 import os
 import socket
 import sys
+from io import FileIO
 from pathlib import Path
 
 from icure_sync.errors import StoreFull, StoreLocked
 
 
-class OwnerLock:
-    """Held from construction to `release`. Raises StoreLocked, naming the holder; StoreFull if there can be no lock."""
+class StoreLock:
+    """Held until `release`. Made by `own` or `share`."""
 
-    def __init__(self, path: Path) -> None:
-        attempted = f"open the store beside {path}"
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            wrong = f"the lock file cannot be made ({error.strerror})"
-            raise StoreFull(attempted, wrong, "check that its folder exists, is yours and has room") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._file, 1_000, 0).decode(errors="replace").strip() or "another process"
-            os.close(self._file)
-            raise StoreLocked(attempted, f"it is in use by {holder}", "end that process or wait for it") from error
-        with contextlib.suppress(OSError):  # the disk is full: the lock holds without its text
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, _holder().encode(), 0)
+    def __init__(self, file: FileIO | None) -> None:
+        self._file = file
 
     def release(self) -> None:
-        """Let another process in. The file stays: removing it would race with the next owner."""
-        os.close(self._file)
+        """Let others in. The file stays: removing it would race with the next owner."""
+        if self._file is not None:
+            self._file.close()
 
 
-def _holder() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()} ({Path(sys.argv[0]).name or 'python'})\n"
+def own(path: Path) -> StoreLock:
+    """Be the only process here. Raises StoreLocked, naming the holder; StoreFull if there can be no lock file."""
+    file = _open(path, "r+b", os.O_CREAT)
+    _lock(file, path, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # the disk is full: the lock holds without its text
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} ({Path(sys.argv[0]).name or 'python'})\n".encode())
+    return StoreLock(file)
+
+
+def share(path: Path) -> StoreLock:
+    """Be one of those that only read. Raises StoreLocked, naming the owner, if there is one."""
+    if not path.exists():  # never written here: a read-only copy, say
+        return StoreLock(None)
+    file = _open(path, "rb", 0)
+    _lock(file, path, fcntl.LOCK_SH)
+    return StoreLock(file)
+
+
+def _open(path: Path, mode: str, flags: int) -> FileIO:
+    try:
+        return FileIO(path, mode, opener=lambda name, usual: os.open(name, usual | flags, 0o600))
+    except OSError as error:
+        wrong = f"the lock file {path} cannot be opened ({error.strerror})"
+        raise StoreFull("open the store", wrong, "check that its folder exists, is yours and has room") from error
+
+
+def _lock(file: FileIO, path: Path, kind: int) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = file.read(1_000).decode(errors="replace").strip() or "another process"
+        file.close()
+        raise StoreLocked(
+            "open the store", f"by its lock file {path} it is in use by {holder}", "end that process or wait for it"
+        ) from error

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from icure_sync.errors import StoreFull
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
 from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
+from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.local import LocalDocuments
-from icure_sync.store.lock import OwnerLock
+from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.trust import HcpKeys, Pins
@@ -32,11 +31,10 @@ class Store:
     Its parts are synchronous. SQLite work belongs to one thread: from asyncio, every use goes through `run`.
     """
 
-    def __init__(self, database: Database, lock: OwnerLock | None) -> None:
-        """`lock` is None for a store that can only be read."""
+    def __init__(self, database: Database, lock: StoreLock, *, read_only: bool) -> None:
         self._database = database
         self._lock = lock
-        self.read_only = lock is None
+        self.read_only = read_only
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="icure-sync-store")
         self.documents = Documents(database)
         self.local = LocalDocuments(database)
@@ -54,21 +52,24 @@ class Store:
         writes raise StoreFull. Raises StoreLocked (names the process that has it), StoreCorrupt (damaged, or another
         key), SchemaTooNew, StoreFull (no room, no folder).
         """
-        if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-            return cls(Database(path, key, read_only=True), None)
-        lock = OwnerLock(path.with_name(path.name + ".lock"))
+        exists = path.exists()
+        read_only = exists and not is_writable(path)
+        held = (share if read_only else own)(lock_path(path))
         try:
-            _make_private(path)
-            return cls(Database(path, key), lock)
+            if not exists:
+                create_database(path, key)
+            require_whole(path)
+            return cls(Database(path, key, read_only=read_only), held, read_only=read_only)
         except BaseException:
-            lock.release()
+            held.release()
             raise
 
     def close(self) -> None:
         """Wait for the work under way, and let go of the file."""
         self._thread.shutdown(wait=True)
-        self._database.close()
-        if self._lock is not None:
+        try:
+            self._database.close()
+        finally:
             self._lock.release()
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -92,11 +93,3 @@ class Store:
     def check(self) -> list[str]:
         """What is wrong with the file, one line each; nothing if it is sound."""
         return find_problems(self._database)
-
-
-def _make_private(path: Path) -> None:
-    """SQLite gives its other files the permissions of this one."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreFull(f"open the store {path}", error.strerror or "no access", "check its folder") from error

@@ -1,0 +1,166 @@
+"""Attachment bytes: in and out in pieces, kept once, found through revisions, dropped when nothing needs them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from icure_sync.errors import NotFound
+from icure_sync.ids import DocId
+from icure_sync.replication.wire import Attachment
+from icure_sync.store import Blob, Store
+from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+from tests.store.revisions import KEY, rev, revision
+
+DOC = DocId("scan")
+
+
+def stub(blob: Blob, name: str = "scan.pdf", digest: str | None = None) -> dict[str, Attachment]:
+    return {name: Attachment(name, "application/pdf", blob.length, digest or blob.digest, 1)}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.lists(st.binary(max_size=5), max_size=6), st.integers(0, 3 * CHUNK_BYTES), st.data())
+def test_bytes_come_back_whole_and_in_ranges(store: Store, edges: list[bytes], size: int, data: st.DataObject):
+    pieces = [*edges, bytes(size), b"end"]
+    whole = b"".join(pieces)
+    blob = store.attachments.put(pieces)
+    assert blob.sha256 == hashlib.sha256(whole).digest()
+    assert blob.digest == "md5-" + base64.b64encode(hashlib.md5(whole).digest()).decode()
+    assert blob.length == len(whole)
+    start = data.draw(st.integers(0, len(whole) + 1))
+    length = data.draw(st.integers(0, len(whole) + 1))
+    assert b"".join(store.attachments.read(blob)) == whole
+    assert b"".join(store.attachments.read(blob, start)) == whole[start:]
+    assert b"".join(store.attachments.read(blob, start, length)) == whole[start : start + length]
+    assert all(len(piece) <= CHUNK_BYTES for piece in store.attachments.read(blob))
+
+
+def test_an_empty_attachment_is_one(store: Store):
+    blob = store.attachments.put([])
+    assert (blob.length, list(store.attachments.read(blob))) == (0, [])
+
+
+def test_the_same_bytes_are_kept_once(store: Store, path: Path):
+    content = bytes(range(256)) * 4_096
+    blobs = {store.attachments.put([content[:cut], content[cut:]]) for cut in range(0, len(content), 100_000)}
+    assert len(blobs) == 1
+    assert sum(file.stat().st_size for file in path.parent.iterdir()) < 12 * len(content)
+    assert b"".join(store.attachments.read(blobs.pop())) == content
+
+
+def test_a_large_attachment_streams_in_bounded_memory(store: Store):
+    size = 64 * 2**20
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(size // 2**16):
+            yield number.to_bytes(4, "big") * 2**14
+
+    tracemalloc.start()
+    blob = store.attachments.put(pieces())
+    digest = hashlib.sha256()
+    for piece in store.attachments.read(blob):
+        digest.update(piece)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (blob.length, blob.sha256) == (size, digest.digest())
+    assert peak < 4 * STAGED_BYTES
+
+
+def test_other_work_goes_on_between_the_pieces_of_an_upload(store: Store):
+    upload = store.attachments.begin()
+    upload.write(b"first ")
+    store.documents.apply([revision("john", "1a")])
+    upload.write(b"second")
+    assert b"".join(store.attachments.read(upload.finish())) == b"first second"
+
+
+def test_a_revision_finds_bytes_that_are_here(store: Store):
+    blob = store.attachments.put([b"scan"])
+    store.documents.apply([revision("scan", "1a", files=stub(blob))])
+    assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") == blob
+    assert store.attachments.find(DOC, rev(1, "a"), "other.pdf") is None
+    found = store.documents.get(DOC)
+    assert found is not None
+    assert found.attachments == stub(blob)
+    assert store.attachments.lacking() == []
+
+
+def test_bytes_that_come_after_the_revision_are_linked(store: Store):
+    content = b"what a server compressed: its digest is of other bytes"
+    described = stub(Blob(b"", "md5-of-something-else", len(content)))
+    store.documents.apply([revision("scan", "1a", files=described)])
+    (lacking,) = store.attachments.lacking()
+    assert (lacking.id, lacking.rev, lacking.stub) == (DOC, rev(1, "a"), described["scan.pdf"])
+    assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") is None
+    blob = store.attachments.put([content])
+    store.attachments.link(DOC, rev(1, "a"), "scan.pdf", blob)
+    assert store.attachments.lacking() == []
+    assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") == blob
+    store.documents.apply([revision("scan", "2b", "1a", files=described)])  # the next revision shows the same stub
+    assert store.attachments.find(DOC, rev(2, "b"), "scan.pdf") == blob
+
+
+def test_only_a_described_attachment_can_be_linked_and_only_to_bytes_that_are_here(store: Store):
+    blob = store.attachments.put([b"scan"])
+    store.documents.apply([revision("scan", "1a", files=stub(blob))])
+    with pytest.raises(NotFound):
+        store.attachments.link(DOC, rev(1, "a"), "other.pdf", blob)
+    with pytest.raises(NotFound):
+        store.attachments.link(DOC, rev(1, "a"), "scan.pdf", Blob(b"x" * 32, "md5-x", 4))
+    with pytest.raises(NotFound):
+        list(store.attachments.read(Blob(b"x" * 32, "md5-x", 4)))
+
+
+def test_an_upload_that_is_given_up_leaves_nothing(store: Store):
+    def broken() -> Iterator[bytes]:
+        yield bytes(STAGED_BYTES + 1)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        store.attachments.put(broken())
+    assert store._database.rows("SELECT * FROM blobs") == store._database.rows("SELECT * FROM chunks") == []
+
+
+def test_compaction_drops_bytes_that_no_revision_needs(store: Store):
+    old, new = store.attachments.put([b"old"]), store.attachments.put([b"new"])
+    store.documents.apply([revision("scan", "1a", files=stub(old))])
+    store.documents.apply([revision("scan", "2b", "1a", files=stub(new))])
+    store.compact()
+    store.compact()
+    assert b"".join(store.attachments.read(new)) == b"new"
+    with pytest.raises(NotFound):
+        list(store.attachments.read(old))
+    store.documents.purge(DOC)
+    store.compact()
+    with pytest.raises(NotFound):
+        list(store.attachments.read(new))
+    assert store.check() == []
+
+
+def test_compaction_spares_bytes_whose_revision_is_on_the_way(store: Store):
+    waiting = store.attachments.put([b"waiting"])
+    upload = store.attachments.begin()
+    upload.write(bytes(STAGED_BYTES))
+    store.compact()
+    assert b"".join(store.attachments.read(waiting)) == b"waiting"
+    store.compact()
+    assert upload.finish().length == STAGED_BYTES
+    with pytest.raises(NotFound):
+        list(store.attachments.read(waiting))
+
+
+def test_an_upload_cut_short_by_a_crash_is_dropped_after_the_next_opening(store: Store, path: Path):
+    store.attachments.begin().write(bytes(STAGED_BYTES))
+    store.close()
+    again = Store.open(path, KEY)
+    again.compact()
+    assert again._database.rows("SELECT * FROM blobs") == again._database.rows("SELECT * FROM chunks") == []
+    again.close()

@@ -1,0 +1,67 @@
+"""`_local` documents, settings, kept Hcp keys and pins: what is put is there, also after opening again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from icure_sync.crypto.hcp_keys import HcpKey
+from icure_sync.crypto.primitives import SymmetricKey
+from icure_sync.errors import InvalidEntity
+from icure_sync.ids import HcpId, Kid, Rev
+from icure_sync.store import Pin, Store
+from tests.store.revisions import KEY
+
+A, B = HcpId("hcp-a"), HcpId("hcp-b")
+
+
+def test_local_documents_are_replaced_listed_and_removed(store: Store):
+    assert store.local.get("log") is None
+    store.local.put("log", {"history": [1]})
+    store.local.put("log", {"history": [2, 1], "größe": 1.5})
+    store.local.put("a", {})
+    assert store.local.get("log") == {"history": [2, 1], "größe": 1.5}
+    assert store.local.ids() == ["a", "log"]
+    store.local.remove("log")
+    store.local.remove("log")
+    assert store.local.get("log") is None
+
+
+def test_what_json_cannot_hold_is_refused(store: Store):
+    with pytest.raises(InvalidEntity):
+        store.local.put("log", {"x": {1, 2}})
+    with pytest.raises(InvalidEntity):
+        store.settings.put("x", object())
+
+
+@pytest.mark.parametrize("value", ["text", 5, None, [1, {"a": True}], {"url": "http://x"}])
+def test_settings_are_json_values(store: Store, value: object):
+    store.settings.put("device", value)
+    assert store.settings.get("device") == value
+    store.settings.remove("device")
+    assert store.settings.get("device") is None
+
+
+def test_hcp_keys_and_pins_are_kept(store: Store, path: Path):
+    keys = [
+        HcpKey(A, A, Kid("00"), SymmetricKey(b"0" * 32)),
+        HcpKey(A, B, Kid("11"), SymmetricKey(b"1" * 32)),
+    ]
+    for key in reversed(keys):
+        store.hcp_keys.put(key.kid, key.owner, key.delegate, key.key)
+    assert store.pins.get(A) is None
+    store.pins.put(A, b"s" * 32, Rev("1-a"))
+    store.close()
+    again = Store.open(path, KEY)
+    assert again.hcp_keys.all() == keys
+    assert again.pins.get(A) == Pin(A, b"s" * 32, Rev("1-a"))
+    again.close()
+
+
+def test_the_first_use_pins_a_key_and_later_ones_do_not_move_it(store: Store):
+    assert store.pins.pin(A, b"first", Rev("1-a")) == b"first"
+    assert store.pins.pin(A, b"other", Rev("2-b")) == b"first"
+    assert store.pins.all() == [Pin(A, b"first", Rev("1-a"))]
+    store.pins.put(A, b"other", Rev("2-b"))
+    assert store.pins.pin(A, b"first", Rev("1-a")) == b"other"
