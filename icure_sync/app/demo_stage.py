@@ -12,13 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from icure_sync import Identity, Replica
+from icure_sync import CouchPeer, Hub, Identity, Replica, SyncReport
 from icure_sync.app.home import create_home
 from icure_sync.app.provision import create_database
-from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity, StoreFull
-from icure_sync.hub import Hub
-from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.couch_address import parse_address
 
 PASSPHRASE = "so many poppies in the night"  # noqa: S105  # guards invented people only

@@ -11,23 +11,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from icure_sync import Address, Contact, Content, Form, HealthcareElement, Measure, Patient, Service
 from icure_sync.app.demo_people import Visit, clinic_day
 from icure_sync.app.demo_report import Report
 from icure_sync.app.demo_stage import Device
 from icure_sync.app.demo_words import ClearWords
-from icure_sync.model import (
-    Address,
-    Contact,
-    Content,
-    Entity,
-    Form,
-    HealthcareElement,
-    Measure,
-    Patient,
-    Service,
-    fuzzy_date,
-    to_record,
-)
+from icure_sync.model import Entity, fuzzy_date, to_record
 
 E = TypeVar("E", bound=Entity)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icure_sync import strict_json
+from icure_sync import Contact, Form, HealthcareElement, Patient, strict_json
 from icure_sync.app.output import fields, table
-from icure_sync.model import Contact, Entity, Form, HealthcareElement, Patient, iso_text, to_record
+from icure_sync.model import Entity, iso_text, to_record
 from icure_sync.model.fields import Kind, fields_of
 from icure_sync.model.values import Value
 

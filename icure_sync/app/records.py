@@ -6,11 +6,11 @@ import argparse
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from icure_sync import Replica
+from icure_sync import Contact, Form, HealthcareElement, Patient, Replica
 from icure_sync.app.entity_view import as_json, as_page, as_table
 from icure_sync.app.home import in_replica
 from icure_sync.app.output import Answer
-from icure_sync.model import Contact, Entity, Form, HealthcareElement, Patient, parse_field
+from icure_sync.model import Entity, parse_field
 
 CLASSES: Mapping[str, type[Entity]] = {
     "patient": Patient,

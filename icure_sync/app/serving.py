@@ -9,10 +9,10 @@ import signal
 import ssl
 from pathlib import Path
 
+from icure_sync import Hub
 from icure_sync.app.output import Answer, show
 from icure_sync.app.passphrases import given_passphrase
 from icure_sync.errors import InvalidEntity
-from icure_sync.hub import Hub
 
 ADMIN_VARIABLE = "ICURE_SYNC_HUB_ADMIN"
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from icure_sync import Replica
+from icure_sync import CouchPeer, Replica, SyncReport
 from icure_sync.app.home import SERVER_SETTING, in_replica
 from icure_sync.app.output import Answer, ProgressLine, table
 from icure_sync.engine.progress import Progress
-from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity
-from icure_sync.peers.couch import CouchPeer
 from icure_sync.replication.checkpoint import Direction
 
 MEGABYTE = 1_000_000
