@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
+from icure_sync.hub.drafts import is_history
 from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
 from icure_sync.hub.feeds import Feeds
 from icure_sync.hub.limits import REVS_LIMIT
@@ -183,7 +184,7 @@ class Databases:
 
 
 def _limit_history(store: Store, limit: int) -> None:
-    store.documents.limit_history(limit)
+    store.documents.set_rules(limit, is_history)
     if limit != store.settings.get(_REVS_LIMIT):
         store.settings.put(_REVS_LIMIT, limit)
 

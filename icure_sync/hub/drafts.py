@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -27,6 +27,8 @@ Members = dict[str, Raw]
 MEMBERS: Final = msgspec.json.Decoder(Members)
 
 _REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_TEXT}}})\Z", re.ASCII)
+_MD5_DIGITS = 32  # of CouchDB's own revisions
+_HEX = re.compile(r"[0-9A-Fa-f]+\Z")
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_revs_info", "_local_seq"})
 _REPLICATION = re.compile(r"_replication_(?:id|state|state_time|state_reason|stats)\Z")
 
@@ -93,7 +95,21 @@ def parse_rev(text: object) -> Rev:
     match = _REV.match(text) if isinstance(text, str) else None
     if match is None or int(match[1]) > MAX_GENERATION:
         raise bad_request("Invalid rev format")
-    return Rev(match[0].lower() if len(match[2]) == 32 else match[0])
+    if len(match[2]) != _MD5_DIGITS:
+        return Rev(match[0])
+    if not _HEX.match(match[2]):
+        raise bad_request("Invalid rev format")
+    return Rev(match[0].lower())
+
+
+def is_history(history: Sequence[Rev]) -> bool:
+    """True for revision ids as CouchDB takes them, newest first, without gaps."""
+    matches = [_REV.match(rev) for rev in history]
+    first = matches[0] if matches else None
+    if first is None or int(first[1]) > MAX_GENERATION:
+        return False
+    top = int(first[1])
+    return all(match is not None and int(match[1]) == top - depth for depth, match in enumerate(matches))
 
 
 def next_rev(draft: Draft, parent: Rev | None, attachments: Mapping[str, Attachment]) -> Rev:

@@ -8,12 +8,12 @@ Owns reading, and the public face of writing (inserter.py). Bodies are raw JSON;
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev, generation
-from icure_sync.merge.revtree import RevTree
+from icure_sync.merge.revtree import Path, RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store import feed
 from icure_sync.store.database import Database
@@ -106,9 +106,13 @@ class Documents:
         """Drop the bodies of all displaced revisions."""
         self._drop("1", ())
 
-    def limit_history(self, generations: int) -> None:
-        """Keep so many generations of each leaf's history in what is written from now on, until the store is closed."""
-        self._inserter = Inserter(self._database, generations)
+    def set_rules(self, revs_limit: int, is_history: Callable[[Path], bool]) -> None:
+        """For a server, which takes what CouchDB takes. In force until the store is closed.
+
+        `revs_limit`: generations kept of each leaf's history; `is_history`: which histories are well-formed, at least
+        one revision, `N-text` with N falling by one, and hex if 32 characters long.
+        """
+        self._inserter = Inserter(self._database, revs_limit, is_history)
 
     def mark_verified(self, doc_id: DocId, rev: Rev, state: int, why: str = "") -> None:
         """Keep the outcome of verifying a revision. Nothing happens if it is not here any more."""

@@ -6,12 +6,12 @@ Knows the rows of documents that are here already; what changes is collected in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, Rev, generation
-from icure_sync.merge.revtree import Leaf, RevTree, is_path
+from icure_sync.merge.revtree import Leaf, Path, RevTree, is_path
 from icure_sync.replication.wire import Refusal, Revision
 from icure_sync.store.batch import Batch
 from icure_sync.store.database import Database
@@ -35,16 +35,21 @@ class _Known:
 class Inserter:
     """Writes revisions, within a transaction of the caller's."""
 
-    def __init__(self, database: Database, revs_limit: int = REVS_LIMIT) -> None:
+    def __init__(
+        self, database: Database, revs_limit: int = REVS_LIMIT, is_history: Callable[[Path], bool] = is_path
+    ) -> None:
         self._database = database
         self._revs_limit = revs_limit
+        self._is_history = is_history
 
     def insert(self, revisions: Sequence[Revision]) -> list[Refusal]:
         """Take revisions as they are (`new_edits=false`). Returns those that cannot be taken."""
         refusals: list[Refusal] = []
         arrivals: dict[DocId, list[_Arrival]] = {}
         for revision in revisions:
-            wrong = _unfit(revision)
+            wrong = _unfit_id(revision.id)
+            if not self._is_history(revision.history):
+                wrong = "its history is not a list of revision ids, newest first, without gaps"
             if wrong is not None:
                 refusals.append(_refusal(revision, wrong))
                 continue
@@ -157,17 +162,14 @@ class Inserter:
 _JUMP = f"its generation is more than {MAX_GENERATION_JUMP} past what is known of the document"
 
 
-def _unfit(revision: Revision) -> str | None:
-    """What keeps a revision from being stored, apart from its body; or None."""
-    doc_id = revision.id
+def _unfit_id(doc_id: DocId) -> str | None:
+    """What keeps a document of this id from being stored; or None."""
     if not doc_id or len(doc_id) > MAX_ID:
         return f"its id is empty or longer than {MAX_ID} characters"
     if doc_id[0] == "_" and not doc_id.startswith("_design/"):
         return "its id begins with an underscore"
     if not doc_id.isascii() and not _is_text(doc_id):
         return "its id is not Unicode text"
-    if not is_path(revision.history):
-        return "its history is not a list of revision ids, newest first, without gaps"
     return None
 
 
