@@ -266,6 +266,7 @@ def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
         head = strict_json.loads(file)
         locked = head.pop("locked")
         checksum = head.pop("checksum")
+        ciphertext = b64decode(locked, validate=True)
         numbers = [head[name] for name in ("n", "r", "p")]
         sound = (
             set(head) == {"label", "kdf", "n", "r", "p", "salt"}
@@ -275,9 +276,9 @@ def _read_locked(file: bytes, label: str) -> tuple[dict[str, Any], bytes]:
             and 128 * head["n"] * head["r"] <= SCRYPT_MEMORY_MOST
             and head["p"] <= SCRYPT_P_MOST
             and len(bytes.fromhex(head["salt"])) == SCRYPT_SALT
+            and len(ciphertext) >= GCM_TAG
             and checksum == _checksum(head, locked)
         )
-        ciphertext = b64decode(locked, validate=True)
     except (InvalidEntity, ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged from error
     if not sound:
