@@ -11,7 +11,7 @@ from icure_sync.engine.clock import Clock
 from icure_sync.errors import IcureSyncError, PeerError, Throttled
 from icure_sync.peers.port import Peer
 from icure_sync.replication.backoff import delay
-from icure_sync.replication.policy import Step, decide
+from icure_sync.replication.policy import DOUBTFUL, Step, decide
 from icure_sync.replication.trouble import BatchRefused, ServerFailed, Trouble, trouble_of
 
 T = TypeVar("T")
@@ -19,6 +19,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Entropy = Callable[[int], bytes]
+
+_BLAMES = (Step.BISECT, Step.RECORD)  # steps that put a failure down to a document
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Patience:
                 return await action(items)
             except PeerError as error:
                 step = await self._next_step(error, failures, len(items), peer, proven=proven)
-                if step in (Step.BISECT, Step.RECORD):
+                if step in _BLAMES:
                     return _given_up(step, error)
                 if step is not Step.RETRY:
                     raise
@@ -103,10 +105,10 @@ class Patience:
         tries = failures[trouble]
         pause = error.retry_after if isinstance(error, Throttled) else None
         step = decide(trouble, tries, documents, proven=proven, retry_after=pause)
+        if step in _BLAMES and peer is not None and trouble in DOUBTFUL and not await _answers(peer):
+            step = decide(trouble, tries, documents, alive=False)
         if step is Step.RETRY:
             await self._clock.sleep(delay(tries, int.from_bytes(self._entropy(4)) / 2**32, pause))
-        elif peer is not None and isinstance(error, ServerFailed) and not await _answers(peer):
-            return decide(trouble, tries, documents, proven=proven, alive=False)
         return step
 
 

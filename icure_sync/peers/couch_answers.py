@@ -2,7 +2,8 @@
 
 Owns the decoding of the replication path. Nothing builds a document here: its members stay raw JSON, and a body is put
 together from them again without those that begin with `_`. What is wrong with one document is a Refusal of that one;
-what is wrong with a whole answer raises: `Undecodable` if it breaks off, BadAnswer if it is something else.
+what is wrong with a whole answer raises: Undecodable if it breaks off, BatchRefused if parts of it may be readable,
+BadAnswer if it is something else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from icure_sync.errors import IcureSyncError
 from icure_sync.ids import MAX_REV_HASH, DocId, Rev, Seq
 from icure_sync.peers.couch_refusals import not_a_couchdb
-from icure_sync.replication.trouble import Undecodable
+from icure_sync.replication.trouble import BatchRefused, Undecodable
 from icure_sync.replication.wire import Attachment, Change, Changes, Missing, PeerInfo, Refusal, Revision
 from icure_sync.strict_json import is_too_deep
 
@@ -170,7 +171,9 @@ class Answers:
     def _decode(self, decoder: msgspec.json.Decoder[T], body: bytes, attempted: str) -> T:
         try:
             return decoder.decode(body)
-        except (msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
+        except RecursionError as error:  # one document of many: asked for in parts, the others come
+            raise BatchRefused(attempted, "nested_too_deeply", "more levels than can be read") from error
+        except (msgspec.ValidationError, UnicodeDecodeError) as error:
             raise not_a_couchdb(attempted, self._peer, "other JSON than the protocol allows") from error
         except msgspec.DecodeError as error:
             raise self._no_json(body, attempted) from error

@@ -46,8 +46,10 @@ class Login:
 
         Raises Unauthorized, and what `post` raises.
         """
+        if self._refused:
+            self._refuse()
         if self._headers is None:
-            await self.renew(0, post)
+            await self.renew(self.turn, post)
         return self._headers or {}
 
     async def renew(self, turn: int, post: Post) -> None:

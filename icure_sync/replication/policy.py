@@ -38,8 +38,11 @@ class Rule:
 
 _STOP = Rule(Step.STOP, 1)
 
+# Troubles that are a document's fault only if the peer answers other requests meanwhile.
+DOUBTFUL = frozenset({Trouble.TRANSPORT, Trouble.SERVER_FAILED})
+
 TABLE: Mapping[Trouble, Rule] = {
-    Trouble.TRANSPORT: Rule(Step.RETRY, 5),
+    Trouble.TRANSPORT: Rule(Step.RETRY, 5, Step.BISECT, Step.RECORD),
     Trouble.BATCH_REFUSED: Rule(Step.RETRY, 1, Step.BISECT, Step.RECORD),
     Trouble.SERVER_FAILED: Rule(Step.RETRY, 3, Step.BISECT, Step.RECORD),
     Trouble.BUSY: Rule(Step.RETRY, 5),
@@ -66,8 +69,8 @@ def decide(
     """What to do after `tries` failures of this kind in a row.
 
     `documents`: how many the request carried, 0 if none can be at fault. `proven`: it is a part of a batch that has
-    used up its tries already, so a part that fails is halved at once. `alive`: the peer answers other requests; if it
-    does not, no document is to blame. `retry_after`: the pause in seconds that the peer asked for.
+    used up its tries already, so a part that fails is halved at once. `alive`: the peer answers other requests (to be
+    found out for DOUBTFUL troubles before a document is blamed). `retry_after`: the pause in seconds that it asked for.
     """
     rule = TABLE[trouble]
     if retry_after is not None and retry_after > MAX_PATIENCE:

@@ -20,7 +20,13 @@ def steps(trouble: Trouble, documents: int, tries: int) -> list[Step]:
 
 
 def test_a_broken_connection_is_tried_again_some_times_and_then_ends_the_attempt():
-    assert steps(Trouble.TRANSPORT, 100, 5) == [Step.RETRY] * 4 + [Step.STOP]
+    assert steps(Trouble.TRANSPORT, 0, 5) == [Step.RETRY] * 4 + [Step.STOP]
+    assert decide(Trouble.TRANSPORT, 5, 100, alive=False) is Step.STOP
+
+
+def test_a_batch_that_breaks_every_connection_to_a_living_peer_is_halved_down_to_the_one_document():
+    assert decide(Trouble.TRANSPORT, 5, 100) is Step.BISECT
+    assert decide(Trouble.TRANSPORT, 5, 1) is Step.RECORD
 
 
 def test_a_batch_refused_as_a_whole_is_halved_at_once_down_to_the_one_document():
@@ -38,7 +44,7 @@ def test_a_server_that_fails_three_times_over_one_batch_has_a_bad_document_in_it
 def test_the_halves_of_a_proven_batch_are_halved_without_waiting():
     assert decide(Trouble.SERVER_FAILED, 1, 50, proven=True) is Step.BISECT
     assert decide(Trouble.SERVER_FAILED, 1, 1, proven=True) is Step.RETRY
-    assert decide(Trouble.TRANSPORT, 1, 50, proven=True) is Step.RETRY
+    assert decide(Trouble.BUSY, 1, 50, proven=True) is Step.RETRY
 
 
 def test_a_server_that_is_down_has_no_bad_document():
