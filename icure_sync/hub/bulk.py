@@ -17,19 +17,12 @@ from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import Draft, Members, parse_draft, parse_rev
-from icure_sync.hub.errors import HttpRefusal, bad_request
+from icure_sync.hub.errors import HttpRefusal, bad_request, not_found
 from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.local import LocalDraft, is_local, parse_local, write_local
-from icure_sync.hub.reading import (
-    Found,
-    parse_shape,
-    read_latest_revs,
-    read_leaves,
-    read_revs,
-)
+from icure_sync.hub.reading import find_rev, latest_revs, leaf_revs, parse_revs, parse_shape
 from icure_sync.hub.rendering import Piece, Rendered, Shape
 from icure_sync.hub.transfer import chunks_of
-from icure_sync.hub.users import USERS, check_access
 from icure_sync.hub.writing import edit_all, graft_all
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Refusal
@@ -82,9 +75,6 @@ async def post_bulk_get(call: DatabaseCall) -> web.StreamResponse:
         raise bad_request(f"more than {MAX_BULK_IDS} documents were asked for at once")
     shape = parse_shape(call.query, "data")
     items = [_item(one, shape) for one in wanted]
-    if call.database.name == USERS:
-        for item in items:
-            check_access(item.id, call.caller)
     return await stream_answer(call.request, _bulk_get_chunks(call, items))
 
 
@@ -132,7 +122,7 @@ def _item(entry: Mapping[str, Any], shape: Shape) -> _Item:
     if named is None:
         return _Item(DocId(doc_id), None, shape)
     try:
-        since = tuple(parse_rev(rev) for rev in entry.get("atts_since") or ())
+        since = parse_revs(entry.get("atts_since") or [], "atts_since")
         rev = parse_rev(named)
     except HttpRefusal as refusal:
         return _Item(DocId(doc_id), None, shape, refusal, str(named)[:100])
@@ -185,16 +175,15 @@ def _bulk_get_page(store: Store, items: Sequence[_Item], is_latest: bool, is_fir
 def _read_item(store: Store, item: _Item, is_latest: bool) -> list[Rendered | bytes]:
     if item.refusal is not None:
         return [_error(item.id, item.named, item.refusal)]
-    found: Sequence[Found]
+    missing = not_found()
     try:
         if item.rev is None:
-            found = read_leaves(store, item.id, item.shape)
+            revs = leaf_revs(store, item.id)
         else:
-            read = read_latest_revs if is_latest else read_revs
-            found = read(store, item.id, [item.rev], item.shape)
+            revs = latest_revs(store, item.id, [item.rev]) if is_latest else (item.rev,)
     except HttpRefusal as refusal:
         return [_error(item.id, "undefined", refusal)]
-    missing = HttpRefusal(404, "not_found", "missing")
+    found = [find_rev(store, item.id, rev, item.shape) for rev in revs]
     return [one if isinstance(one, Rendered) else _error(item.id, one, missing) for one in found]
 
 

@@ -11,11 +11,10 @@ from icure_sync.hub.accounts import Accounts
 from icure_sync.hub.auth import Gate
 from icure_sync.hub.databases import Database, Databases
 from icure_sync.hub.drafts import Draft
-from icure_sync.hub.errors import forbidden
 from icure_sync.hub.paths import DESIGN, Path, document_of, location
 from icure_sync.hub.queries import Query
 from icure_sync.hub.security import Caller
-from icure_sync.hub.users import USERS, check_access
+from icure_sync.hub.users import USERS
 from icure_sync.ids import DocId
 
 
@@ -66,19 +65,9 @@ class DatabaseCall(Call):
         """The `Location` header of a document."""
         return {"Location": location(self.base, self.database.name, doc_id, attachment)}
 
-    def check_read(self, doc_id: DocId) -> None:
-        """Raises not_found for someone else's user document."""
-        if self.database.name == USERS:
-            check_access(doc_id, self.caller)
-
     def require_database_admin(self) -> None:
         """Raises unauthorized or forbidden."""
         self.database.security.check_admin(self.caller)
-
-    def require_all_documents(self) -> None:
-        """Raises forbidden where the caller may see a part of the documents only."""
-        if self.database.name == USERS and not self.caller.is_admin:
-            raise forbidden("You are not a server admin.")
 
     async def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts as they may be stored: only administrators write design documents; passwords are hashed.
@@ -89,6 +78,4 @@ class DatabaseCall(Call):
             self.require_database_admin()
         if self.database.name != USERS:
             return list(drafts)
-        for draft in drafts:
-            check_access(draft.id, self.caller)
         return [await self.house.accounts.hashed(draft, self.caller) for draft in drafts]

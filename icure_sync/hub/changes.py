@@ -1,10 +1,11 @@
-"""The changes feed: which rows, how they look, and how they are sent: normal, longpoll, continuous, eventsource.
+"""The changes feed over HTTP: what a request wants, and the four ways to send it.
 
-Source: CouchDB's documentation of `_changes`. Who waits and is woken is feeds.py's; which leaf passes, filters.py's.
+Source: CouchDB's documentation of `_changes`. What a row shows is change_rows.py's; who waits and is woken, feeds.py's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,18 +15,17 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import JSON_HEADERS, encode, open_stream
 from icure_sync.hub.call import DatabaseCall
+from icure_sync.hub.change_rows import Look, Row, read_page, render_rows
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request
 from icure_sync.hub.feeds import Feed
-from icure_sync.hub.filters import DesignReader, Filter, parse_filter, pick_fields, read_passing
-from icure_sync.hub.limits import FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT, PAGE_ROWS
+from icure_sync.hub.filters import DesignReader, parse_filter
+from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT, PAGE_ROWS
 from icure_sync.hub.queries import Query
-from icure_sync.hub.rendering import Piece, Shape, render
+from icure_sync.hub.rendering import Shape
 from icure_sync.hub.transfer import chunks_of
 from icure_sync.ids import DocId
-from icure_sync.merge.revtree import Leaf
 from icure_sync.replication.wire import Revision
-from icure_sync.store import DocumentChange, Store
 
 Kind = Literal["normal", "longpoll", "continuous", "eventsource"]
 _KINDS: Mapping[str, Kind] = {
@@ -38,37 +38,28 @@ _KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one feed shows. `fields`: of an included document, for `_selector`; None: all.
+    """One feed. `limit` rows in all, None: no limit; a seq beside every `seq_interval`th row.
 
-    `limit` rows in all, None: no limit; a seq beside every `seq_interval`th row.
+    `timeout`, `heartbeat` in seconds; with a heartbeat there is no timeout.
     """
 
     kind: Kind
     since: str
     limit: int | None
-    all_leaves: bool
     descending: bool
-    include_docs: bool
-    shape: Shape
-    filter: Filter | None
-    fields: tuple[str, ...] | None
     seq_interval: int
     timeout: float
     heartbeat: float | None
+    look: Look
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows. `reached`: the seq up to which everything was looked at; `more`: there was no room for the rest."""
-
-    rows: tuple[tuple[int, tuple[Piece, ...]], ...]
-    reached: int
-    more: bool
+    @property
+    def is_object(self) -> bool:
+        """The rows are members of one JSON object; else each stands alone."""
+        return self.kind in {"normal", "longpoll"}
 
 
 async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     """GET, HEAD and POST `_changes`."""
-    call.require_all_documents()
     body: Mapping[str, Any] = {}
     if call.request.method == "POST":
         bodies.require_json(call.request)
@@ -85,7 +76,7 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     if call.request.method == "HEAD":
         await response.write_eof()
         return response
-    feed = database.feeds.open(start, wanted.filter)
+    feed = database.feeds.open(start, wanted.look.filter)
     try:
         sender = _Sender(response, database, wanted, feed)
         await (sender.send_descending() if wanted.descending else sender.send(update_seq))
@@ -106,22 +97,16 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
         raise bad_request("Supported `style` values: main_only, all_docs.")
     since = query.text("last-event-id") or call.request.headers.get("Last-Event-ID", "") or query.text("since", "0")
     filter_, fields = await parse_filter(_design_reader(call.database), query, body, all_leaves=style == "all_docs")
+    shape = Shape(conflicts=query.flag("conflicts"), attachments="data" if query.flag("attachments") else "stub")
     return Wanted(
         kind=kind,
         since=since.strip('"'),
         limit=query.count("limit", None),
-        all_leaves=style == "all_docs",
         descending=query.flag("descending") and kind == "normal",
-        include_docs=query.flag("include_docs"),
-        shape=Shape(
-            conflicts=query.flag("conflicts"),
-            attachments="data" if query.flag("attachments") else "stub",
-        ),
-        filter=filter_,
-        fields=fields,
         seq_interval=max(1, query.count("seq_interval", 1) or 1),
         timeout=min(_milliseconds(query, "timeout", FEED_TIMEOUT), FEED_TIMEOUT),
         heartbeat=_heartbeat(query),
+        look=Look(style == "all_docs", query.flag("include_docs"), shape, filter_, fields),
     )
 
 
@@ -134,30 +119,37 @@ class _Sender:
         self._wanted = wanted
         self._feed = feed
         self._sent = 0
+        self._clock = asyncio.get_running_loop().time
+        self._written_at = self._clock()
 
     async def send(self, update_seq: int) -> None:
         """All rows up to `update_seq`, and, for a feed that waits, what comes after, until it ends."""
-        is_object = self._wanted.kind in {"normal", "longpoll"}
-        if is_object:
-            await self._response.write(b'{"results":[\n')
+        if self._wanted.is_object:
+            await self._write(b'{"results":[\n')
         more = await self._send_rows(update_seq)
-        while not self._is_over(is_object) and await self._wait():
+        while not self._is_over() and await self._wait():
             more = await self._send_rows(None)
-        if self._wanted.kind == "eventsource":
-            return
-        tail = await self._tail(more)
-        await self._response.write(b"\n]," + tail[1:] if is_object else tail)
+        position, pending = self._feed.position, 0
+        if more and not self._database.feeds.closed:
+            pending = await self._database.run(lambda store: store.documents.count_changes(position))
+        await self._write_tail(position, pending)
 
     async def send_descending(self) -> None:
-        """The newest first: one pass, no waiting."""
-        await self._response.write(b'{"results":[\n')
-        rows = await self._database.run(_read_descending, self._wanted, self._feed.position)
-        limit = len(rows) if self._wanted.limit is None else self._wanted.limit
-        for seq, pieces in rows[:limit]:
-            await self._write_row(seq, pieces)
-        last = rows[:limit][-1][0] if rows[:limit] else self._feed.position
-        tail = {"last_seq": self._database.seq_text(last), "pending": max(0, len(rows) - limit)}
-        await self._response.write(b"\n]," + encode(tail)[1:] + b"\n")
+        """The newest first: one pass over what is there, no waiting."""
+        since, look, limit = self._feed.position, self._wanted.look, self._wanted.limit
+        await self._write(b'{"results":[\n')
+        room = -1 if limit is None or look.filter is not None else limit
+        changes = await self._database.run(lambda store: store.documents.changes(since, room, descending=True))
+        last = since
+        done = 0
+        while done < len(changes) and self._sent != limit:
+            left = None if limit is None else limit - self._sent
+            rows, looked_at = await self._database.run(render_rows, look, changes[done : done + PAGE_ROWS], left)
+            done += looked_at
+            last = changes[done - 1].seq
+            await self._write_rows(rows)
+        behind = await self._database.run(lambda store: store.documents.count_changes(since))
+        await self._write_tail(last, behind - done)
 
     async def _send_rows(self, through: int | None) -> bool:
         """What is there now, page by page; True if it stopped at the limit, with rows left."""
@@ -167,16 +159,17 @@ class _Sender:
             left = None if wanted.limit is None else wanted.limit - self._sent
             if left == 0 or self._database.feeds.closed:
                 return left == 0
-            page = await self._database.run(read_page, wanted, feed.position, left)
-            for seq, pieces in page.rows:
-                await self._write_row(seq, pieces)
+            page = await self._database.run(read_page, wanted.look, feed.position, left)
+            await self._write_rows(page.rows)
             feed.position = max(feed.position, page.reached)
             if not page.more or (through is not None and feed.position >= through):
                 return page.more
+            if wanted.heartbeat is not None and self._clock() - self._written_at > wanted.heartbeat:
+                await self._beat()  # a filter that lets little pass takes its time
 
-    def _is_over(self, is_object: bool) -> bool:
+    def _is_over(self) -> bool:
         at_limit = self._wanted.limit is not None and self._sent >= self._wanted.limit
-        done = self._wanted.kind == "normal" or (is_object and self._sent > 0)
+        done = self._wanted.kind == "normal" or (self._wanted.is_object and self._sent > 0)
         return done or at_limit or self._database.feeds.closed
 
     async def _wait(self) -> bool:
@@ -184,84 +177,48 @@ class _Sender:
         if self._wanted.heartbeat is None:
             woken = await self._feed.sleep(self._wanted.timeout)
             return woken and not self._database.feeds.closed
-        beat = b"event: heartbeat\ndata: \n\n" if self._wanted.kind == "eventsource" else b"\n"
         while not await self._feed.sleep(self._wanted.heartbeat):
-            await self._response.write(beat)
+            await self._beat()
         return not self._database.feeds.closed
 
-    async def _tail(self, more: bool) -> bytes:
-        position = self._feed.position
-        pending = 0
-        if more and not self._database.feeds.closed:
-            pending = await self._database.run(lambda store: store.documents.count_changes(position))
-        return encode({"last_seq": self._database.seq_text(position), "pending": pending}) + b"\n"
+    async def _beat(self) -> None:
+        await self._write(b"event: heartbeat\ndata: \n\n" if self._wanted.kind == "eventsource" else b"\n")
 
-    async def _write_row(self, seq: int, pieces: tuple[Piece, ...]) -> None:
-        text = self._database.seq_text(seq)
-        has_seq = self._sent % self._wanted.seq_interval == 0
-        head = b'{"seq":' + (encode(text) if has_seq else b"null") + b","
-        is_object = self._wanted.kind in {"normal", "longpoll"}
-        if is_object and self._sent:
-            head = b",\n" + head
+    async def _write_rows(self, rows: tuple[Row, ...]) -> None:
+        gathered = bytearray()
+        for row in rows:
+            head, tail = self._frame(row.seq)
+            gathered += head
+            async for chunk in chunks_of(self._database, row.pieces):
+                gathered += chunk
+                if len(gathered) > ANSWER_CHUNK:
+                    await self._write(bytes(gathered))
+                    gathered.clear()
+            gathered += tail
+            self._sent += 1
+        if gathered:
+            await self._write(bytes(gathered))
+
+    def _frame(self, seq: int) -> tuple[bytes, bytes]:
+        """What stands before and after the pieces of the next row."""
+        text = encode(self._database.seq_text(seq))
+        shown = text if self._sent % self._wanted.seq_interval == 0 else b"null"
+        head = b'{"seq":' + shown + b","
         if self._wanted.kind == "eventsource":
-            head = b"data: " + head
-        gathered = bytearray(head)
-        async for chunk in chunks_of(self._database, pieces):
-            gathered += chunk
-            if len(gathered) > 2**16:
-                await self._response.write(bytes(gathered))
-                gathered.clear()
+            return b"data: " + head, b"\nid: " + text + b"\n\n"
+        if self._wanted.is_object:
+            return (b",\n" if self._sent else b"") + head, b""
+        return head, b"\n"
+
+    async def _write_tail(self, last: int, pending: int) -> None:
         if self._wanted.kind == "eventsource":
-            gathered += b"\nid: " + encode(text) + b"\n"
-        if not is_object:
-            gathered += b"\n"
-        self._sent += 1
-        await self._response.write(bytes(gathered))
+            return
+        tail = encode({"last_seq": self._database.seq_text(last), "pending": pending}) + b"\n"
+        await self._write(b"\n]," + tail[1:] if self._wanted.is_object else tail)
 
-
-def read_page(store: Store, wanted: Wanted, since: int, limit: int | None) -> Page:
-    """The rows of the next documents after `since`, at most `limit`. In the store's thread."""
-    size = PAGE_ROWS if limit is None or wanted.filter is not None else min(PAGE_ROWS, limit)
-    changes = store.documents.changes(since, size + 1)
-    rows: list[tuple[int, tuple[Piece, ...]]] = []
-    reached = since
-    for change in changes[:size]:
-        if limit is not None and len(rows) == limit:
-            return Page(tuple(rows), reached, more=True)
-        row = _row(store, wanted, change)
-        reached = change.seq
-        if row is not None:
-            rows.append((change.seq, row))
-    return Page(tuple(rows), reached, len(changes) > size)
-
-
-def _read_descending(store: Store, wanted: Wanted, since: int) -> list[tuple[int, tuple[Piece, ...]]]:
-    rows = [(change.seq, _row(store, wanted, change)) for change in store.documents.changes(since, -1, descending=True)]
-    return [(seq, row) for seq, row in rows if row is not None]
-
-
-def _row(store: Store, wanted: Wanted, change: DocumentChange) -> tuple[Piece, ...] | None:
-    """One row without its seq and its opening brace; None if the filter lets no leaf pass."""
-    leaves = _leaves(store, wanted, change)
-    if not leaves:
-        return None
-    row: dict[str, Any] = {"id": change.id, "changes": [{"rev": leaf.rev} for leaf in leaves]}
-    if change.deleted:
-        row["deleted"] = True
-    if not wanted.include_docs:
-        return (encode(row)[1:],)
-    revision = store.documents.get(change.id)
-    assert revision is not None  # listed in this same visit
-    tree = store.documents.tree(change.id) if wanted.shape.conflicts else None
-    if wanted.fields is not None:
-        return (encode({**row, "doc": pick_fields(revision, wanted.fields)})[1:],)
-    return (encode(row)[1:-1] + b',"doc":', *render(store, revision, wanted.shape, tree).pieces, b"}")
-
-
-def _leaves(store: Store, wanted: Wanted, change: DocumentChange) -> tuple[Leaf, ...]:
-    if wanted.filter is not None:
-        return read_passing(store, change)(wanted.filter)
-    return change.leaves if wanted.all_leaves else change.leaves[:1]
+    async def _write(self, data: bytes) -> None:
+        await self._response.write(data)
+        self._written_at = self._clock()
 
 
 def _design_reader(database: Database) -> DesignReader:

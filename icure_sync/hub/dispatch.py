@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from icure_sync.errors import StoreCorrupt, StoreError, StoreFull
+from icure_sync.errors import InvalidEntity, StoreCorrupt, StoreError, StoreFull
 from icure_sync.hub import (
     attachments,
     bulk,
@@ -32,10 +32,12 @@ from icure_sync.hub.errors import (
     method_not_allowed,
     not_found,
     not_offered,
+    unauthorized,
 )
 from icure_sync.hub.paths import Path, check_database_name, parse_path
 from icure_sync.hub.queries import Query
 from icure_sync.hub.security import Caller
+from icure_sync.hub.users import USERS, user_id
 
 T = TypeVar("T")
 
@@ -53,7 +55,13 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
     "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
 }
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
+    "": {
+        "GET": database_info.get_database,
+        "POST": documents.post_document,
+        "DELETE": database_info.delete_database,
+    },
     "_all_docs": {"GET": listing.get_all_docs, "POST": listing.get_all_docs},
+    "_all_docs/queries": {"POST": listing.post_queries},
     "_bulk_docs": {"POST": bulk.post_bulk_docs},
     "_bulk_get": {"POST": bulk.post_bulk_get},
     "_changes": {"GET": changes.get_changes, "POST": changes.get_changes},
@@ -97,6 +105,8 @@ async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
         response = refusal_answer(refusal)
     except (ConnectionError, web.RequestPayloadError):
         response = refusal_answer(bad_request("the request was cut short"))  # for the record: nobody reads it
+    except InvalidEntity as error:
+        response = refusal_answer(bad_request(f"{error.attempted}: {error.wrong}"))
     except StoreFull as error:
         log.warning("%s", error)
         response = refusal_answer(HttpRefusal(507, "insufficient_storage", "no room, or no permission, to write"))
@@ -136,32 +146,31 @@ async def _answer_for_database(
     database = await house.databases.get(path.first)
     if request.method == "DELETE" and len(path.segments) == 1:
         caller.require_admin()
-    if path.first != "_users" or caller.name is None:
-        database.security.check_member(caller)
     call = DatabaseCall(request, path, query, caller, house, database)
+    if database.name == USERS and not caller.is_admin:
+        return await _users_handler(call)(call)
+    database.security.check_member(caller)
     return await _database_handler(call)(call)
+
+
+def _users_handler(call: DatabaseCall) -> DatabaseHandler:
+    """A user's own document is all that he has to do with in the users database. Raises unauthorized, not_found."""
+    if call.caller.name is None:
+        raise unauthorized("You are not authorized to access this db.")
+    if call.path.segments[1:] != (user_id(call.caller.name),):
+        raise not_found()
+    return _method({"GET": documents.get_document, "PUT": documents.put_document}, call.request)
 
 
 def _database_handler(call: DatabaseCall) -> DatabaseHandler:
     """The endpoint for a path within a database. Raises not_found, method_not_allowed, not_implemented."""
     rest = call.path.segments[1:]
-    if not rest:
-        return _method(
-            {
-                "GET": database_info.get_database,
-                "POST": documents.post_document,
-                "DELETE": database_info.delete_database,
-            },
-            call.request,
-        )
-    if rest == ("_all_docs", "queries"):
-        return _method({"POST": listing.post_queries}, call.request)
-    if rest[0] in _DATABASE and len(rest) == 1:
-        return _method(_DATABASE[rest[0]], call.request)
+    if (name := "/".join(rest)) in _DATABASE:
+        return _method(_DATABASE[name], call.request)
     if rest[0] in _NOT_OFFERED:
         raise not_offered(rest[0])
     if rest[0] == "_design" and len(rest) > 2 and rest[2] in _JAVASCRIPT:
-        raise not_offered("JavaScript on the server")
+        return documents.refuse_function
     if call.request.method == "POST":
         raise bad_request("Referer header required.")
     if call.document.startswith("_local/"):

@@ -13,23 +13,23 @@ from icure_sync.hub import bodies, multipart
 from icure_sync.hub.answers import encode, entity_tags, etag, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import MEMBERS, Draft, parse_draft, parse_rev
-from icure_sync.hub.errors import bad_request, conflict, not_found
+from icure_sync.hub.errors import bad_request, conflict, not_found, not_offered
 from icure_sync.hub.local import is_local, parse_local, write_local
 from icure_sync.hub.paths import check_doc_id
 from icure_sync.hub.queries import Query
 from icure_sync.hub.reading import (
     Found,
+    find_rev,
+    latest_revs,
+    leaf_revs,
     parse_revs,
     parse_shape,
     read_latest,
-    read_latest_revs,
-    read_leaves,
     read_rev,
-    read_revs,
     read_winner,
     winner,
 )
-from icure_sync.hub.rendering import PLAIN, Rendered
+from icure_sync.hub.rendering import PLAIN, Rendered, Shape
 from icure_sync.hub.transfer import chunks_of
 from icure_sync.hub.writing import edit, graft
 from icure_sync.ids import DocId, Rev
@@ -39,7 +39,6 @@ from icure_sync.store import Store
 async def get_document(call: DatabaseCall) -> web.StreamResponse:
     """GET and HEAD `/db/id`."""
     doc_id, query = check_doc_id_to_read(call.document), call.query
-    call.check_read(doc_id)
     open_revs = query.text("open_revs")
     if open_revs and open_revs != "[]":
         return await _get_open_revs(call, doc_id, open_revs)
@@ -85,7 +84,6 @@ async def put_document(call: DatabaseCall) -> web.StreamResponse:
 async def delete_document(call: DatabaseCall) -> web.StreamResponse:
     """DELETE `/db/id`: a tombstone on the revision named."""
     doc_id = check_doc_id(call.document)
-    call.check_read(doc_id)
     await call.database.run(winner, doc_id)
     draft = Draft(doc_id, (), b"{}", deleted=True)
     draft = replace(draft, history=_named_rev(call, draft))
@@ -118,7 +116,6 @@ async def copy_document(call: DatabaseCall) -> web.StreamResponse:
     name, _, query = destination.partition("?")
     if not name:
         raise bad_request("Destination header is mandatory for COPY.")
-    call.check_read(call.document)
     target, rev = check_doc_id(unquote(name)), Query.of("?" + query).text("rev")
     history = (parse_rev(rev),) if rev else ()
     source = await call.database.run(read_copied, call.document, call.query.text("rev"))
@@ -140,16 +137,22 @@ def check_doc_id_to_read(doc_id: DocId) -> DocId:
     return doc_id
 
 
+async def refuse_function(call: DatabaseCall) -> web.StreamResponse:
+    """Views and the like are JavaScript. Raises not_found without their design document, else not_implemented."""
+    await call.database.run(winner, call.document)
+    raise not_offered("JavaScript on the server")
+
+
 async def _get_open_revs(call: DatabaseCall, doc_id: DocId, wanted: str) -> web.StreamResponse:
     wants_json = multipart.accepts_json_only(call.request)
     shape = parse_shape(call.query, "data" if wants_json else "follows")
-    found: Sequence[Found]
     if wanted == "all":
-        found = await call.database.run(read_leaves, doc_id, shape)
+        revs = await call.database.run(leaf_revs, doc_id)
     else:
         revs = parse_revs(call.query.json("open_revs"), "open_revs")
-        read = read_latest_revs if call.query.flag("latest") else read_revs
-        found = await call.database.run(read, doc_id, revs, shape)
+        if call.query.flag("latest"):
+            revs = await call.database.run(latest_revs, doc_id, revs)
+    found = _each(call, doc_id, revs, shape)
     if wants_json:
         return await stream_answer(call.request, _json_list(call, found))
     boundary = multipart.new_boundary()
@@ -157,9 +160,15 @@ async def _get_open_revs(call: DatabaseCall, doc_id: DocId, wanted: str) -> web.
     return await stream_answer(call.request, multipart.mixed(call.database, found, boundary), headers=headers)
 
 
-async def _json_list(call: DatabaseCall, found: Sequence[Found]) -> AsyncIterator[bytes]:
+async def _each(call: DatabaseCall, doc_id: DocId, revs: Sequence[Rev], shape: Shape) -> AsyncIterator[Found]:
+    """One revision at a time: a document may have hundreds of large leaves."""
+    for rev in revs:
+        yield await call.database.run(find_rev, doc_id, rev, shape)
+
+
+async def _json_list(call: DatabaseCall, found: AsyncIterator[Found]) -> AsyncIterator[bytes]:
     separator = b"["
-    for one in found:
+    async for one in found:
         if isinstance(one, Rendered):
             yield separator + b'{"ok":'
             async for chunk in chunks_of(call.database, one.pieces):
@@ -168,7 +177,7 @@ async def _json_list(call: DatabaseCall, found: Sequence[Found]) -> AsyncIterato
         else:
             yield separator + encode({"missing": one})
         separator = b","
-    yield b"]\n" if found else b"[]\n"
+    yield b"]\n" if separator == b"," else b"[]\n"
 
 
 async def _with_line_feed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

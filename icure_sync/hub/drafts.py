@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
+from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.errors import HttpRefusal, bad_request, doc_validation, document_too_large
 from icure_sync.hub.limits import MAX_CONTENT_TYPE, MAX_DOCUMENT, MAX_REV_TEXT
@@ -25,6 +26,7 @@ from icure_sync.replication.wire import Attachment
 
 Members = dict[str, Raw]
 MEMBERS: Final = msgspec.json.Decoder(Members)
+_VALUE: Final = msgspec.json.Decoder(Any)
 
 _REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_TEXT}}})\Z", re.ASCII)
 _MD5_DIGITS = 32  # of CouchDB's own revisions
@@ -125,7 +127,7 @@ def next_rev(draft: Draft, parent: Rev | None, attachments: Mapping[str, Attachm
 
 
 def _value(raw: Raw | None, default: Any) -> Any:
-    return default if raw is None else msgspec.json.decode(raw)
+    return default if raw is None else bodies.decode(bytes(raw), _VALUE)
 
 
 def _history(revisions: object) -> tuple[Rev, ...]:

@@ -30,6 +30,6 @@ LOCK_ENTRIES: Final = 10_000  # (name, address) pairs remembered: a bound on wha
 KNOWN_LOGINS: Final = 1_000  # verified (name, password) pairs remembered, as keyed hashes
 PASSWORD_ROUNDS: Final = 600_000  # PBKDF2-HMAC-SHA256: CouchDB 3.5's default and OWASP's figure
 MIN_PASSWORD_ROUNDS: Final = 1_000  # a stored hash below this, or above MAX, is not believed
-MAX_PASSWORD_ROUNDS: Final = 10_000_000
+MAX_PASSWORD_ROUNDS: Final = 2_000_000
 
 REVS_LIMIT: Final = 1_000  # generations of history kept: CouchDB's default

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.errors import bad_request, query_parse_error
-from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_ROWS
+from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.local import read_local
 from icure_sync.hub.paths import DESIGN, LOCAL
 from icure_sync.hub.rendering import Piece, Shape, render
@@ -54,14 +54,12 @@ class Listing:
 
 async def get_all_docs(call: DatabaseCall) -> web.StreamResponse:
     """GET and POST `_all_docs`; a POST's body stands above the query."""
-    call.require_all_documents()
     listing = parse_listing(await _options(call))
     return await stream_answer(call.request, _chunks(call, listing, b"\n"))
 
 
 async def get_design_docs(call: DatabaseCall) -> web.StreamResponse:
     """GET and POST `_design_docs`: the same, for design documents only."""
-    call.require_all_documents()
     options = {"startkey": DESIGN, "endkey": DESIGN + "\U0010ffff", **await _options(call)}
     documents = await call.database.run(_count_design)
     return await stream_answer(call.request, _chunks(call, parse_listing(options), b"\n", documents))
@@ -69,7 +67,6 @@ async def get_design_docs(call: DatabaseCall) -> web.StreamResponse:
 
 async def post_queries(call: DatabaseCall) -> web.StreamResponse:
     """POST `_all_docs/queries`: several listings at once."""
-    call.require_all_documents()
     bodies.require_json(call.request)
     queries = (await bodies.strict_object(call.request)).get("queries")
     if not isinstance(queries, list) or not all(isinstance(one, dict) for one in queries):
@@ -90,7 +87,6 @@ async def post_queries(call: DatabaseCall) -> web.StreamResponse:
 
 async def get_local_docs(call: DatabaseCall) -> web.StreamResponse:
     """GET `_local_docs`: all of them; there are few."""
-    call.require_all_documents()
     rows = await call.database.run(_local_rows, call.query.flag("include_docs"))
     return json_answer({"total_rows": len(rows), "offset": 0, "rows": rows})
 
@@ -201,15 +197,16 @@ def _page(store: Store, listing: Listing, done: int) -> tuple[list[Piece], int, 
     """The rows after the first `done`, how many they are, and whether there are more."""
     pieces: list[Piece] = []
     if listing.keys is not None:
-        keys = _chosen_keys(listing)[done : done + PAGE_ROWS]
-        for key in keys:
-            _add(pieces, _key_row(store, key, listing), done + len(pieces) == 0)
-        return pieces, len(keys), done + len(keys) < len(_chosen_keys(listing))
-    rows = [] if listing.range.is_empty else _ids(store, listing.range, done, PAGE_ROWS)
-    for number, (doc_id, rev) in enumerate(rows):
-        row = {"id": doc_id, "key": doc_id, "value": {"rev": rev}}
-        _add(pieces, _with_doc(store, row, doc_id, listing), done + number == 0)
-    return pieces, len(rows), len(rows) == PAGE_ROWS
+        keys = _chosen_keys(listing)[done:]
+        rows = (_key_row(store, key, listing) for key in keys[:PAGE_ROWS])
+        taken = _take(pieces, rows, is_first=done == 0)
+        return pieces, taken, taken < len(keys)
+    found = [] if listing.range.is_empty else _ids(store, listing.range, done, PAGE_ROWS)
+    rows = (
+        _with_doc(store, {"id": doc_id, "key": doc_id, "value": {"rev": rev}}, doc_id, listing) for doc_id, rev in found
+    )
+    taken = _take(pieces, rows, is_first=done == 0)
+    return pieces, taken, taken < len(found) or len(found) == PAGE_ROWS
 
 
 def _ids(store: Store, chosen: Range, done: int, limit: int) -> list[tuple[DocId, Rev]]:
@@ -249,8 +246,16 @@ def _with_doc(store: Store, row: dict[str, Any], doc_id: DocId, listing: Listing
     return [encode(row)[:-1] + b',"doc":', *render(store, revision, listing.shape, tree).pieces, b"}"]
 
 
-def _add(pieces: list[Piece], row: list[Piece], is_first: bool) -> None:
-    pieces += row if is_first else [b",", *row]
+def _take(pieces: list[Piece], rows: Iterable[list[Piece]], *, is_first: bool) -> int:
+    """Add rows while there is room in a page; returns how many."""
+    taken = size = 0
+    for row in rows:
+        pieces += row if is_first and not taken else [b",", *row]
+        taken += 1
+        size += sum(len(piece) for piece in row if isinstance(piece, bytes))
+        if size > PAGE_BYTES:
+            break
+    return taken
 
 
 def _count_design(store: Store) -> int:

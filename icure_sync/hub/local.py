@@ -42,7 +42,7 @@ def is_local(raw_id: bytes) -> bool:
 
 def parse_local(members: Members, doc_id: DocId | None = None) -> LocalDraft:
     """Raises bad_request, illegal_docid, document_too_large."""
-    values = {name: msgspec.json.decode(raw) for name, raw in members.items()}
+    values = {name: bodies.strict_value(bytes(raw)) for name, raw in members.items()}
     doc_id = check_doc_id(values.get("_id") if doc_id is None else doc_id)
     if sum(map(len, members.values())) > MAX_DOCUMENT:
         raise document_too_large(doc_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import msgspec
 from aiohttp import web
@@ -70,10 +70,10 @@ async def related(database: Database, found: Rendered, boundary: str) -> AsyncIt
     yield b"\r\n" + mark + b"--"
 
 
-async def mixed(database: Database, found: Sequence[Found], boundary: str) -> AsyncIterator[bytes]:
+async def mixed(database: Database, found: AsyncIterator[Found], boundary: str) -> AsyncIterator[bytes]:
     """Several revisions, each a part of its own; one with attachments is a multipart/related inside."""
     mark = f"--{boundary}\r\n".encode()
-    for one in found:
+    async for one in found:
         if not isinstance(one, Rendered):
             yield mark + b'Content-Type: application/json; error="true"\r\n\r\n' + encode({"missing": one}) + b"\r\n"
             continue

@@ -102,7 +102,14 @@ async def delete_session(call: Call) -> web.StreamResponse:
 
 def cookie_header(house: House, value: str) -> str:
     """A login cookie, or an empty one that ends it; never readable by scripts, over TLS only where there is TLS."""
-    parts = [f"{COOKIE}={value}", "Version=1", "Path=/", "HttpOnly", f"Max-Age={SESSION_SECONDS if value else 0}"]
+    parts = [
+        f"{COOKIE}={value}",
+        "Version=1",
+        "Path=/",
+        "HttpOnly",
+        "SameSite=Strict",
+        f"Max-Age={SESSION_SECONDS if value else 0}",
+    ]
     return "; ".join([*parts, "Secure"] if house.is_tls else parts)
 
 

@@ -5,7 +5,7 @@ Source: CouchDB's documentation of GET /{db}/{docid}, and what it answers (tests
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from icure_sync.hub.drafts import parse_rev
@@ -77,31 +77,27 @@ def read_latest(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered
     return read_rev(store, doc_id, tree.winner().rev, shape)
 
 
-def read_leaves(store: Store, doc_id: DocId, shape: Shape) -> list[Found]:
+def find_rev(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Found:
+    """This revision, or its name if it is not here."""
+    revision = store.documents.get(doc_id, rev)
+    return rev if revision is None else render(store, revision, shape)
+
+
+def leaf_revs(store: Store, doc_id: DocId) -> tuple[Rev, ...]:
     """All leaves, tombstones too (`open_revs=all`). Raises not_found."""
-    leaves = store.documents.leaves(doc_id)
-    if not leaves:
+    tree = store.documents.tree(doc_id)
+    if tree is None:
         raise not_found("missing")
-    return [render(store, revision, shape) for revision in leaves]
+    return tuple(leaf.rev for leaf in tree.leaves())
 
 
-def read_revs(store: Store, doc_id: DocId, revs: Sequence[Rev], shape: Shape) -> list[Found]:
-    """These revisions, or their names where they are not here."""
-    found: list[Found] = []
-    for rev in revs:
-        revision = store.documents.get(doc_id, rev)
-        found.append(rev if revision is None else render(store, revision, shape))
-    return found
-
-
-def read_latest_revs(store: Store, doc_id: DocId, revs: Sequence[Rev], shape: Shape) -> list[Found]:
-    """The leaves that these revisions are, or have become (`open_revs` with `latest=true`)."""
+def latest_revs(store: Store, doc_id: DocId, revs: Sequence[Rev]) -> tuple[Rev, ...]:
+    """The leaves that these revisions are, or have become (`latest=true`); unknown ones as they are."""
     tree = store.documents.tree(doc_id) or RevTree()
-    wanted = list(dict.fromkeys(leaf for rev in revs for leaf in (_descendants(tree, rev) or (rev,))))
-    return read_revs(store, doc_id, wanted, shape)
+    return tuple(dict.fromkeys(leaf for rev in revs for leaf in (_descendants(tree, rev) or (rev,))))
 
 
-def _descendants(tree: RevTree, rev: Rev) -> Iterator[Rev] | tuple[Rev, ...]:
+def _descendants(tree: RevTree, rev: Rev) -> tuple[Rev, ...]:
     if rev not in tree:
         return ()
     return tuple(leaf.rev for leaf in tree.leaves() if rev in tree.history(leaf.rev))

@@ -15,7 +15,7 @@ import msgspec
 
 from icure_sync.hub.answers import encode
 from icure_sync.hub.drafts import Draft
-from icure_sync.hub.errors import HttpRefusal, forbidden, not_found
+from icure_sync.hub.errors import HttpRefusal, forbidden
 from icure_sync.hub.passwords import PasswordHash
 from icure_sync.hub.security import ADMIN_ROLE, Caller
 from icure_sync.ids import DocId
@@ -46,12 +46,6 @@ def read_account(body: bytes) -> Account | None:
         case {"name": str(name), "roles": [*roles]} if stored is not None:
             return Account(name, frozenset(role for role in roles if isinstance(role, str)), stored)
     return None
-
-
-def check_access(doc_id: DocId, caller: Caller) -> None:
-    """Raises not_found unless the caller may see this user: others' names are nobody's business."""
-    if not caller.is_admin and (caller.name is None or doc_id != user_id(caller.name)):
-        raise not_found()
 
 
 def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None, rounds: int) -> Draft:

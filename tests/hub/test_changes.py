@@ -59,7 +59,7 @@ async def test_hundreds_of_feeds_wait_and_all_are_woken(browse: Browser, clinic:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         many = Browser(session, browse.hub)
         waiting = [
-            asyncio.create_task(many("GET", f"{clinic}/_changes?feed=longpoll&since=now&heartbeat=60000"))
+            asyncio.create_task(many("GET", f"{clinic}/_changes?feed=longpoll&since=0&heartbeat=60000"))
             for _ in range(200)
         ]
         await asyncio.wait(waiting, timeout=1.5)

@@ -15,7 +15,6 @@ ADMIN = ("admin", "admin")
 NOT_YET: set[str] = set()
 NOT_YET_BEYOND_CORE = {
     "bad-bodies",  # _find
-    "bad-requests",  # views of absent design documents
     "find",
     "find-invalid",
     "find-sort-index",
