@@ -16,10 +16,10 @@ def share(args: argparse.Namespace) -> Answer:
     async def work(replica: Replica) -> Answer:
         entity = await replica.get(Entity, args.id)
         shared = await replica.share(entity, with_=args.with_, include_linked=args.include_linked)
+        readers = sorted(shared.shared_with)
         return Answer(
-            {"id": shared.id, "rev": shared.rev, "sharedWith": sorted(shared.shared_with)},
-            f"{type(shared).TYPE} {shared.id} is shared with {', '.join(sorted(shared.shared_with))}.\n"
-            "They see it after the next sync of both sides.",
+            {"id": shared.id, "rev": shared.rev, "sharedWith": readers},
+            f"{type(shared).TYPE} {shared.id} can be read by {', '.join(readers)}, once both have synced.",
         )
 
     return in_replica(args, work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,13 @@ def stop(process: subprocess.Popen[str]) -> int:
     if process.stdout is not None:
         process.stdout.close()
     return process.wait(PATIENCE)
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,9 @@ from icure_sync.app.demo_words import ClearWords
 from icure_sync.peers.couch_address import parse_address
 from tests.app.conftest import PATIENCE, CommandLine, RunningHub, stop
 
+README = Path(__file__).parents[2] / "README.md"
+CHECK = re.compile(r"^  ok      ([^:]*):", re.MULTILINE)
+
 
 def test_the_demo_holds_on_its_own_hub_and_one_can_go_on_from_there(tmp_path: Path) -> None:
     line = CommandLine(tmp_path, passphrase=None)
@@ -28,6 +31,7 @@ def test_the_demo_holds_on_its_own_hub_and_one_can_go_on_from_there(tmp_path: Pa
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
     assert re.search(r"^All \d+ checks hold", done.out, re.MULTILINE)
+    assert CHECK.findall(done.out) == CHECK.findall(README.read_text())  # the recording there is of this demo
 
     printed = re.findall(r"^  (export .*|icure-sync .*)$", done.out, re.MULTILINE)
     exports = [command for command in printed if command.startswith("export")]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from icure_sync import Identity, Replica
-from tests.app.conftest import ADMIN, PASSPHRASE, PATIENCE, CommandLine, RunningHub, start_hub, stop
+from tests.app.conftest import ADMIN, PASSPHRASE, PATIENCE, CommandLine, RunningHub, start_hub, stop, unused_port
 
 PAGE = 4096  # bytes: SQLite's
 
@@ -60,13 +60,6 @@ def web_page() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def unused_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_a_wrong_passphrase_opens_nothing(practice: CommandLine) -> None:
