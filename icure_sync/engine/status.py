@@ -69,7 +69,7 @@ class SyncFacts:
     def unsent(self) -> int:
         """Documents that changed since the last push, what came from elsewhere included."""
         last = self._last("push")
-        return self._store.documents.changed_since(int(last["seq"]) if last else 0)
+        return self._store.documents.count_changes(int(last["seq"]) if last else 0)
 
     def refused(self) -> tuple[Refusal, ...]:
         """What the other side, or this one, would not take the last time."""

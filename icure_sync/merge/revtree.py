@@ -27,6 +27,7 @@ What must hold of a history: at least one revision, generations falling by exact
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,6 +38,7 @@ from icure_sync.ids import Rev, generation, is_rev, rev_hash, rev_order
 Path = tuple[Rev, ...]
 
 _NONE: frozenset[Rev] = frozenset()
+_HEX = re.compile(r"[0-9a-f]+")  # a server keeps revisions with other hashes too
 _PACKED_HASH = 32  # digits: hashes of this length, CouchDB's and ours, are packed two digits a byte
 
 
@@ -208,8 +210,9 @@ def _cover(pairs: dict[Rev, Path]) -> tuple[Path, ...]:
 
 def _pack_path(path: Path) -> list[Any]:
     hashes = [rev_hash(rev) for rev in path]
-    packable = all(len(digits) == _PACKED_HASH for digits in hashes)
-    return [generation(path[0]), bytes.fromhex("".join(hashes)) if packable else hashes]
+    digits = "".join(hashes)
+    packable = all(len(each) == _PACKED_HASH for each in hashes) and _HEX.fullmatch(digits)
+    return [generation(path[0]), bytes.fromhex(digits) if packable else hashes]
 
 
 def _unpack_path(top: int, packed: bytes | list[str]) -> Path:

@@ -19,7 +19,7 @@ import apsw
 
 from icure_sync.errors import SchemaTooNew, StoreCorrupt, StoreError, StoreFull, StoreLocked
 from icure_sync.store import schema
-from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES
+from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES, WAL_PAGES
 
 Values = Sequence[Any]
 
@@ -35,6 +35,7 @@ PRAGMA page_size = {PAGE_BYTES};
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -{CACHE_KIB};
 PRAGMA journal_mode = WAL;
+PRAGMA wal_autocheckpoint = {WAL_PAGES};
 PRAGMA journal_size_limit = {WAL_BYTES};
 PRAGMA synchronous = FULL;
 PRAGMA trusted_schema = OFF;

@@ -259,15 +259,12 @@ class Documents:
 
     def seq_of(self, doc_id: DocId) -> int | None:
         """The seq of a document's newest change (`_local_seq`), or None for an unknown one."""
-        return self._database.value("SELECT seq FROM documents WHERE id = ?", (doc_id,))  # type: ignore[no-any-return]  # rows have no types
+        seq: int | None = self._database.value("SELECT seq FROM documents WHERE id = ?", (doc_id,))
+        return seq
 
     def counts_by_type(self) -> dict[str, int]:
         """How many documents have a live leaf of each type."""
         return dict(self._database.rows("SELECT term, count(*) FROM terms WHERE kind = ? GROUP BY term", (TYPE,)))
-
-    def changed_since(self, seq: int) -> int:
-        """How many documents changed after this seq."""
-        return int(self._database.value("SELECT count(*) FROM documents WHERE seq > ?", (seq,)))
 
     def count_changes(self, since: int) -> int:
         """How many documents changed after `since`."""

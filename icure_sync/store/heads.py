@@ -5,6 +5,7 @@ Everything else in a body, the sealed part first of all, is passed over without 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
         return {term for term in found if len(term[1]) <= MAX_TERM}
 
 
+_UNDERSCORED = re.compile(rb'"_').search  # faster than `in`; mostly finds nothing, as ciphertexts are base64
 _decode_head = msgspec.json.Decoder(Head).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -58,7 +60,7 @@ def read_head(body: bytes) -> Head:
     if not (body.isascii() or _is_utf8(body)):
         raise _unfit("it is not UTF-8")
     try:
-        if b'"_' in body and any(name.startswith("_") for name in _decode_members(body)):
+        if _UNDERSCORED(body) and any(name.startswith("_") for name in _decode_members(body)):
             raise _unfit("a member's name begins with an underscore")
         return _decode_head(body)
     except msgspec.ValidationError:

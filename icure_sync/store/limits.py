@@ -10,7 +10,8 @@ MAX_TERM = 256  # characters of an index term: types, secret ids and Hcp ids are
 
 PAGE_BYTES = 8_192  # measured: a fifth less CPU per document than with 4,096, and smaller files
 CACHE_KIB = 32_768  # decrypted pages in memory; enough for the inner pages of a million documents
-WAL_BYTES = 64 * 2**20  # the write-ahead log is cut back to this after a large transaction
+WAL_PAGES = 4_000  # of the write-ahead log, then it goes into the file: index pages are written once for many batches
+WAL_BYTES = 64 * 2**20  # the log is cut back to this after a large transaction
 
 CHUNK_BYTES = 256 * 1024  # of an attachment, per row: memory stays small, and so does the number of rows
 STAGED_BYTES = 8 * 2**20  # of a staged attachment between two commits: bounds the write-ahead log

@@ -220,6 +220,12 @@ def test_a_long_history_is_packed_in_half_the_space_of_its_digits():
     assert RevTree.from_value(tree.to_value()) == tree
 
 
+@pytest.mark.parametrize("digits", ["A" * 32, "z" * 32, "xyz", "a" * 31 + "-", "é" * 32])
+def test_hashes_that_are_not_hex_come_back_too(digits: str):
+    tree = RevTree().graft(path(f"2-{digits}", "1-" + "a" * 32))
+    assert RevTree.from_value(msgpack.unpackb(msgpack.packb(tree.to_value()))) == tree
+
+
 @pytest.mark.parametrize(
     "history",
     [

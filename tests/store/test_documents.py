@@ -308,6 +308,25 @@ def test_all_documents_are_listed_by_id_without_the_deleted_ones(store: Store):
     assert [row.id for row in store.documents.ids(end="b", descending=True)] == ["b", "a", "B"]
 
 
+def test_documents_and_changes_are_counted(store: Store):
+    store.documents.apply([revision("john", "1a"), revision("ann", "1a"), revision("visit", "1a", type="Contact")])
+    store.documents.apply([revision("gone", "1a", deleted=True, type="Contact")])
+    assert store.documents.counts_by_type() == {"Patient": 2, "Contact": 1}
+    assert (store.documents.count(), store.documents.deleted_count()) == (3, 1)
+    assert store.documents.count_changes(1) == 3
+    assert store.documents.count_before("john") == 1
+
+
+def test_a_server_can_keep_shorter_histories_and_other_revision_ids(store: Store):
+    store.documents.set_rules(2, lambda history: history[0] != rev(3, "f"))
+    other = Revision(DocId("ann"), (Rev("1-xyz"),), b"{}")
+    (refusal,) = store.documents.apply([revision("john", "3c", "2b", "1a"), other, revision("tom", "3f")])
+    assert refusal.id == "tom"
+    assert store.documents.leaves(JOHN)[0].history == (rev(3, "c"), rev(2, "b"))
+    assert store.documents.get(DocId("ann")) == other
+    assert store.check() == []
+
+
 # What two peers tell each other
 
 
