@@ -1,0 +1,65 @@
+"""The keyring: which key is used for a pair, and who may change that."""
+
+from __future__ import annotations
+
+import pytest
+
+from icure_sync.crypto.envelope import kid
+from icure_sync.crypto.hcp_keys import HcpKey
+from icure_sync.crypto.keyring import Keyring
+from icure_sync.errors import NoAccess
+from icure_sync.ids import HcpId
+from tests.keys import A, B, C, hcp_key, identity, keyring
+
+
+def test_a_keyring_begins_with_the_hcp_s_own_key():
+    ring = Keyring(identity(A))
+    assert len(ring) == 1
+    assert ring.towards(A).key == identity(A).self_key
+    assert ring.get(A, A, kid(identity(A).self_key)) == ring.towards(A)
+
+
+def test_a_key_is_found_by_its_pair_and_its_kid():
+    key = hcp_key(A, B)
+    ring = Keyring(identity(A), [key])
+    assert ring.get(A, B, key.kid) == ring.pair(A, B) == ring.towards(B) == key
+    assert ring.get(B, A, key.kid) is None
+    assert ring.get(A, B, "0" * 32) is None
+    assert ring.pair(B, A) is None
+
+
+def test_a_pair_without_a_key_says_what_to_do():
+    with pytest.raises(NoAccess, match="share no Hcp key yet"):
+        Keyring(identity(A)).towards(HcpId("hcp-z"))
+
+
+def test_new_entries_use_the_lowest_kid_that_is_not_retired():
+    first, second = sorted((hcp_key(A, B, 0), hcp_key(A, B, 1)), key=lambda key: key.kid)
+    ring = Keyring(identity(A), [second, first])
+    assert ring.towards(B) == first
+    ring.retire(A, [first.kid])
+    assert ring.towards(B) == second
+    assert ring.get(A, B, first.kid) == first  # what it wrapped stays readable
+    ring.retire(A, [second.kid])
+    assert ring.pair(A, B) is None
+
+
+def test_nobody_displaces_another_hcp_s_key_by_publishing_it_as_his_own():
+    mine = hcp_key(A, B)
+    ring = Keyring(identity(A), [mine])
+    ring.add(HcpKey(B, A, mine.kid, mine.key))  # B knows {AB}
+    assert ring.towards(B) == mine
+
+
+def test_nobody_retires_another_hcp_s_key():
+    ring = keyring(A)
+    own, shared = ring.towards(A), ring.towards(B)
+    ring.retire(B, [own.kid, shared.kid])
+    ring.retire(C, [own.kid, shared.kid])
+    assert (ring.towards(A), ring.towards(B)) == (own, shared)
+
+
+def test_a_keyring_shows_no_key():
+    assert repr(keyring(A)) == "Keyring(hcp_id='hcp-a', keys=5)"
+    assert hcp_key(A, B).key.hex() not in repr(hcp_key(A, B))
+    assert repr(hcp_key(A, B).key) not in repr(hcp_key(A, B))
