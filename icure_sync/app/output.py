@@ -19,6 +19,7 @@ EXIT_USAGE = 2  # argparse's own
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 COLUMN_GAP = "  "
+JOINERS = "\u200c\u200d"  # invisible, and needed by some scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def show_error(error: IcureSyncError) -> None:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what others wrote must not steer this terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    """The text on one line, without control characters: what others wrote must not steer this terminal."""
+    return "".join(_printable(letter) for letter in text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -61,6 +62,12 @@ def fields(pairs: Mapping[str, str]) -> str:
     """One `name: value` line for each pair, values aligned."""
     width = max((len(name) for name in pairs), default=0)
     return "\n".join(f"{name + ':':<{width + 1}} {printable(value)}" for name, value in pairs.items())
+
+
+def _printable(letter: str) -> str:
+    if letter.isprintable() or letter in JOINERS:
+        return letter
+    return " " if letter.isspace() else "�"
 
 
 class ProgressLine:

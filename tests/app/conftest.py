@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import socket
 import subprocess
 import sys
@@ -71,6 +72,34 @@ class CommandLine:
         assert done.err.count("\n") == 1
         assert done.err.startswith("icure-sync: cannot ")
         return done.err
+
+
+def typed(line: CommandLine, answers: list[tuple[str, str]], *arguments: str) -> Finished:
+    """Run on a new terminal; wait for each question, then type its answer. What the terminal showed is in `err`."""
+    keyboard, terminal = pty.openpty()
+    process = subprocess.Popen(
+        ["icure-sync", *arguments],
+        env=line.environment(),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = ""
+    for question, answer in answers:
+        while not shown.endswith(question):
+            shown += os.read(keyboard, 1).decode()
+        os.write(keyboard, f"{answer}\n".encode())
+    out, _ = process.communicate(timeout=PATIENCE)
+    while True:
+        try:
+            shown += os.read(keyboard, 1024).decode()
+        except OSError:  # the terminal is gone with the process
+            break
+    os.close(keyboard)
+    return Finished(process.returncode, out, shown)
 
 
 @dataclass(frozen=True)

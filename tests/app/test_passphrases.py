@@ -2,40 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 from pathlib import Path
 
-from tests.app.conftest import PATIENCE, CommandLine, Finished
-
-
-def typed(line: CommandLine, answers: list[tuple[str, str]], *arguments: str) -> Finished:
-    """Run on a new terminal; wait for each question, then type its answer. What the terminal showed is in `err`."""
-    keyboard, terminal = pty.openpty()
-    process = subprocess.Popen(
-        ["icure-sync", *arguments],
-        env=line.environment(),
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        text=True,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    shown = ""
-    for question, answer in answers:
-        while not shown.endswith(question):
-            shown += os.read(keyboard, 1).decode()
-        os.write(keyboard, f"{answer}\n".encode())
-    out, _ = process.communicate(timeout=PATIENCE)
-    while True:
-        try:
-            shown += os.read(keyboard, 1024).decode()
-        except OSError:  # the terminal is gone with the process
-            break
-    os.close(keyboard)
-    return Finished(process.returncode, out, shown)
+from tests.app.conftest import CommandLine, typed
 
 
 def test_init_asks_twice_and_later_commands_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.conftest import CommandLine, RunningHub
+from tests.app.conftest import CommandLine, RunningHub, typed
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,11 @@ def test_a_sync_says_what_it_did_to_a_person(practice: CommandLine, hub: Running
     done = practice.run("sync", "--server", hub.database)
     assert (done.code, done.err) == (0, "")
     assert "documents pulled" in done.out
+    on_terminal = typed(practice, [], "sync")
+    assert on_terminal.code == 0
+    assert "documents pulled" in on_terminal.out
+    assert "\rpulling: " in on_terminal.err
+    assert on_terminal.err.endswith(" \r")  # the line is left empty
 
 
 def test_provisioning_twice_changes_nothing(practice: CommandLine, hub: RunningHub) -> None:
