@@ -25,6 +25,7 @@ from icure_sync.hub.databases import Database, Databases
 from icure_sync.hub.dispatch import answer
 from icure_sync.hub.hub_key import open_key
 from icure_sync.hub.limits import FEED_LINGER, MAX_HEADER, PASSWORD_ROUNDS
+from icure_sync.hub.logs import http_logger
 from icure_sync.hub.users import USERS
 
 _FIRST_ADMIN = "admin"
@@ -129,7 +130,12 @@ class Hub:
             return await answer(request, house)
 
         server = web.Server(
-            handle, access_log=None, auto_decompress=False, max_line_size=MAX_HEADER, max_field_size=MAX_HEADER
+            handle,
+            access_log=None,
+            logger=http_logger(),
+            auto_decompress=False,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=FEED_LINGER)
         await self._runner.setup()

@@ -1,5 +1,6 @@
 """Who gets in: Basic, cookies, lock-outs, users and their documents, members and administrators of a database."""
 
+import asyncio
 from types import SimpleNamespace
 
 import aiohttp
@@ -9,6 +10,7 @@ from icure_sync.hub import auth, passwords
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.limits import FAILURES_BEFORE_LOCK, LOCK_ENTRIES, LOCK_SECONDS, SESSION_SECONDS
 from icure_sync.hub.passwords import Lockout, PasswordHash
+from icure_sync.hub.server import Hub
 from tests.hub.conftest import ADMIN, Browser
 
 PRIVATE = {"members": {"names": ["ann"], "roles": ["nurses"]}, "admins": {"names": ["boss"]}}
@@ -223,6 +225,20 @@ async def test_logs_hold_no_credentials_and_no_bodies(
     assert "PUT /clinic/a" in caplog.text
     for secret in ("canary", ADMIN[1], headers["Authorization"]):
         assert secret not in caplog.text
+
+
+async def test_a_malformed_request_is_not_quoted_in_the_log(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    for request in (
+        b"GET / HTTP/1.1\r\nAuthorization: Basic canary\x00\r\n\r\n",
+        b"canary " + b"x" * 20_000 + b"\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        writer.write(request)
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert "Error handling request" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def test_a_hash_fits_its_password_only() -> None:

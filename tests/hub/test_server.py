@@ -1,15 +1,25 @@
 """The hub's beginning and end: its folder, its key, its first administrator, where it listens, restarts."""
 
 import asyncio
+import datetime as dt
+import io
+import ssl
 import stat
 from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from icure_sync.errors import StoreCorrupt, StoreError, StoreLocked, WrongPassphrase
 from icure_sync.hub.server import Hub
 from tests.hub.conftest import ADMIN
+
+DAY = dt.timedelta(days=1)
 
 
 def login(name: str, password: str) -> dict[str, str]:
@@ -174,3 +184,59 @@ async def test_what_is_no_path_of_a_hub_is_not_found(tmp_path: Path) -> None:
     async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
         for path in ("/_nosuch", "/_nosuch/x", "/nosuch", "/nosuch/a/b", "/_utils/", "/_users/nosuch"):
             assert (await ask(hub, "GET", path))[0] == 404, path
+
+
+async def test_a_damaged_database_is_told_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        for name in ("one", "two"):
+            await ask(hub, "PUT", f"/{name}")
+            await ask(hub, "PUT", f"/{name}/a", json={})
+    (path,) = (tmp_path / "hub").glob("one.*.db")
+    path.write_bytes(bytes(path.stat().st_size))
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        status, answer = await ask(hub, "GET", "/one/a")
+        assert (status, answer["error"]) == (500, "file_corruption")
+        assert "cannot open the store" in caplog.text
+        assert (await ask(hub, "GET", "/two/a"))[0] == 200
+
+
+async def test_an_answer_that_cannot_be_finished_is_cut_not_shortened(tmp_path: Path) -> None:
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub, aiohttp.ClientSession(headers=login(*ADMIN)) as session:
+        await ask(hub, "PUT", "/one")
+        await ask(hub, "PUT", "/one/a/f", data=io.BytesIO(bytes(40 * 2**20)))
+        async with session.get(f"{hub.url}/one/_all_docs?include_docs=true&attachments=true") as answer:
+            await answer.content.readany()
+            await ask(hub, "DELETE", "/one")
+            with pytest.raises(aiohttp.ClientError):
+                await answer.read()
+
+
+async def test_a_hub_speaks_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(certificate))
+    async with Hub(tmp_path / "hub", admin=ADMIN, host="localhost", tls=server) as hub:
+        assert hub.url.startswith("https://localhost:")
+        async with aiohttp.ClientSession() as session:
+            body = {"name": ADMIN[0], "password": ADMIN[1]}
+            async with session.post(hub.url + "/_session", json=body, ssl=client) as answer:
+                assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
