@@ -65,3 +65,8 @@ def _lock(file: FileIO, path: Path, kind: int) -> None:
         raise StoreLocked(
             "open the store", f"by its lock file {path} it is in use by {holder}", "end that process or wait for it"
         ) from error
+    except OSError as error:
+        file.close()
+        raise StoreFull(
+            "open the store", f"{path} cannot be locked ({error.strerror})", "keep it on a disk of this machine"
+        ) from error
