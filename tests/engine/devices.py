@@ -1,7 +1,7 @@
 """Devices that are killed: a process that forks one per line of input, so that starting costs little.
 
-Run as `python -m tests.engine.devices`; each line is `PATH IDENTITY_FILE URL SEED`. A device saves patients and syncs
-until it is killed, and says on standard output what has returned: `saved ID REV`, `synced`.
+Run as `python -m tests.engine.devices`; each line is `PATH IDENTITY_FILE URL SEED SECONDS`. A device saves and syncs
+for so long, then it is killed; it says on standard output what has returned: `saved ID REV`, `synced`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import sys
+import time
 from pathlib import Path
 
 from icure_sync.crypto.identity import Identity
@@ -48,16 +50,19 @@ async def live(path: Path, identity: Identity, url: str, seed: int) -> None:
 def main() -> None:
     identities: dict[str, Identity] = {}
     for line in sys.stdin:
-        path, identity_file, url, seed = line.split()
+        path, identity_file, url, seed, delay = line.split()
         if identity_file not in identities:
             identities[identity_file] = Identity.unlock(Path(identity_file).read_bytes(), "test only")
         device = os.fork()
         if device == 0:
-            asyncio.run(live(Path(path), identities[identity_file], url, int(seed)))
-            os._exit(0)
-        say("pid", device)
-        os.waitpid(device, 0)
-        say("gone")
+            try:
+                asyncio.run(live(Path(path), identities[identity_file], url, int(seed)))
+            finally:
+                os._exit(1)  # a device lives until it is killed
+        time.sleep(float(delay))
+        os.kill(device, signal.SIGKILL)
+        _, status = os.waitpid(device, 0)
+        say("killed" if os.WIFSIGNALED(status) else "died")
 
 
 if __name__ == "__main__":

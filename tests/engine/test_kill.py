@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import sys
 from pathlib import Path
 
@@ -23,29 +21,19 @@ LONGEST = 0.12  # seconds from the fork to the kill: long enough for some saves 
 ADMIN = ("admin", "test-only")
 
 
-async def _lives(nursery: asyncio.subprocess.Process, order: str, delay: float) -> list[list[str]]:
+async def _lives(nursery: asyncio.subprocess.Process, order: str) -> list[list[str]]:
     """What a device said had returned, before it was killed."""
     assert nursery.stdin is not None
     assert nursery.stdout is not None
     nursery.stdin.write(order.encode())
     said: list[list[str]] = []
-    killing: asyncio.Task[None] | None = None
-
-    async def kill(pid: int) -> None:
-        await asyncio.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-
     while line := await nursery.stdout.readline():
         words = line.decode().split()
-        if words[0] == "gone":
-            break
-        if words[0] == "pid":
-            killing = asyncio.create_task(kill(int(words[1])))
-        else:
-            said.append(words)
-    assert killing is not None
-    await killing
-    return said
+        if words == ["killed"]:
+            return said
+        assert words[0] in ("saved", "synced"), words
+        said.append(words)
+    raise AssertionError("the nursery has ended")
 
 
 async def test_no_save_that_had_returned_is_lost_when_devices_are_killed(tmp_path, identities):
@@ -67,8 +55,8 @@ async def test_no_save_that_had_returned_is_lost_when_devices_are_killed(tmp_pat
         )
         for seed in range(KILLS):
             path = paths[seed % 2]
-            order = f"{path} {tmp_path / 'identity'} {url} {seed}\n"
-            for words in await _lives(nursery, order, chance.uniform(0.0, LONGEST)):
+            order = f"{path} {tmp_path / 'identity'} {url} {seed} {chance.uniform(0.0, LONGEST)}\n"
+            for words in await _lives(nursery, order):
                 events[words[0]] = events.get(words[0], 0) + 1
                 if words[0] == "saved":
                     returned[words[1]] = words[2]
