@@ -117,9 +117,10 @@ class Batch:
         if self._terms:
             many("INSERT INTO terms (doc, kind, term) VALUES (?, ?, ?)", self._terms)
         self._write_stubs()
-        self._database.run(
-            "UPDATE counters SET update_seq = ?, live = ?, deleted = ?", (self._seq, self._live, self._deleted)
-        )
+        if self._documents or self._moved:
+            self._database.run(
+                "UPDATE counters SET update_seq = ?, live = ?, deleted = ?", (self._seq, self._live, self._deleted)
+            )
 
     def _write_stubs(self) -> None:
         """Stubs find their bytes by what the document had under that name before, else by the digest of blobs here."""

@@ -52,6 +52,7 @@ _MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str, str], ...] = (
     (apsw.NotADBError, StoreCorrupt, "it is damaged at its start, or its key file is another database's", _REPLACE),
     (apsw.CorruptError, StoreCorrupt, "a part of the file is damaged", _REPLACE),
 )
+_FAILURES = (apsw.Error, OverflowError, UnicodeEncodeError)  # the latter two: values that no column can hold
 _UNREADABLE = {
     apsw.SQLITE_IOERR_READ,
     apsw.SQLITE_IOERR_SHORT_READ,
@@ -89,14 +90,14 @@ class Database:
         """All rows of one query."""
         try:
             return self._connection.execute(statement, values).fetchall()
-        except apsw.Error as error:
+        except _FAILURES as error:
             raise self._mapped(error, "read from") from error
 
     def row(self, statement: str, values: Values = ()) -> tuple[Any, ...] | None:
         """The first row of one query, or None."""
         try:
             return self._connection.execute(statement, values).fetchone()
-        except apsw.Error as error:
+        except _FAILURES as error:
             raise self._mapped(error, "read from") from error
 
     def value(self, statement: str, values: Values = ()) -> Any:
@@ -109,14 +110,14 @@ class Database:
         try:
             self._connection.execute(statement, values)
             return self._connection.changes()
-        except apsw.Error as error:
+        except _FAILURES as error:
             raise self._mapped(error, "write to") from error
 
     def run_many(self, statement: str, rows: Iterable[Values]) -> None:
         """One change for each row of values."""
         try:
             self._connection.executemany(statement, rows)
-        except apsw.Error as error:
+        except _FAILURES as error:
             raise self._mapped(error, "write to") from error
 
     def last_number(self) -> int:
@@ -185,7 +186,7 @@ class Database:
             self.run(f"PRAGMA user_version = {wanted}")
             self.run(f"PRAGMA application_id = {schema.APPLICATION_ID}")
 
-    def _mapped(self, error: apsw.Error, attempted: str) -> StoreError:
+    def _mapped(self, error: Exception, attempted: str) -> StoreError:
         """The one place that says what an SQLite error means here. SQLite's own texts hold no values of ours."""
         attempted = f"{attempted} the store {self.path}"
         if isinstance(error, apsw.IOError):

@@ -9,10 +9,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from icure_sync.canonical import MAX_INTEGER
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, Rev, generation
 from icure_sync.merge.revtree import Leaf, Path, RevTree, is_path
-from icure_sync.replication.wire import Refusal, Revision
+from icure_sync.replication.wire import Attachment, Refusal, Revision
 from icure_sync.store.batch import Batch
 from icure_sync.store.database import Database
 from icure_sync.store.heads import Head, Term, read_head
@@ -47,9 +48,7 @@ class Inserter:
         refusals: list[Refusal] = []
         arrivals: dict[DocId, list[_Arrival]] = {}
         for revision in revisions:
-            wrong = _unfit_id(revision.id)
-            if not self._is_history(revision.history):
-                wrong = "its history is not a list of revision ids, newest first, without gaps"
+            wrong = self._unfit(revision)
             if wrong is not None:
                 refusals.append(_refusal(revision, wrong))
                 continue
@@ -68,6 +67,14 @@ class Inserter:
                 refusals += self._insert_into(batch, doc_id, known.get(doc_id), arrived)
         batch.write()
         return refusals
+
+    def _unfit(self, revision: Revision) -> str | None:
+        """What keeps a revision from being stored, apart from its body; or None."""
+        if not self._is_history(revision.history):
+            return "its history is not a list of revision ids, newest first, without gaps"
+        if revision.attachments and not all(map(_is_storable, revision.attachments.values())):
+            return "an attachment's length or revpos is not a number that JSON can hold"
+        return _unfit_id(revision.id)
 
     def _insert_new(self, batch: Batch, doc_id: DocId, revision: Revision, head: Head) -> list[Refusal]:
         """The usual case of a first sync: a document that is not here, by one leaf."""
@@ -171,6 +178,10 @@ def _unfit_id(doc_id: DocId) -> str | None:
     if not doc_id.isascii() and not _is_text(doc_id):
         return "its id is not Unicode text"
     return None
+
+
+def _is_storable(stub: Attachment) -> bool:
+    return 0 <= stub.length <= MAX_INTEGER and 0 <= stub.revpos <= MAX_INTEGER
 
 
 def _is_text(text: str) -> bool:

@@ -119,6 +119,14 @@ def test_only_a_described_attachment_can_be_linked_and_only_to_bytes_that_are_he
         list(store.attachments.read(Blob(b"x" * 32, "md5-x", 4)))
 
 
+@pytest.mark.parametrize(("length", "revpos"), [(-1, 1), (2**70, 1), (4, 2**70), (4, -1)])
+def test_a_stub_with_impossible_numbers_is_refused_and_the_others_are_not(store: Store, length: int, revpos: int):
+    bad = {"scan": Attachment("scan", "image/png", length, "md5-x", revpos)}
+    (refusal,) = store.documents.apply([revision("scan", "1a", files=bad), revision("john", "1a")])
+    assert refusal.id == DOC
+    assert store.documents.count() == 1
+
+
 def test_an_upload_that_is_given_up_leaves_nothing(store: Store):
     def broken() -> Iterator[bytes]:
         yield bytes(STAGED_BYTES + 1)

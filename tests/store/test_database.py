@@ -65,6 +65,14 @@ def test_a_statement_that_fails_is_a_store_error(database: Database, call: str):
         getattr(database, call)("DELETE FROM nowhere")
 
 
+@pytest.mark.parametrize("value", [2**70, "\ud800"])
+def test_a_value_that_no_column_can_hold_is_a_store_error(database: Database, value: object):
+    with pytest.raises(StoreError):
+        database.rows("SELECT * FROM settings WHERE name = ?", (value,))
+    with pytest.raises(StoreError):
+        database.run_many("DELETE FROM settings WHERE name = ?", [(value,)])
+
+
 def test_a_transaction_that_sqlite_has_ended_does_not_pass_for_a_commit(database: Database):
     def end_early() -> None:
         with database.transaction(), database.transaction():
