@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from icure_sync.engine.clock import Clock
@@ -15,13 +16,24 @@ from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.wire import Attachment, Changes, Missing, PeerInfo, Refusal, Revision
 
 
-def revision(doc_id: str, *history: str, body: bytes = b'{"n":1}', deleted: bool = False, **files: bytes) -> Revision:
+def rev(generation: int, mark: int) -> Rev:
+    """A revision id as CouchDB writes them."""
+    return Rev(f"{generation}-{mark:032x}")
+
+
+def revision(
+    doc_id: str,
+    *history: str,
+    body: bytes = b'{"n":1}',
+    deleted: bool = False,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+) -> Revision:
     """A revision with its history, newest first; `files` are attachments, described without their bytes."""
     described = {
         name: Attachment(name, "application/octet-stream", len(data), digest(data), len(history))
         for name, data in files.items()
     }
-    return Revision(DocId(doc_id), tuple(Rev(rev) for rev in history), body, deleted, described)
+    return Revision(DocId(doc_id), tuple(Rev(each) for each in history), body, deleted, described)
 
 
 def digest(data: bytes) -> str:
@@ -32,9 +44,9 @@ def edit(peer: MemoryPeer, doc_id: str, mark: int, *, deleted: bool = False, par
     """A write as a device makes it: under the winner, or under `parent`."""
     tree = peer.tree(DocId(doc_id))
     above = tree.history(parent or tree.winner().rev) if tree else ()
-    rev = Rev(f"{len(above) + 1}-{mark:032x}")
-    peer.put(Revision(DocId(doc_id), (rev, *above), b'{"mark":%d}' % mark, deleted))
-    return rev
+    new = rev(len(above) + 1, mark)
+    peer.put(Revision(DocId(doc_id), (new, *above), b'{"mark":%d}' % mark, deleted))
+    return new
 
 
 def still_clock() -> Clock:

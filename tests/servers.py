@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ import aiohttp
 from aiohttp import web
 
 from icure_sync.peers.couch import CouchPeer
+
+REAL_SERVERS = ("couchdb",) if os.environ.get("COUCHDB_URL") else ()  # kinds of server to try beside the hub
 
 
 @asynccontextmanager

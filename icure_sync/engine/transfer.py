@@ -9,7 +9,7 @@ replication/sequences.py; when one is written is the checkpointer's matter; what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -39,12 +39,21 @@ class _Page:
     rows: Sequence[tuple[Change, int | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """A row of which the target lacks these revisions."""
+
+    id: DocId
+    revs: Sequence[Rev]
+    ticket: int | None
+
+
 @dataclass(slots=True)
 class _Batch:
     """What is fetched and written at once: the wanted revisions of whole rows."""
 
     wanted: list[Wanted] = field(default_factory=list)
-    tickets: dict[DocId, int | None] = field(default_factory=dict)
+    tickets: list[tuple[DocId, int | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -98,7 +107,7 @@ class Transfer:
         batches: asyncio.Queue[_Batch | None] = asyncio.Queue(BATCHES_AHEAD)
 
         async def compare(page: _Page) -> None:
-            for batch in await self._compare(page):
+            for batch in self._batches(await self._compare(page)):  # made one by one: sizes follow what was measured
                 await batches.put(batch)
 
         async def carry(batch: _Batch) -> None:
@@ -128,25 +137,37 @@ class Transfer:
     async def _changes(self, since: Seq) -> Changes:
         return await self._source.changes(since, limit=CHANGES_ROWS, selector=self._selector)
 
-    async def _compare(self, page: _Page) -> list[_Batch]:
-        """What the target lacks of a page, in batches. Rows that need nothing are settled at once."""
-        announced = {row.id: [rev for rev in row.leaves if reason_against_rev(rev) is None] for row, _ in page.rows}
+    async def _compare(self, page: _Page) -> list[_Lacking]:
+        """The rows of a page of which the target lacks something. The others are settled at once."""
+        announced: dict[DocId, list[Rev]] = {}
+        for row, _ in page.rows:  # a server may name a document twice
+            announced.setdefault(row.id, []).extend(rev for rev in row.leaves if reason_against_rev(rev) is None)
         missing = await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
-        batches = [_Batch()]
+        lacking: list[_Lacking] = []
         done: list[int | None] = []
         refusals: list[Refusal] = []
         for row, ticket in page.rows:
             wanted, refused = _judge(row, missing.get(row.id))
             refusals += refused
-            if not wanted:
-                done.append(None if refused and self.refused.full else ticket)
-                continue
-            if len(batches[-1].wanted) >= self._limit:
-                batches.append(_Batch())
-            batches[-1].wanted += ((row.id, rev) for rev in wanted)
-            batches[-1].tickets[row.id] = ticket
-        self._settle(done, refusals, _known(page, missing))
-        return [batch for batch in batches if batch.wanted]
+            # With no room to record them, refusals leave their row unsettled: the checkpoint waits before it.
+            held = None if refused and self.refused.full else ticket
+            if wanted:
+                lacking.append(_Lacking(row.id, wanted, held))
+            else:
+                done.append(held)
+        self._settle(done, refusals, _known(announced, missing))
+        return lacking
+
+    def _batches(self, lacking: Iterable[_Lacking]) -> Iterator[_Batch]:
+        batch = _Batch()
+        for row in lacking:
+            batch.wanted += ((row.id, rev) for rev in row.revs)
+            batch.tickets.append((row.id, row.ticket))
+            if len(batch.wanted) >= self._limit:
+                yield batch
+                batch = _Batch()
+        if batch.wanted:
+            yield batch
 
     async def _carry(self, batch: _Batch) -> None:
         started = self._clock.monotonic()
@@ -158,7 +179,7 @@ class Transfer:
         self.tally.revisions += len(carried.written)
         self.tally.size += size
         unsettled = {refusal.id for refusal in carried.refused} if self.refused.full else ()
-        tickets = [ticket for doc_id, ticket in batch.tickets.items() if doc_id not in unsettled]
+        tickets = [ticket for doc_id, ticket in batch.tickets if doc_id not in unsettled]
         self._settle(tickets, carried.refused, ((revision.id, revision.rev) for revision in carried.written), size)
 
     def _settle(
@@ -205,8 +226,8 @@ def _judge(row: Change, missing: Missing | None) -> tuple[list[Rev], list[Refusa
     return wanted, refused
 
 
-def _known(page: _Page, missing: Mapping[DocId, Missing]) -> Iterable[Wanted]:
-    """The revisions of a page that the target has already."""
-    for row, _ in page.rows:
-        lacking = missing[row.id].revs if row.id in missing else ()
-        yield from ((row.id, rev) for rev in row.leaves if rev not in lacking)
+def _known(announced: Mapping[DocId, Sequence[Rev]], missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:
+    """The revisions that the target was asked about and has already."""
+    for doc_id, revs in announced.items():
+        lacking = missing[doc_id].revs if doc_id in missing else ()
+        yield from ((doc_id, rev) for rev in revs if rev not in lacking)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,16 @@ from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.merge.revtree import Leaf, RevTree, is_path
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.filters import passes
-from icure_sync.replication.wire import Attachment, Change, Changes, Missing, PeerInfo, Refusal, Revision
+from icure_sync.replication.wire import (
+    BAD_ATTACHMENT,
+    Attachment,
+    Change,
+    Changes,
+    Missing,
+    PeerInfo,
+    Refusal,
+    Revision,
+)
 
 SEQ_EVERY = 3  # rows between two seqs of the feed: as `seq_interval` does, so that nobody counts on a seq in every row
 PIECE = 64 * 1024  # bytes of an attachment handed over at once
@@ -150,9 +160,13 @@ class MemoryPeer:
             return None
         content = {}
         for attachment in revision.attachments.values():
-            content[attachment.name] = await self._content(revision, attachment, source)
-            if len(content[attachment.name]) != attachment.length:
-                return Refusal(revision.id, revision.rev, "bad_attachment", f"{attachment.name!r} has another length")
+            try:
+                data = await self._content(revision, attachment, source)
+            except NotFound as error:
+                return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, error.wrong)
+            if len(data) != attachment.length:
+                return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, f"{attachment.name!r} has another length")
+            content[attachment.name] = data
         self.put(revision, content)
         return None
 
@@ -163,7 +177,8 @@ class MemoryPeer:
             known = document.revisions.get(ancestor)
             if known and known.attachments.get(attachment.name) == attachment:
                 return document.content[ancestor, attachment.name]
-        return b"".join([piece async for piece in source.attachment(revision.id, revision.rev, attachment.name)])
+        async with aclosing(source.attachment(revision.id, revision.rev, attachment.name)) as pieces:
+            return b"".join([piece async for piece in pieces])
 
 
 def _judged(revision: Revision) -> dict[str, Any]:

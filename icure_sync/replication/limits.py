@@ -25,7 +25,7 @@ MAX_GROWTH = 2.0  # from one batch to the next, so that one lucky batch does not
 
 # The pipeline
 PAGES_AHEAD = 2  # pages of a feed read and not yet compared
-BATCHES_AHEAD = 4  # batches compared and not yet asked for
+BATCHES_AHEAD = 1  # batches compared and not yet asked for: more would be sized by what is no longer true
 CARRIERS = 4  # batches being fetched or written at once: hides latency, and bounds the bodies in memory
 
 # Documents

@@ -1,0 +1,431 @@
+"""A replication against a peer that refuses, fails, withholds or changes under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from icure_sync.engine.clock import Clock
+from icure_sync.engine.plan import Plan
+from icure_sync.engine.sync import Outcome, replicate
+from icure_sync.errors import (
+    BadAnswer,
+    DatabaseMissing,
+    Forbidden,
+    IcureSyncError,
+    StoreFull,
+    Throttled,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
+from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.peers.memory import MemoryPeer
+from icure_sync.peers.port import Peer, Selector
+from icure_sync.replication import limits
+from icure_sync.replication.checkpoint import START, Direction
+from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, ServerFailed
+from icure_sync.replication.wire import Change, Changes, PeerInfo, Refusal, Revision
+from tests.replicas import FailingPeer, edit, rev, revision, seeded_entropy, still_clock
+
+PULL = Plan("device-1", None, Direction.PULL)
+PUSH = Plan("device-1", None, Direction.PUSH)
+THREE = ("do this", "it fails", "try that")
+
+
+async def run(source: Peer, target: Peer, plan: Plan = PUSH, clock: Clock | None = None) -> Outcome:
+    return await replicate(source, target, plan, clock=clock or still_clock(), entropy=seeded_entropy())
+
+
+def filled(documents: int = 100) -> MemoryPeer:
+    peer = MemoryPeer("full", "f")
+    for number in range(documents):
+        peer.put(revision(f"doc-{number:03}", rev(1, number)))
+    return peer
+
+
+class Picky(MemoryPeer):
+    """Refuses some documents: as the function given says, by an error for the whole batch or by refusals."""
+
+    def __init__(self, judge: Callable[[Sequence[Revision]], Sequence[Refusal]]) -> None:
+        super().__init__("picky", "p")
+        self.judge = judge
+        self.writes = 0
+
+    async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+        self.writes += 1
+        refusals = self.judge(revisions)
+        refused = {refusal.id for refusal in refusals}
+        return [*refusals, *await super().write([each for each in revisions if each.id not in refused], source)]
+
+
+BAD = {"doc-007", "doc-050", "doc-051"}
+
+
+def by_value(revisions: Sequence[Revision]) -> Sequence[Refusal]:
+    return [Refusal(each.id, each.rev, "forbidden", "no secrets") for each in revisions if each.id in BAD]
+
+
+def without_rev(revisions: Sequence[Revision]) -> Sequence[Refusal]:
+    return [Refusal(each.id, None, "TypeError", "x is undefined") for each in revisions if each.id in BAD]
+
+
+def whole_batch(error: Callable[[], IcureSyncError]) -> Callable[[Sequence[Revision]], Sequence[Refusal]]:
+    def judge(revisions: Sequence[Revision]) -> Sequence[Refusal]:
+        if BAD & {each.id for each in revisions}:
+            raise error()
+        return []
+
+    return judge
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        by_value,
+        without_rev,
+        whole_batch(lambda: BatchRefused("write", "doc_validation", "bad special member")),
+        whole_batch(lambda: ServerFailed("write", "function_clause", "crash")),
+        whole_batch(lambda: Unreachable(*THREE)),
+    ],
+)
+async def test_a_bad_document_is_recorded_and_never_blocks_the_others(judge):
+    source, target = filled(), Picky(judge)
+    outcome = await run(source, target)
+    assert {refusal.id for refusal in outcome.refused} == BAD
+    assert outcome.documents == 97
+    assert {*source.leaves()} - {*target.leaves()} == BAD
+    assert outcome.seq != START
+    target.judge = lambda _: []
+    healed = await run(source, target)
+    assert healed.refused == ()
+    assert healed.documents == len(BAD)
+    assert source.leaves() == target.leaves()
+    target.writes = 0
+    assert (await run(source, target)).documents == 0
+    assert target.writes == 0
+
+
+async def test_what_is_still_refused_is_tried_in_every_sync_and_stays_on_record():
+    source, target = filled(), Picky(by_value)
+    first = await run(source, target)
+    second = await run(source, target)
+    assert second.refused == first.refused
+    assert target.writes > 1
+
+
+async def test_a_refused_revision_leaves_the_record_when_a_later_one_of_the_document_was_taken():
+    source, target = filled(), Picky(by_value)
+    await run(source, target)
+    for doc_id in sorted(BAD):
+        edit(source, doc_id, 1_000)
+    target.judge = lambda revisions: [each for each in by_value(revisions) if each.rev[0] == "1"]
+    await run(source, target)
+    outcome = await run(source, target)
+    assert outcome.refused == ()
+    assert source.leaves() == target.leaves()
+
+
+async def test_the_record_is_durable_before_a_checkpoint_covers_it():
+    source = FailingPeer(filled(), lambda *_: None)
+    await run(source, Picky(by_value))
+    writes = [call for call in source.calls if call == "write_local"]
+    assert len(writes) == 2  # the record, then the log
+    assert await source.inner.read_local(PUSH.refused_id)
+
+
+async def test_with_too_many_refusals_the_checkpoint_waits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("icure_sync.replication.refused.MAX_RECORDED", 50)
+    source, target = filled(400), Picky(lambda revisions: [Refusal(e.id, e.rev, "forbidden", "") for e in revisions])
+    outcome = await run(source, target)
+    assert outcome.seq == "50-f" or int(outcome.seq.partition("-")[0]) < 400
+    target.judge = lambda _: []
+    await run(source, target)
+    assert source.leaves() == target.leaves()
+
+
+async def test_a_document_over_the_limit_is_refused_before_it_is_sent():
+    source, target = filled(3), MemoryPeer()
+    source.put(revision("large", rev(1, 1), body=b'{"x":"' + b"y" * limits.MAX_DOCUMENT + b'"}'))
+    outcome = await run(source, target)
+    (refusal,) = outcome.refused
+    assert (refusal.id, refusal.error) == ("large", "document_too_large")
+    assert outcome.documents == 3
+
+
+async def test_a_revision_id_that_no_replica_accepts_is_quarantined_and_the_rest_goes_on():
+    class Wild(MemoryPeer):
+        async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
+            page = await super().changes(since, limit=limit, selector=selector)
+            wild = Change(DocId("doc-001"), (Rev("99999999999999999999-abc"), rev(1, 1)), Seq("w"))
+            rows = [wild if row.id == "doc-001" else row for row in page.rows]
+            return Changes(tuple(rows), page.last_seq, page.pending)
+
+    source, target = Wild("wild", "w"), MemoryPeer()
+    for number in range(5):
+        source.put(revision(f"doc-{number:03}", rev(1, number)))
+    outcome = await run(source, target, PULL)
+    (refusal,) = outcome.refused
+    assert (refusal.id, refusal.rev, refusal.error) == ("doc-001", "99999999999999999999-abc", "quarantined")
+    assert source.leaves() == target.leaves()
+    assert (await run(source, target, PULL)).refused == (refusal,)
+
+
+async def test_a_document_named_twice_on_one_page_is_fetched_by_both_rows():
+    class Stuttering(MemoryPeer):
+        async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
+            page = await super().changes(since, limit=limit, selector=selector)
+            rows = [Change(row.id, (leaf,), row.seq) for row in page.rows for leaf in row.leaves]
+            return Changes(tuple(rows), page.last_seq, page.pending)
+
+    source, target = Stuttering("stuttering", "s"), MemoryPeer()
+    for mark in range(3):
+        source.put(revision("a", rev(1, mark)))
+    outcome = await run(source, target, PULL)
+    assert source.leaves() == target.leaves()
+    assert outcome.seq == (await source.info()).update_seq
+
+
+class Withholding(MemoryPeer):
+    """Does not give what it announced: leaves documents out, and slips others in."""
+
+    def __init__(self, lost: Callable[[DocId, int], bool]) -> None:
+        super().__init__("withholding", "w")
+        self.lost = lost
+        self.asked: Counter[DocId] = Counter()
+
+    async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
+        self.asked.update(revs.keys())
+        asked = {doc_id: named for doc_id, named in revs.items() if not self.lost(doc_id, self.asked[doc_id])}
+        return [*await super().fetch(asked), revision("slipped-in", rev(1, 1))]
+
+
+def withholding(lost: Callable[[DocId, int], bool]) -> Withholding:
+    peer = Withholding(lost)
+    for number in range(40):
+        peer.put(revision(f"doc-{number:03}", rev(1, number)))
+    return peer
+
+
+async def test_a_document_that_did_not_come_is_asked_for_alone():
+    source, target = withholding(lambda doc_id, times: doc_id == "doc-005" and times == 1), MemoryPeer()
+    outcome = await run(source, target, PULL)
+    assert outcome.refused == ()
+    assert source.leaves() == target.leaves()
+    assert source.asked["doc-005"] == 2
+
+
+async def test_a_document_that_never_comes_is_recorded_and_fetched_when_it_is_there_again():
+    source, target = withholding(lambda doc_id, _: doc_id == "doc-005"), MemoryPeer()
+    outcome = await run(source, target, PULL)
+    assert [(refusal.id, refusal.error) for refusal in outcome.refused] == [("doc-005", "not_found")]
+    assert DocId("slipped-in") not in target.leaves()
+    source.lost = lambda *_: False
+    assert (await run(source, target, PULL)).refused == ()
+    assert source.leaves() == target.leaves()
+
+
+def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) -> FailingPeer:
+    """A peer whose calls of that name fail, the first `times` of them."""
+    left = times
+
+    def fail(call: str, _: int) -> None:
+        nonlocal left
+        if call == name and left > 0:
+            left -= 1
+            raise error
+
+    return FailingPeer(peer, fail)
+
+
+@pytest.mark.parametrize("call", ["changes", "fetch", "changes done", "fetch done"])
+async def test_a_connection_that_breaks_now_and_then_is_no_end(call: str):
+    source, target = filled(), MemoryPeer()
+    await run(failing(source, call, Unreachable(*THREE), times=4), target, PULL)
+    assert source.leaves() == target.leaves()
+
+
+@pytest.mark.parametrize("call", ["write", "write done", "missing", "commit", "write_local", "write_local done"])
+async def test_a_target_that_breaks_now_and_then_is_no_end(call: str):
+    source, target = filled(), MemoryPeer()
+    await run(source, failing(target, call, TimedOut(*THREE), times=4))
+    assert source.leaves() == target.leaves()
+    assert (await run(source, target)).since != START
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unauthorized(*THREE),
+        Forbidden(*THREE),
+        DatabaseMissing(*THREE),
+        BadAnswer(*THREE),
+        Throttled(*THREE, retry_after=300),
+        StoreFull(*THREE),
+    ],
+)
+async def test_what_cannot_mend_itself_ends_the_attempt_with_that_one_error(error: IcureSyncError):
+    for call in ("info", "changes", "missing", "write"):
+        target = MemoryPeer()
+        source = filled()
+        wrapped = (
+            (failing(source, call, error), target) if call == "changes" else (source, failing(target, call, error))
+        )
+        with pytest.raises(type(error)) as raised:
+            await run(*wrapped)
+        assert raised.value is error
+        assert raised.value.__cause__ is None
+        await run(source, target)
+        assert source.leaves() == target.leaves()
+
+
+async def test_a_peer_that_is_gone_ends_the_attempt_after_a_bounded_number_of_tries():
+    source, target = filled(), MemoryPeer()
+
+    def gone(_: str, number: int) -> None:
+        if number > 12:
+            raise Unreachable(*THREE)
+
+    away = FailingPeer(target, gone)
+    with pytest.raises(Unreachable):
+        await run(source, away)
+    assert len(away.calls) < 60
+
+
+async def test_the_first_contact_is_not_repeated():
+    away = failing(MemoryPeer(), "info", Unreachable(*THREE))
+    with pytest.raises(Unreachable):
+        await run(away, MemoryPeer(), PULL)
+    assert away.calls.count("info") == 1
+
+
+async def test_the_pause_that_a_peer_asks_for_is_kept():
+    waits: list[float] = []
+    clock = still_clock()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+
+    source, target = filled(3), MemoryPeer()
+    busy = failing(target, "write", Throttled(*THREE, retry_after=20), times=2)
+    await run(source, busy, clock=Clock(clock.now, clock.monotonic, sleep))
+    assert len(waits) == 2
+    assert all(wait >= 20 for wait in waits)
+
+
+class Replaced(MemoryPeer):
+    """A database that is deleted and made anew under the attempt, empty."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__("replaced", "1")
+        self.after = after
+        self.writes = 0
+
+    async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+        refusals = await super().write(revisions, source)
+        self.writes += 1
+        if self.writes == self.after:
+            MemoryPeer.__init__(self, "replaced", "2")
+        return refusals
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+async def test_a_target_made_anew_under_the_attempt_gets_everything_again(after: int):
+    source, target = filled(300), Replaced(after)
+    await run(source, target)
+    assert source.leaves() == target.leaves()
+
+
+async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything_again():
+    source, target = filled(50), MemoryPeer("target", "1")
+    await run(source, target)
+    log = await target.read_local(PUSH.log_id)
+    for number in range(300):
+        source.put(revision(f"new-{number}", rev(1, number)))
+
+    class Restored(FailingPeer):
+        async def commit(self) -> None:
+            if "commit" not in self.calls:  # an older log and none of the new documents, under the same name
+                for doc_id in [doc_id for doc_id in target.leaves() if doc_id.startswith("new-")]:
+                    target.remove(doc_id)
+                await target.write_local(PUSH.log_id, {"history": (log or {})["history"][1:]})
+            await super().commit()
+
+    await run(source, Restored(target, lambda *_: None))
+    assert source.leaves() == target.leaves()
+
+
+async def test_a_conflict_in_the_log_of_another_server_makes_the_attempt_decide_again():
+    source, target = filled(), MemoryPeer()
+    await run(source, failing(target, "write_local", CheckpointConflict(*THREE), times=1))
+    assert source.leaves() == target.leaves()
+    assert (await run(source, target)).since != START
+
+
+async def test_a_log_that_never_stays_put_ends_with_an_explanation():
+    with pytest.raises(BadAnswer, match="replication log keeps changing"):
+        await run(filled(), failing(MemoryPeer(), "write_local", CheckpointConflict(*THREE)))
+
+
+async def test_checkpoints_are_made_while_a_long_replication_runs():
+    source, target = filled(2_000), MemoryPeer()
+    moment = 0.0
+
+    def now() -> float:
+        nonlocal moment
+        moment += 1.0
+        return moment
+
+    watched = FailingPeer(target, lambda *_: None)
+    clock = Clock(now, now, still_clock().sleep)
+    await run(source, watched, clock=clock)
+    first = watched.calls.index("write_local")
+    assert "write" in watched.calls[first:]
+    assert watched.calls.count("write_local") > 2
+
+
+async def test_memory_stays_bounded_however_large_the_documents_are():
+    """No more bodies are under way than the carriers hold; large ones come in small batches."""
+    held = 0
+    most = 0
+    sizes: list[int] = []
+
+    class Heavy(MemoryPeer):
+        async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
+            nonlocal held, most
+            sizes.append(len(revs))
+            held += len(revs)
+            most = max(most, held)
+            return await super().fetch(revs)
+
+    class Slow(MemoryPeer):
+        async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+            nonlocal held
+            await asyncio.sleep(0)
+            held -= len(revisions)
+            return await super().write(revisions, source)
+
+    source = Heavy()
+    body = b'{"x":"' + b"y" * 200_000 + b'"}'
+    for number in range(600):
+        source.put(revision(f"doc-{number}", rev(1, number), body=body))
+    await run(source, Slow(), PULL)
+    assert most <= limits.CARRIERS * limits.FIRST_BATCH
+    assert max(sizes[2 * limits.CARRIERS :]) <= limits.BATCH_BYTES // 200_000 + 1
+
+
+async def test_a_bug_in_a_peer_is_no_typed_error_and_is_not_hidden():
+    class Broken(MemoryPeer):
+        async def info(self) -> PeerInfo:
+            raise ZeroDivisionError
+
+        async def missing(self, *_: Any) -> Any:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run(filled(), Broken())
