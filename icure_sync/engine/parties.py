@@ -49,13 +49,13 @@ class Parties:
     def refresh(self) -> None:
         """Read the Hcp documents that changed since the last time. Those not believed are listed."""
         after: DocId | None = None
-        held = len(self.keyring)
+        known = (len(self.keyring), len(self._known))
         while page := self._store.documents.ids_of_type(HCP_TYPE, after, PAGE):
             for doc_id in page:
                 self._refresh_one(doc_id)
             after = page[-1]
-        if len(self.keyring) > held:
-            self._store.search.restart()  # what did not open before may open now
+        if (len(self.keyring), len(self._known)) != known:
+            self._store.search.restart()  # what did not open, or waited for a signer, may be shown now
 
     def ids(self) -> tuple[HcpId, ...]:
         """Hcps whose keys are known."""

@@ -1,1 +1,0 @@
-"""Parts for tests of applications: faults and peers."""
