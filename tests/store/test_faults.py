@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -228,18 +229,24 @@ class Disk:
     give: Callable[[Store], None]
 
 
+def mounted(folder: Path) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    return (
+        shutil.which("mount") is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """A small file system where one can be mounted; else SQLite's own limit on pages."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=False, capture_output=True)
-    if mount.returncode != 0:
+    if not mounted(folder):
         limit = "PRAGMA max_page_count = {}"
         yield Disk(
             folder,
-            lambda store: store._database.run(limit.format(1)) and None,
-            lambda store: store._database.run(limit.format(2**32 - 2)) and None,
+            lambda store: store._database.rows(limit.format(1)) and None,
+            lambda store: store._database.rows(limit.format(2**32 - 2)) and None,
         )
         return
     ballast = folder / "ballast"
@@ -290,8 +297,8 @@ def test_a_store_on_a_full_disk_can_be_opened_and_read(disk: Disk):
     store = Store.open(path, KEY)
     ids = fill(store, 5)
     copied = snapshot(path, disk.folder / "crash")
-    store.close()
     disk.take(store)
+    store.close()
     for each in (path, copied):
         again = Store.open(each, KEY)
         assert [change.id for change in again.documents.changes()] == ids
