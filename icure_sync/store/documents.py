@@ -43,7 +43,7 @@ class Documents:
         """Take revisions as another peer made them (`new_edits=false`): graft them, keep their bodies.
 
         Idempotent. Returns those that cannot be taken, each with the reason: a bad id or history, a generation more
-        than MAX_GENERATION_JUMP past what is known, a body that is not a JSON object or is over MAX_BODY bytes.
+        than MAX_GENERATION_JUMP past what is known, a body that is not a JSON object or is over MAX_DOCUMENT bytes.
         Everything else is durable on return. Documents get their seqs in the order given.
         """
         with self._database.transaction():

@@ -12,7 +12,8 @@ import msgspec
 
 from icure_sync.canonical import MAX_DEPTH
 from icure_sync.errors import InvalidEntity
-from icure_sync.store.limits import MAX_BODY, MAX_TERM
+from icure_sync.replication.limits import MAX_DOCUMENT
+from icure_sync.store.limits import MAX_TERM
 from icure_sync.strict_json import is_too_deep
 
 TYPE, FOREIGN_KEY, DELEGATE, TOMBSTONE_DELEGATE = range(4)  # kinds of terms
@@ -49,12 +50,12 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def read_head(body: bytes) -> Head:
     """The head of a body that is fit to be stored.
 
-    Raises InvalidEntity unless `body` is one JSON object of at most MAX_BODY bytes, in UTF-8, nested no deeper than
+    Raises InvalidEntity unless `body` is one JSON object of at most MAX_DOCUMENT bytes, in UTF-8, nested no deeper than
     MAX_DEPTH, without members whose name begins with `_`. A head member of another kind than ours counts as absent:
     other software's documents are stored as they are.
     """
-    if len(body) > MAX_BODY:
-        raise _unfit(f"it has {len(body)} bytes, more than {MAX_BODY}")
+    if len(body) > MAX_DOCUMENT:
+        raise _unfit(f"it has {len(body)} bytes, more than {MAX_DOCUMENT}")
     if is_too_deep(body):
         raise _unfit(f"it is nested deeper than {MAX_DEPTH} levels")
     if not (body.isascii() or _is_utf8(body)):

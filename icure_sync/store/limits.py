@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-MAX_BODY = 8_000_000  # bytes of one JSON body: CouchDB's default `max_document_size`, so what is stored can be sent
 MAX_ID = 4_096  # characters of a document id: it must fit a request line of CouchDB's HTTP server, escaped
 REVS_LIMIT = 1_000  # generations kept per leaf: CouchDB's default `_revs_limit`
 MAX_GENERATION_JUMP = 100_000  # beyond what is known of the document: a forged generation would win for ever

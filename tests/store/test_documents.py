@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.merge.revtree import Leaf, RevTree
+from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.replication.wire import Missing, Revision
 from icure_sync.store import Store
-from icure_sync.store.limits import MAX_BODY, MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
+from icure_sync.store.limits import MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
 from tests.store.revisions import rev, revision
 
 JOHN = DocId("john")
@@ -154,7 +155,7 @@ def test_a_body_below_all_that_is_kept_of_the_history_is_not_kept(store: Store):
         (Revision(JOHN, (Rev("1-a"),), b'{"a":"\xff"}'), "UTF-8"),
         (Revision(JOHN, (Rev("1-a"),), b'{"_rev":"1-b"}'), "underscore"),
         (Revision(JOHN, (Rev("1-a"),), b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}"), "nested"),
-        (Revision(JOHN, (Rev("1-a"),), b'{"a":"' + b"x" * MAX_BODY + b'"}'), "bytes"),
+        (Revision(JOHN, (Rev("1-a"),), b'{"a":"' + b"x" * MAX_DOCUMENT + b'"}'), "bytes"),
     ],
     ids=str,
 )
