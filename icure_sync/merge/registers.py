@@ -204,10 +204,11 @@ def _reviewed(path: Path, siblings: Sequence[Sibling], alternatives: dict[Path, 
     values = [each[2] for each in sorted(siblings, key=_sibling_order, reverse=True)]
     if path == DELETED:
         return next((value for value in values if value is not None), None)
-    others = {canonical(value): value for value in reversed(values)}
-    del others[canonical(values[0])]
-    if others and path[0] not in _UNREVIEWED:
-        alternatives[path] = tuple(reversed(others.values()))
+    distinct: dict[bytes, Any] = {}
+    for value in values:
+        distinct.setdefault(canonical(value), value)
+    if len(distinct) > 1 and path[0] not in _UNREVIEWED:
+        alternatives[path] = tuple(distinct.values())[1:]
     return values[0]
 
 
