@@ -20,8 +20,8 @@ from icure_sync.engine.patience import Patience
 from icure_sync.engine.progress import Meter
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.batching import next_batch_size
-from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, CHANGES_ROWS, FIRST_BATCH, PAGES_AHEAD
+from icure_sync.replication.batching import next_batch_size, next_page_size
+from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, FIRST_ROWS, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.sequences import SafeSeq
@@ -122,35 +122,41 @@ class Transfer:
 
     async def _read(self, pages: asyncio.Queue[_Page | None]) -> None:
         again = [(Change(doc_id, revs, None), None) for doc_id, revs in self.refused.revisions().items()]
-        for start in range(0, len(again), CHANGES_ROWS):
-            await pages.put(_Page(again[start : start + CHANGES_ROWS]))
-        since, more = self._since, True
+        for start in range(0, len(again), MOST_ROWS):
+            await pages.put(_Page(again[start : start + MOST_ROWS]))
+        since, rows, more = self._since, FIRST_ROWS, True
         while more:
-            changes = await self._patience.insist(partial(self._changes, since))
+            changes = await self._patience.insist(partial(self._changes, since, rows))
             tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
             self._meter.read(len(changes.rows), changes.pending)
             await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
-            more = _has_more(changes, since)
-            since = changes.last_seq
+            more = _has_more(changes, since, rows)
+            since, rows = changes.last_seq, next_page_size(rows)
         await pages.put(None)
 
-    async def _changes(self, since: Seq) -> Changes:
-        return await self._source.changes(since, limit=CHANGES_ROWS, selector=self._selector)
+    async def _changes(self, since: Seq, rows: int) -> Changes:
+        return await self._source.changes(since, limit=rows, selector=self._selector)
 
     async def _compare(self, page: _Page) -> list[_Lacking]:
         """The rows of a page of which the target lacks something. The others are settled at once."""
         announced: dict[DocId, list[Rev]] = {}
+        refusals: list[Refusal] = []
         for row, _ in page.rows:  # a server may name a document twice
-            announced.setdefault(row.id, []).extend(rev for rev in row.leaves if reason_against_rev(rev) is None)
+            known = announced.setdefault(row.id, [])
+            for rev in row.leaves:
+                if reason := reason_against_rev(rev):
+                    refusals.append(Refusal(row.id, rev, _QUARANTINED, reason))
+                else:
+                    known.append(rev)
         missing = await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
+        # With no room to record them, quarantined revisions leave their row unsettled: the checkpoint waits before it.
+        unsettled = {refusal.id for refusal in refusals} if self.refused.full else set()
         lacking: list[_Lacking] = []
         done: list[int | None] = []
-        refusals: list[Refusal] = []
         for row, ticket in page.rows:
-            wanted, refused = _judge(row, missing.get(row.id))
-            refusals += refused
-            # With no room to record them, refusals leave their row unsettled: the checkpoint waits before it.
-            held = None if refused and self.refused.full else ticket
+            held = None if row.id in unsettled else ticket
+            absent = missing[row.id].revs if row.id in missing else ()
+            wanted = [rev for rev in row.leaves if rev in absent]
             if wanted:
                 lacking.append(_Lacking(row.id, wanted, held))
             else:
@@ -206,24 +212,11 @@ async def _drain(
         await then.put(None)
 
 
-def _has_more(changes: Changes, since: Seq) -> bool:
+def _has_more(changes: Changes, since: Seq, limit: int) -> bool:
     """Is there something behind this page? A source that says `pending` knows; of others a full page is a sign."""
     if changes.pending is None:
-        return len(changes.rows) >= CHANGES_ROWS
+        return len(changes.rows) >= limit
     return changes.pending > 0 and changes.last_seq != since
-
-
-def _judge(row: Change, missing: Missing | None) -> tuple[list[Rev], list[Refusal]]:
-    """The revisions of a row that are to be fetched, and those that are quarantined."""
-    lacking = set(missing.revs) if missing else set()
-    wanted = []
-    refused = []
-    for rev in row.leaves:
-        if reason := reason_against_rev(rev):
-            refused.append(Refusal(row.id, rev, _QUARANTINED, reason))
-        elif rev in lacking:
-            wanted.append(rev)
-    return wanted, refused
 
 
 def _known(announced: Mapping[DocId, Sequence[Rev]], missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:

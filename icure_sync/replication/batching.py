@@ -1,4 +1,4 @@
-"""How many documents to ask for at once. Owns the rule; measures nothing itself.
+"""How many rows and documents to ask for at once. Owns the rules; measures nothing itself.
 
 Sizes adapt to bytes and to time, so that a slow link gets through small batches, a fast one is not held up by round
 trips, and large documents do not fill the memory.
@@ -6,7 +6,7 @@ trips, and large documents do not fill the memory.
 
 from __future__ import annotations
 
-from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH, MAX_GROWTH
+from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH, MAX_GROWTH, MOST_ROWS
 
 
 def next_batch_size(limit: int, documents: int, size: int, seconds: float) -> int:
@@ -19,3 +19,8 @@ def next_batch_size(limit: int, documents: int, size: int, seconds: float) -> in
     by_bytes = documents * BATCH_BYTES / size if size > 0 else growth
     by_time = documents * BATCH_SECONDS / seconds if seconds > BATCH_SECONDS else growth
     return max(1, min(MAX_BATCH, int(min(growth, by_bytes, by_time))))
+
+
+def next_page_size(rows: int) -> int:
+    """The number of rows to ask for after a page of `rows`."""
+    return min(MOST_ROWS, int(rows * MAX_GROWTH))

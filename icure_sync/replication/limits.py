@@ -13,15 +13,16 @@ MAX_RECORDED = 10_000  # refusals kept for retry; with more than that the checkp
 MAX_REASON = 500  # characters of a server's own words that are kept
 
 # Reading a feed
-CHANGES_ROWS = 1_000  # rows asked for at once: about 200 KB of answer
+FIRST_ROWS = 100  # rows of the first page: on a slow link, documents move before the whole feed was read
+MOST_ROWS = 2_000  # rows of later ones: about 300 KB of answer, and no more batches cut short at its end
 SEQ_INTERVAL = 100  # rows between two seqs: a server's packed seq costs it more than the row itself
 
 # Batches
-FIRST_BATCH = 50  # documents: small enough for slow links, large enough to be measured
+FIRST_BATCH = 20  # documents: small enough for slow links, large enough to be measured
 MAX_BATCH = 1_000  # documents: beyond it a request is not cheaper per document any more
 BATCH_BYTES = 2 * 1024 * 1024  # what a batch should weigh: several are in memory at once
 BATCH_SECONDS = 2.0  # what a batch should take: a failure costs no more than that to repeat
-MAX_GROWTH = 2.0  # from one batch to the next, so that one lucky batch does not fill the memory
+MAX_GROWTH = 4.0  # from one batch or page to the next, so that one lucky batch does not fill the memory
 
 # The pipeline
 PAGES_AHEAD = 2  # pages of a feed read and not yet compared

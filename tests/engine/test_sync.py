@@ -175,7 +175,7 @@ async def test_more_documents_than_one_page_arrive_in_several_batches(pair: Pair
     await give(pair.remote.inner, *(revision(f"doc-{number:05}", rev(1, number)) for number in range(2_300)))
     outcome = await pair.pull()
     assert outcome.documents == 2_300
-    assert pair.remote.calls.count("changes") == 3
+    assert pair.remote.calls.count("changes") == 4
     assert len(await everything(pair.device)) == 2_300
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icure_sync.replication.batching import next_batch_size
-from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH
+from icure_sync.replication.batching import next_batch_size, next_page_size
+from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, FIRST_ROWS, MAX_BATCH, MOST_ROWS
 
 KILOBYTE = 1024
 
 
-def test_a_quick_batch_of_small_documents_is_followed_by_twice_as_many():
-    assert next_batch_size(50, 50, 50 * KILOBYTE, 0.01) == 100
+def test_a_quick_batch_of_small_documents_is_followed_by_several_times_as_many():
+    assert next_batch_size(50, 50, 50 * KILOBYTE, 0.01) == 200
 
 
 def test_large_documents_come_one_by_one():
@@ -28,9 +28,17 @@ def test_a_small_rest_of_a_page_does_not_shrink_the_next_batches():
 
 
 def test_known_documents_weigh_nothing():
-    assert next_batch_size(50, 50, 0, 0.0) == 100
+    assert next_batch_size(50, 50, 0, 0.0) == 200
 
 
 @given(st.integers(1, MAX_BATCH), st.integers(1, MAX_BATCH), st.integers(0, 2**40), st.floats(0, 1e6))
 def test_a_batch_has_at_least_one_document_and_at_most_the_bound(limit: int, documents: int, size: int, seconds: float):
     assert 1 <= next_batch_size(limit, documents, size, seconds) <= MAX_BATCH
+
+
+def test_pages_grow_from_a_few_rows_to_their_bound():
+    sizes = [FIRST_ROWS]
+    for _ in range(5):
+        sizes.append(next_page_size(sizes[-1]))
+    assert sizes[:3] == [100, 400, 1600]
+    assert sizes[-1] == MOST_ROWS
