@@ -33,8 +33,8 @@ def create_database(address: Address) -> bool:
     Raises Unreachable, Unauthorized, Forbidden, BadAnswer, InvalidEntity for a name that the server does not allow.
     """
     couchdb = _couchdb()
-    with _typed_errors(couchdb, address):
-        server = couchdb.Server(address.server, session=couchdb.Session(timeout=TIMEOUT))
+    with _typed_errors(couchdb, address), _session(couchdb) as session:
+        server = couchdb.Server(address.server, session=session)
         if address.credentials is not None:
             server.resource.credentials = (address.credentials.user, address.credentials.password)
         _, _, welcome = server.resource.get_json()
@@ -52,6 +52,18 @@ def _couchdb() -> Any:
         warnings.simplefilter("ignore")  # it imports cgi, and maybe pkg_resources
         import couchdb
     return couchdb
+
+
+@contextmanager
+def _session(couchdb: ModuleType) -> Iterator[Any]:
+    """A session whose connections are closed in the end: couchdb-python leaves them to the garbage collector."""
+    session = couchdb.Session(timeout=TIMEOUT)
+    try:
+        yield session
+    finally:
+        for connections in session.connection_pool.conns.values():
+            for connection in connections:
+                connection.close()
 
 
 @contextmanager

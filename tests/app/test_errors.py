@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from icure_sync import Identity, Replica
+from icure_sync.app.cli import main
 from tests.app.conftest import ADMIN, PASSPHRASE, PATIENCE, CommandLine, RunningHub, start_hub, stop, unused_port
 
 PAGE = 4096  # bytes: SQLite's
@@ -173,10 +174,12 @@ def test_unknown_ids_and_ids_of_another_type(practice: CommandLine, patient: str
         ["demo", "--patients", "0"],
     ],
 )
-def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
-    done = CommandLine(tmp_path).run(*arguments)
-    assert (done.code, done.out) == (2, "")
-    assert "usage: icure-sync" in done.err
+def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main(arguments)
+    shown = capsys.readouterr()
+    assert (ending.value.code, shown.out) == (2, "")
+    assert "usage: icure-sync" in shown.err
 
 
 def test_hubs_that_cannot_start(hub: RunningHub, tmp_path: Path) -> None:
