@@ -71,7 +71,7 @@ class Carrier:
         def refuse(named: Wanted, why: GivenUp) -> Revision | Refusal:
             return Refusal(*named, why.error, why.reason)
 
-        results = await self._patience.apart(wanted, fetch, refuse, self._source)
+        results = await self._patience.apart(wanted, fetch, refuse, [self._source])
         asked = set(wanted)
         named = ((_named(result), result) for result in results)
         return {name: result for name, result in named if name in asked}
@@ -93,7 +93,7 @@ class Carrier:
             revisions = [revision for revision in revisions if (revision.id, revision.rev) not in heavy]
         if not revisions:
             return oversized
-        refused = await self._patience.apart(revisions, write, refuse, self._target)
+        refused = await self._patience.apart(revisions, write, refuse, [self._target, self._source])
         return oversized + [named for refusal in refused for named in _with_revision(refusal, revisions)]
 
 

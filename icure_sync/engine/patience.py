@@ -54,29 +54,29 @@ class Patience:
         items: Sequence[Item],
         action: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         refuse: Callable[[Item, GivenUp], Result],
-        peer: Peer,
+        peers: Sequence[Peer],
         *,
         proven: bool = False,
     ) -> list[Result]:
         """The action's results for all items; when the items are refused as a whole, those of both halves.
 
-        An item that is refused alone becomes `refuse(item, why)`. `peer` is asked whether it still answers before a
-        failure of its own is put down to an item.
+        An item that is refused alone becomes `refuse(item, why)`. `peers`, those that take part, are asked whether they
+        still answer before a failure is put down to an item.
         """
-        outcome = await self._attempt(items, action, peer, proven=proven)
+        outcome = await self._attempt(items, action, peers, proven=proven)
         if not isinstance(outcome, GivenUp):
             return list(outcome)
         if outcome.step is Step.RECORD:
             return [refuse(items[0], outcome)]
         middle = len(items) // 2
-        first = await self.apart(items[:middle], action, refuse, peer, proven=True)
-        return first + await self.apart(items[middle:], action, refuse, peer, proven=True)
+        first = await self.apart(items[:middle], action, refuse, peers, proven=True)
+        return first + await self.apart(items[middle:], action, refuse, peers, proven=True)
 
     async def _attempt(
         self,
         items: Sequence[Item],
         action: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-        peer: Peer,
+        peers: Sequence[Peer],
         *,
         proven: bool,
     ) -> Sequence[Result] | GivenUp:
@@ -85,7 +85,7 @@ class Patience:
             try:
                 return await action(items)
             except PeerError as error:
-                step = await self._next_step(error, failures, len(items), peer, proven=proven)
+                step = await self._next_step(error, failures, len(items), peers, proven=proven)
                 if step in _BLAMES:
                     return _given_up(step, error)
                 if step is not Step.RETRY:
@@ -96,7 +96,7 @@ class Patience:
         error: PeerError,
         failures: Counter[Trouble],
         documents: int = 0,
-        peer: Peer | None = None,
+        peers: Sequence[Peer] = (),
         *,
         proven: bool = False,
     ) -> Step:
@@ -105,16 +105,17 @@ class Patience:
         tries = failures[trouble]
         pause = error.retry_after if isinstance(error, Throttled) else None
         step = decide(trouble, tries, documents, proven=proven, retry_after=pause)
-        if step in _BLAMES and peer is not None and trouble in DOUBTFUL and not await _answers(peer):
+        if step in _BLAMES and trouble in DOUBTFUL and not await _answer(peers):
             step = decide(trouble, tries, documents, alive=False)
         if step is Step.RETRY:
             await self._clock.sleep(delay(tries, int.from_bytes(self._entropy(4)) / 2**32, pause))
         return step
 
 
-async def _answers(peer: Peer) -> bool:
+async def _answer(peers: Sequence[Peer]) -> bool:
     try:
-        await peer.info()
+        for peer in peers:
+            await peer.info()
     except IcureSyncError:
         return False
     return True

@@ -296,6 +296,24 @@ async def test_a_peer_that_is_gone_ends_the_attempt_after_a_bounded_number_of_tr
     assert len(away.calls) < 60
 
 
+async def test_a_source_that_is_gone_while_its_attachments_are_read_is_no_documents_fault():
+    source, target = filled(5), MemoryPeer()
+    source.put(revision("a", rev(1, 1), files={"f": b"data"}), {"f": b"data"})
+    broken = False
+
+    def fail(call: str, _: int) -> None:
+        nonlocal broken
+        broken = broken or call == "attachment"
+        if broken:
+            raise Unreachable(*THREE)
+
+    with pytest.raises(Unreachable):
+        await run(FailingPeer(source, fail), target, PULL)
+    assert await target.read_local(PULL.refused_id) is None
+    await run(source, target, PULL)
+    assert source.leaves() == target.leaves()
+
+
 async def test_the_first_contact_is_not_repeated():
     away = failing(MemoryPeer(), "info", Unreachable(*THREE))
     with pytest.raises(Unreachable):
