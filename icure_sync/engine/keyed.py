@@ -43,6 +43,7 @@ class Keyed:
         entropy: Entropy,
         clock: Callable[[], int],
     ) -> None:
+        self._store = store
         self.identity = identity
         self.suites = tuple(suites)
         self.parties = Parties(store, identity, entropy)
@@ -97,8 +98,8 @@ class Keyed:
 
     def learn(self) -> None:
         """Take in what a pull brought: Hcp documents, and with them keys."""
-        if SEALED_1 in self.suites:
-            self.parties.refresh()
+        if SEALED_1 in self.suites and self.parties.refresh():
+            self._store.search.restart()
 
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
         """Records filed under this one: the sealed link, the clear one and the hidden foreign key all say so."""

@@ -38,7 +38,8 @@ class Parties:
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self.troubles: dict[str, str] = {}
         self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
-        self._store.pins.pin(identity.hcp_id, identity.signing_key.public, Rev(""))
+        if store.pins.get(identity.hcp_id) is None:
+            store.pins.pin(identity.hcp_id, identity.signing_key.public, Rev(""))
 
     def found(self) -> None:
         """Write the first revision of the own Hcp document, unless the document is here."""
@@ -46,16 +47,18 @@ class Parties:
             self._store_written(hcp_document.first(self._identity))
         self.refresh()
 
-    def refresh(self) -> None:
-        """Read the Hcp documents that changed since the last time. Those not believed are listed."""
-        after: DocId | None = None
+    def refresh(self) -> bool:
+        """Read the Hcp documents that changed since the last time. Those not believed are listed.
+
+        True if a key or an Hcp is known that was not: what did not open, or waited for a signer, may be shown now.
+        """
         known = (len(self.keyring), len(self._known))
+        after: DocId | None = None
         while page := self._store.documents.ids_of_type(HCP_TYPE, after, PAGE):
             for doc_id in page:
                 self._refresh_one(doc_id)
             after = page[-1]
-        if (len(self.keyring), len(self._known)) != known:
-            self._store.search.restart()  # what did not open, or waited for a signer, may be shown now
+        return (len(self.keyring), len(self._known)) != known
 
     def ids(self) -> tuple[HcpId, ...]:
         """Hcps whose keys are known."""
@@ -134,7 +137,8 @@ class Parties:
             except IcureSyncError as error:
                 self.troubles[doc_id] = error.wrong
                 continue
-            self._store.documents.mark_verified(doc_id, revision.rev, VERIFIED)
+            if held.state != VERIFIED and not self._store.read_only:
+                self._store.documents.mark_verified(doc_id, revision.rev, VERIFIED)
             found.append((Stored(doc_id, revision.rev, document), party))
         return found
 

@@ -181,8 +181,8 @@ class Records:
         return above.attachments if above else {}
 
     def index(self) -> None:
-        """Bring the full-text index up to date with what sync brought."""
-        while pending := self._store.search.pending(PAGE):
+        """Bring the full-text index up to date with what sync brought, if the file can be written."""
+        while not self._store.read_only and (pending := self._store.search.pending(PAGE)):
             with self._store.transaction():
                 for doc_id in pending:
                     opened = self._try_open(doc_id) if self._is_record(doc_id) else None

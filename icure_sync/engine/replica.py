@@ -291,7 +291,7 @@ def replica_over(
 ) -> Replica:
     """The replica over an open store. Runs in the store's thread."""
     device = store.settings.get(_DEVICE)
-    if device is None:
+    if device is None and not store.read_only:
         device = entropy(DEVICE_ID_BYTES).hex()
         store.settings.put(_DEVICE, device)
     if identity is None:

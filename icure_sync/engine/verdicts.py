@@ -48,12 +48,14 @@ class Verdicts:
         except WriterOut:
             raise  # not for good: it follows from the statements known now
         except (Tampered, InvalidEntity) as error:
-            self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
+            if not self._store.read_only:
+                self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
             raise
         if verdict.pending:
             unknown = ", ".join(sorted(verdict.pending))
             raise NotFound(f"trust document {doc_id}", f"the keys of {unknown} are not here yet", "sync again")
-        self.accept(doc_id, rev)
+        if not self._store.read_only:
+            self.accept(doc_id, rev)
 
     def accept(self, doc_id: DocId, rev: Rev) -> None:
         """This revision verifies (or was just written here): what it displaced need not be kept any longer."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from icure_sync.errors import InvalidEntity, NoAccess, NotFound, StaleRevision
+from icure_sync.engine.replica import replica_over
+from icure_sync.errors import InvalidEntity, NoAccess, NotFound, StaleRevision, StoreFull
 from icure_sync.model import Address, Code, Contact, Content, Document, Form, Hcp, HealthcareElement, Patient, Service
+from icure_sync.store import Store
+from tests.store.revisions import without_privileges
 
 
 async def test_a_saved_patient_is_there_as_it_was_saved(open_replica):
@@ -127,9 +132,6 @@ async def test_unknown_members_survive_an_edit(open_replica):
 
 
 async def test_everything_is_there_after_the_replica_was_opened_again(tmp_path, identities):
-    from icure_sync.engine.replica import replica_over
-    from icure_sync.store import Store
-
     path = tmp_path / "again.db"
     first = Store.open(path, b"k" * 32)
     replica = await first.run(replica_over, first, identities["hcp-a"])
@@ -209,3 +211,26 @@ async def test_what_the_store_holds_of_a_record_is_ciphertext(open_replica):
     assert b"Zebediah" not in body
     assert b"canary" not in body
     assert json.loads(body)["cryptoSuite"] == "sealed-1"
+
+
+async def test_a_replica_that_cannot_be_written_can_be_read(identities):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = Store.open(folder / "read.db", b"k" * 32)
+        replica = await store.run(replica_over, store, identities["hcp-a"])
+        john = await replica.save(Patient(first_name="John"))
+        store.close()
+        for file in folder.iterdir():
+            file.chmod(0o444)
+        folder.chmod(0o555)
+        with without_privileges():
+            store = Store.open(folder / "read.db", b"k" * 32)
+            try:
+                replica = await store.run(replica_over, store, identities["hcp-a"])
+                assert (await replica.get(Patient, john.id)).first_name == "John"
+                assert [each.id async for each in replica.find(Patient, text="john")] == [john.id]
+                with pytest.raises(StoreFull, match="read-only"):
+                    await replica.save(john.replace(note="x"))
+            finally:
+                store.close()
+        folder.chmod(0o755)
