@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.hub.answers import encode
-from icure_sync.hub.filters import Filter, pick_fields, read_passing
+from icure_sync.hub.filters import Filter, document_reader, passing_leaves, pick_fields
 from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.rendering import Piece, Shape, render
 from icure_sync.merge.revtree import Leaf
@@ -92,5 +92,5 @@ def _row(store: Store, look: Look, change: DocumentChange) -> tuple[Piece, ...] 
 
 def _leaves(store: Store, look: Look, change: DocumentChange) -> tuple[Leaf, ...]:
     if look.filter is not None:
-        return read_passing(store, change)(look.filter)
+        return passing_leaves(look.filter, change, document_reader(store, change.id))
     return change.leaves if look.all_leaves else change.leaves[:1]

@@ -18,7 +18,7 @@ from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.change_rows import Look, Row, read_page, render_rows
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request
-from icure_sync.hub.feeds import Feed
+from icure_sync.hub.feed import Feed
 from icure_sync.hub.filters import DesignReader, parse_filter
 from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT, PAGE_ROWS
 from icure_sync.hub.queries import Query
@@ -174,12 +174,12 @@ class _Sender:
 
     async def _wait(self) -> bool:
         """Until there may be more (True), or the feed is to end (False). Heartbeats go out meanwhile."""
+        feeds = self._database.feeds
         if self._wanted.heartbeat is None:
-            woken = await self._feed.sleep(self._wanted.timeout)
-            return woken and not self._database.feeds.closed
-        while not await self._feed.sleep(self._wanted.heartbeat):
+            return await feeds.sleep(self._feed, self._wanted.timeout) and not feeds.closed
+        while not await feeds.sleep(self._feed, self._wanted.heartbeat):
             await self._beat()
-        return not self._database.feeds.closed
+        return not feeds.closed
 
     async def _beat(self) -> None:
         await self._write(b"event: heartbeat\ndata: \n\n" if self._wanted.kind == "eventsource" else b"\n")

@@ -6,12 +6,14 @@ those that did. Server-side JavaScript is not offered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from icure_sync.hub.answers import encode
 from icure_sync.hub.errors import HttpRefusal, bad_request, not_found, not_offered
 from icure_sync.hub.mango import Predicate, compile_selector
 from icure_sync.hub.paths import DESIGN
@@ -22,7 +24,21 @@ from icure_sync.replication.wire import Revision
 from icure_sync.store import DocumentChange, Store
 
 Document = Mapping[str, Any]
+_DELEGATE = re.compile(r"delegations\.([^.\\]+)\Z")
 DesignReader = Callable[[DocId], Awaitable[Revision | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceForm:
+    """A selector of the form `{"$or": [{"delegations.<delegate>": {"$exists": true}}, …]}`, taken apart.
+
+    That of a replica, which many feeds at once have, alike but for the delegate. `rest` judges by what else stands in
+    the `$or`; `rest_text` is equal where that is.
+    """
+
+    delegate: str
+    rest: Predicate
+    rest_text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,7 @@ class Filter:
     ids: Callable[[str], bool] | None = None
     document: Predicate | None = None
     all_leaves: bool = True
+    device: DeviceForm | None = None
 
 
 async def parse_filter(
@@ -69,7 +86,18 @@ def _selector_filter(body: Mapping[str, Any], *, all_leaves: bool) -> tuple[Filt
     fields = body.get("fields")
     if fields is not None and not (isinstance(fields, list) and all(isinstance(one, str) for one in fields)):
         raise bad_request("Selector error: fields must be JSON array")
-    return Filter(document=predicate, all_leaves=all_leaves), tuple(fields) if fields else None
+    device = _device_form(body["selector"])
+    return Filter(document=predicate, all_leaves=all_leaves, device=device), tuple(fields) if fields else None
+
+
+def _device_form(selector: Mapping[str, Any]) -> DeviceForm | None:
+    match selector:
+        case {"$or": [{**first}, *rest]} if rest and len(selector) == len(first) == 1:
+            ((name, condition),) = first.items()
+            match = _DELEGATE.match(str(name))
+            if match is not None and condition == {"$exists": True}:
+                return DeviceForm(match[1], compile_selector({"$or": rest}), encode(rest))
+    return None
 
 
 async def _refuse_function(design_of: DesignReader, name: str) -> None:
@@ -107,27 +135,26 @@ def _is_design(doc_id: str) -> bool:
     return doc_id.startswith(DESIGN)
 
 
-def read_passing(store: Store, change: DocumentChange) -> Callable[[Filter | None], tuple[Leaf, ...]]:
-    """The leaves of a row that pass a filter; bodies are read when the first filter asks, and kept for the next."""
-    documents: dict[Leaf, Document | None] = {}
+def passing_leaves(
+    wanted: Filter, change: DocumentChange, document_of: Callable[[Leaf], Document | None]
+) -> tuple[Leaf, ...]:
+    """The leaves of a row that pass."""
+    leaves = change.leaves if wanted.all_leaves else change.leaves[:1]
+    if wanted.ids is not None:
+        return leaves if wanted.ids(change.id) else ()
+    predicate = wanted.document
+    assert predicate is not None
+    return tuple(leaf for leaf in leaves if (one := document_of(leaf)) is not None and predicate(one))
 
-    def document(leaf: Leaf) -> Document | None:
-        if leaf not in documents:
-            revision = store.documents.get(change.id, leaf.rev)
-            documents[leaf] = None if revision is None else as_document(revision)
-        return documents[leaf]
 
-    def passing(wanted: Filter | None) -> tuple[Leaf, ...]:
-        if wanted is None:
-            return change.leaves
-        leaves = change.leaves if wanted.all_leaves else change.leaves[:1]
-        if wanted.ids is not None:
-            return leaves if wanted.ids(change.id) else ()
-        predicate = wanted.document
-        assert predicate is not None
-        return tuple(leaf for leaf in leaves if (one := document(leaf)) is not None and predicate(one))
+def document_reader(store: Store, doc_id: DocId) -> Callable[[Leaf], Document | None]:
+    """Reads the leaves of one document as selectors see them."""
 
-    return passing
+    def read(leaf: Leaf) -> Document | None:
+        revision = store.documents.get(doc_id, leaf.rev)
+        return None if revision is None else as_document(revision)
+
+    return read
 
 
 def as_document(revision: Revision) -> Document:

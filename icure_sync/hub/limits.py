@@ -16,6 +16,7 @@ MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound 
 
 ANSWER_CHUNK: Final = 256 * 2**10  # bytes gathered before they are sent: one system call each
 PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
+ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and all
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
 
 FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout
