@@ -204,20 +204,14 @@ def _revision(data: bytes) -> Revision:
         raise RecursionError
     head = _head.decode(data)
     members = _members.decode(data)
-    body = [b"{"]
-    for name, value in members.items():
-        if name[:1] != "_":
-            body += (_key(name), value)
-    if len(body) > 1:
-        body[1] = body[1][1:]  # no comma before the first
-    body.append(b"}")
+    body = b"{%b}" % b",".join([_key(name) + value for name, value in members.items() if name[:1] != "_"])
     attachments = {name: _attachment(name, stub) for name, stub in head.attachments.items()} if head.attachments else {}
-    return Revision(DocId(head.id), _history(head), b"".join(body), head.deleted, attachments)
+    return Revision(DocId(head.id), _history(head), body, head.deleted, attachments)
 
 
 @lru_cache(_KNOWN_KEYS)
 def _key(name: str) -> bytes:
-    return b"," + msgspec.json.encode(name) + b":"
+    return msgspec.json.encode(name) + b":"
 
 
 def _history(head: _Head) -> tuple[Rev, ...]:
