@@ -1,27 +1,36 @@
-"""icure_sync: local-first sync of end-to-end encrypted medical records."""
+"""icure_sync: local-first sync of end-to-end encrypted medical records.
 
-from icure_sync.crypto.identity import Identity
-from icure_sync.engine.replica import Replica
-from icure_sync.engine.status import Conflict, Status
-from icure_sync.engine.sync import SyncReport
-from icure_sync.errors import IcureSyncError
-from icure_sync.hub import Hub
-from icure_sync.model import (
-    Address,
-    Attachment,
-    Code,
-    Contact,
-    Content,
-    Document,
-    Form,
-    Hcp,
-    HealthcareElement,
-    Measure,
-    Patient,
-    Service,
-    Telecom,
-)
-from icure_sync.peers.couch import CouchPeer
+The public names. Each is imported when it is first asked for: the command line starts without what it does not use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from icure_sync.crypto.identity import Identity
+    from icure_sync.engine.replica import Replica
+    from icure_sync.engine.status import Conflict, Status
+    from icure_sync.engine.sync import SyncReport
+    from icure_sync.errors import IcureSyncError
+    from icure_sync.hub import Hub
+    from icure_sync.model import (
+        Address,
+        Attachment,
+        Code,
+        Contact,
+        Content,
+        Document,
+        Form,
+        Hcp,
+        HealthcareElement,
+        Measure,
+        Patient,
+        Service,
+        Telecom,
+    )
+    from icure_sync.peers.couch import CouchPeer
 
 __all__ = [
     "Address",
@@ -46,3 +55,22 @@ __all__ = [
     "SyncReport",
     "Telecom",
 ]
+
+# Where a name lives; entities and their records, the most of them, live in the model.
+_HOMES = {
+    "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.engine.replica": ("Replica",),
+    "icure_sync.engine.status": ("Conflict", "Status"),
+    "icure_sync.engine.sync": ("SyncReport",),
+    "icure_sync.errors": ("IcureSyncError",),
+    "icure_sync.hub": ("Hub",),
+    "icure_sync.peers.couch": ("CouchPeer",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "icure_sync.model")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
