@@ -229,6 +229,21 @@ async def test_a_document_that_never_comes_is_recorded_and_fetched_when_it_is_th
     assert source.leaves() == target.leaves()
 
 
+async def test_a_document_that_makes_every_answer_unreadable_is_recorded_and_the_others_come():
+    class Unreadable(MemoryPeer):
+        async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
+            if BAD & set(revs):
+                raise BatchRefused("read", "nested_too_deeply", "more levels than can be read")
+            return await super().fetch(revs)
+
+    source, target = Unreadable(), MemoryPeer()
+    for number in range(100):
+        source.put(revision(f"doc-{number:03}", rev(1, number)))
+    outcome = await run(source, target, PULL)
+    assert {(refusal.id, refusal.error) for refusal in outcome.refused} == {(bad, "nested_too_deeply") for bad in BAD}
+    assert {*source.leaves()} - {*target.leaves()} == BAD
+
+
 def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) -> FailingPeer:
     """A peer whose calls of that name fail, the first `times` of them."""
     left = times
@@ -352,10 +367,23 @@ class Replaced(MemoryPeer):
         return refusals
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-async def test_a_target_made_anew_under_the_attempt_gets_everything_again(after: int):
-    source, target = filled(300), Replaced(after)
-    await run(source, target)
+def hasty_clock() -> Clock:
+    """Every look is a second later, so that a checkpoint is due after each batch."""
+    moment = 0.0
+
+    def now() -> float:
+        nonlocal moment
+        moment += 1.0
+        return moment
+
+    return Clock(now, now, still_clock().sleep)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 6])
+@pytest.mark.parametrize("clock", [still_clock, hasty_clock])
+async def test_a_target_made_anew_under_the_attempt_gets_everything_again(after: int, clock: Callable[[], Clock]):
+    source, target = filled(600), Replaced(after)
+    await run(source, target, clock=clock())
     assert source.leaves() == target.leaves()
 
 
@@ -392,16 +420,8 @@ async def test_a_log_that_never_stays_put_ends_with_an_explanation():
 
 async def test_checkpoints_are_made_while_a_long_replication_runs():
     source, target = filled(2_000), MemoryPeer()
-    moment = 0.0
-
-    def now() -> float:
-        nonlocal moment
-        moment += 1.0
-        return moment
-
     watched = FailingPeer(target, lambda *_: None)
-    clock = Clock(now, now, still_clock().sleep)
-    await run(source, watched, clock=clock)
+    await run(source, watched, clock=hasty_clock())
     first = watched.calls.index("write_local")
     assert "write" in watched.calls[first:]
     assert watched.calls.count("write_local") > 2

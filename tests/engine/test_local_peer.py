@@ -1,0 +1,142 @@
+"""The local store as a peer: attachment bytes are checked, applied with their revision, and never half."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from icure_sync.engine.local_peer import FETCH_TRIES, LocalPeer
+from icure_sync.errors import Unreachable
+from icure_sync.ids import DocId, Rev
+from icure_sync.peers.memory import MemoryPeer
+from icure_sync.replication.checkpoint import START
+from icure_sync.replication.wire import Attachment, Revision
+from icure_sync.store import Store
+from tests.replicas import rev, revision
+
+DATA = b"ciphertext" * 20_000
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = Store.open(tmp_path / "replica.db", bytes(32))
+    yield opened
+    opened.close()
+
+
+class Serving(MemoryPeer):
+    """Gives these bytes for any attachment, one after the other."""
+
+    def __init__(self, *answers: bytes) -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:  # noqa: ARG002  the port
+        self.asked += 1
+        data = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        for start in range(0, len(data), 50_000):
+            yield data[start : start + 50_000]
+
+
+def sealed(sha256: str, data: bytes = DATA) -> Revision:
+    """A revision whose body says what its attachment must be."""
+    body = json.dumps({"type": "Attachment", "files": {"content": {"length": len(data), "sha256": sha256}}}).encode()
+    return revision("a", rev(1, 1), body=body, files={"content": data})
+
+
+RIGHT = sealed(hashlib.sha256(DATA).hexdigest())
+
+
+async def stored(peer: LocalPeer, name: str = "content", revision_id: Rev | None = None) -> bytes:
+    return b"".join([piece async for piece in peer.attachment(DocId("a"), revision_id or rev(1, 1), name)])
+
+
+async def test_bytes_that_the_document_names_are_taken(store: Store):
+    peer = LocalPeer(store)
+    assert await peer.write([RIGHT], Serving(DATA)) == []
+    assert await stored(peer) == DATA
+
+
+async def test_a_damaged_transfer_is_repeated(store: Store):
+    peer, source = LocalPeer(store), Serving(b"x" * len(DATA), DATA)
+    assert await peer.write([RIGHT], source) == []
+    assert source.asked == FETCH_TRIES
+    assert await stored(peer) == DATA
+
+
+@pytest.mark.parametrize("wrong", [b"x" * len(DATA), DATA[:-1], DATA + b"x"])
+async def test_bytes_that_are_wrong_twice_are_refused_and_nothing_of_the_revision_is_kept(store: Store, wrong: bytes):
+    peer, source = LocalPeer(store), Serving(wrong)
+    (refusal,) = await peer.write([RIGHT], source)
+    assert refusal.error == "bad_attachment"
+    assert source.asked == FETCH_TRIES
+    assert await peer.missing({RIGHT.id: [RIGHT.rev]})
+    assert (await peer.changes(START, limit=5)).rows == ()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"files":7}', b'{"files":{"content":{}}}', b'{"files":{"other":{"sha256":"00"}}}', b"{}"]
+)
+async def test_a_document_that_does_not_name_its_bytes_is_held_to_their_length_alone(store: Store, body: bytes):
+    peer = LocalPeer(store)
+    described = revision("a", rev(1, 1), body=body, files={"content": DATA})
+    assert await peer.write([described], Serving(b"x" * len(DATA))) == []
+
+
+async def test_a_digest_that_is_not_the_bytes_md5_is_no_obstacle(store: Store):
+    """A CouchDB that compresses states the digest of the compressed bytes."""
+    peer = LocalPeer(store)
+    stub = Attachment("content", "text/plain", len(DATA), "md5-AAAAAAAAAAAAAAAAAAAAAA==", 1)
+    first = Revision(DocId("a"), (rev(1, 1),), b"{}", False, {"content": stub})
+    second = Revision(DocId("a"), (rev(2, 1), rev(1, 1)), b"{}", False, {"content": stub})
+    assert await peer.write([first], Serving(DATA)) == []
+    source = Serving(b"other")
+    assert await peer.write([second], source) == []
+    assert source.asked == 0
+    assert await stored(peer, revision_id=rev(2, 1)) == DATA
+
+
+async def test_a_revision_older_than_all_that_is_kept_brings_no_attachment(store: Store):
+    peer = LocalPeer(store)
+    history = [rev(generation, 1) for generation in range(1_200, 0, -1)]
+    assert await peer.write([revision("a", *history)], MemoryPeer()) == []
+    old = revision("a", rev(1, 1), files={"content": DATA})
+    assert await peer.write([old], Serving(DATA)) == []
+
+
+async def test_a_transfer_that_breaks_leaves_no_revision_and_no_bytes(store: Store):
+    class Breaking(MemoryPeer):
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:  # noqa: ARG002  the port
+            yield DATA[:100_000]
+            raise Unreachable("read", "gone", "again")
+
+    peer = LocalPeer(store)
+    with pytest.raises(Unreachable):
+        await peer.write([revision("b", rev(1, 1)), RIGHT], Breaking())
+    assert (await peer.changes(START, limit=5)).rows == ()
+    assert await peer.write([RIGHT], Serving(DATA)) == []
+    assert await stored(peer) == DATA
+
+
+async def test_a_cancelled_transfer_leaves_no_revision_and_no_bytes(store: Store):
+    begun = asyncio.Event()
+
+    class Waiting(MemoryPeer):
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:  # noqa: ARG002  the port
+            yield DATA[:1_000]
+            begun.set()
+            await asyncio.Event().wait()
+
+    peer = LocalPeer(store)
+    writing = asyncio.ensure_future(peer.write([RIGHT], Waiting()))
+    await begun.wait()
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert (await peer.changes(START, limit=5)).rows == ()
