@@ -155,7 +155,7 @@ class Transfer:
         done: list[int | None] = []
         for row, ticket in page.rows:
             held = None if row.id in unsettled else ticket
-            absent = missing[row.id].revs if row.id in missing else ()
+            absent = set(missing[row.id].revs) if row.id in missing else set()
             wanted = [rev for rev in row.leaves if rev in absent]
             if wanted:
                 lacking.append(_Lacking(row.id, wanted, held))
@@ -222,5 +222,5 @@ def _has_more(changes: Changes, since: Seq, limit: int) -> bool:
 def _known(announced: Mapping[DocId, Sequence[Rev]], missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:
     """The revisions that the target was asked about and has already."""
     for doc_id, revs in announced.items():
-        lacking = missing[doc_id].revs if doc_id in missing else ()
+        lacking = set(missing[doc_id].revs) if doc_id in missing else set()
         yield from ((doc_id, rev) for rev in revs if rev not in lacking)

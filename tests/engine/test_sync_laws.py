@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.sync import replicate
 from icure_sync.errors import PeerError, Unreachable
 from icure_sync.ids import DocId
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
-from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.checkpoint import START, Direction
+from icure_sync.store import Store
 from tests.replicas import FailingPeer, edit, seeded_entropy, still_clock
 
 PULL = Plan("device-1", None, Direction.PULL)
@@ -69,9 +73,32 @@ def test_two_peers_agree_after_replicating_both_ways_whatever_failed_before(sche
     asyncio.run(scenario())
 
 
-async def contents(peer: MemoryPeer) -> list:
-    leaves = {doc_id: [leaf.rev for leaf in found] for doc_id, found in peer.leaves().items()}
-    return list(await peer.fetch(leaves))
+async def contents(peer: Peer) -> list[object]:
+    """All leaves, the winner of each document first."""
+    rows = sorted((await peer.changes(START, limit=1_000)).rows, key=lambda row: row.id)
+    return list(await peer.fetch({row.id: row.leaves for row in rows}))
+
+
+@settings(max_examples=20, deadline=None)
+@given(schedules, st.integers(1, 60))
+def test_an_encrypted_store_agrees_with_its_peer_whatever_failed_before(schedule: list[tuple], at: int) -> None:
+    async def scenario(folder: Path) -> None:
+        here, there = await play(schedule)
+        store = Store.open(folder / "replica.db", bytes(32))
+        device = LocalPeer(store)
+        for source in (here, there):
+            with contextlib.suppress(PeerError):
+                await replicate(dying(source, at), device, PULL, clock=still_clock(), entropy=seeded_entropy(at))
+        with contextlib.suppress(PeerError):
+            await replicate(device, dying(there, at), PUSH, clock=still_clock(), entropy=seeded_entropy(at + 1))
+        await replicate(here, device, PULL, clock=still_clock(), entropy=seeded_entropy(at + 2))
+        await both_ways(device, there)
+        assert await contents(device) == await contents(there)
+        assert {*here.leaves()} <= {*there.leaves()}
+        store.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(scenario(Path(folder)))
 
 
 def prepared() -> tuple[MemoryPeer, MemoryPeer]:
