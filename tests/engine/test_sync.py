@@ -221,6 +221,21 @@ async def test_attachments_arrive_whole_and_later_revisions_do_not_send_them_aga
     assert b"".join(pieces) == data
 
 
+@pytest.mark.parametrize("pair", [f"memory-{kind}" for kind in ("hub", *REAL_SERVERS)], indirect=True)
+async def test_a_server_that_refuses_a_whole_batch_because_of_some_gets_the_others(pair: Pair):
+    source = pair.device
+    assert isinstance(source, MemoryPeer)
+    for number in range(60):
+        source.put(revision(f"doc-{number}", rev(1, number)))
+    source.put(revision("_bad", rev(1, 1)))
+    source.put(revision("heavy", rev(1, 1), body=b'{"x":"' + b"y" * 7_999_980 + b'"}'))
+    outcome = await pair.push()
+    assert "_bad" in {refusal.id for refusal in outcome.refused}
+    assert {refusal.id for refusal in outcome.refused} <= {"_bad", "heavy"}
+    found = await everything(pair.remote.inner)
+    assert {doc_id for doc_id, _ in found} >= {f"doc-{number}" for number in range(60)}
+
+
 async def test_progress_is_told_from_the_first_look_to_the_end(pair: Pair):
     await give(pair.remote.inner, *(revision(f"doc-{number}", rev(1, number)) for number in range(30)))
     told: list[Progress] = []

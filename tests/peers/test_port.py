@@ -7,11 +7,12 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from icure_sync.engine.local_peer import LocalPeer
-from icure_sync.errors import DatabaseMissing, NotFound
+from icure_sync.errors import DatabaseMissing, NotFound, Unauthorized
 from icure_sync.hub import Hub
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.couch import CouchPeer
@@ -19,7 +20,7 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.filters import device_selector
-from icure_sync.replication.wire import Missing, Refusal, Revision
+from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store import Store
 from tests.replicas import rev, revision
 from tests.servers import REAL_SERVERS, fresh_database
@@ -198,6 +199,23 @@ async def test_attachment_bytes_come_from_the_source_and_go_out_again(peer: Peer
     assert b"".join(pieces) == data
 
 
+@pytest.mark.parametrize("size", [1_000, 400_000])
+async def test_an_attachment_that_a_server_compresses_comes_back_as_it_was(peer: Peer, size: int):
+    """Its digest is then not that of the bytes."""
+    data = b"text " * (size // 5)
+    source = MemoryPeer()
+    stub = Attachment("note.txt", "text/plain", size, "md5-AAAAAAAAAAAAAAAAAAAAAA==", 1)
+    original = Revision(DocId("a"), (rev(1, 1),), b"{}", False, {"note.txt": stub})
+    source.put(original, {"note.txt": data})
+    assert await peer.write([original], source) == []
+    (found,) = await peer.fetch({DocId("a"): [rev(1, 1)]})
+    assert isinstance(found, Revision)
+    assert found.attachments["note.txt"].length == size
+    assert b"".join([piece async for piece in peer.attachment(DocId("a"), rev(1, 1), "note.txt")]) == data
+    onward = MemoryPeer()
+    assert await onward.write([found], peer) == []
+
+
 async def test_a_later_revision_needs_no_bytes_again(peer: Peer):
     data = os.urandom(300_000)
     source = MemoryPeer()
@@ -242,6 +260,19 @@ async def test_after_closing_the_next_call_works(peer: Peer):
     await peer.close()
     await peer.commit()
     assert (await peer.info()).update_seq
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_who_is_not_known_is_unauthorized(kind, request, tmp_path):
+    async with AsyncExitStack() as stack:
+        server = request.getfixturevalue("couchdb_url") if kind == "couchdb" else await hub(stack, tmp_path)
+        url = await stack.enter_async_context(fresh_database(server))
+        made_up = f"nobody-{os.urandom(4).hex()}:wrong"  # never a real name: five wrong passwords lock it
+        stranger = url.replace(urlsplit(url).netloc.rpartition("@")[0], made_up)
+        nobody = url.replace(urlsplit(url).netloc.rpartition("@")[0] + "@", "")
+        for address in (stranger, nobody):
+            with pytest.raises(Unauthorized):
+                await (await stack.enter_async_context(CouchPeer(address))).info()
 
 
 @pytest.mark.parametrize("kind", SERVERS)
