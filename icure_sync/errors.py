@@ -120,6 +120,10 @@ class WriterOut(Tampered):
     """Whoever wrote this revision has no access by the statements known now: a person with access may adopt it."""
 
 
+class Misplaced(Tampered):
+    """This revision stands in the revision tree, as far as it is known now, where its writer did not put it."""
+
+
 class UnsupportedSuite(CryptoError):
     """The document's suite is not one that this replica was opened for."""
 

@@ -6,17 +6,19 @@ function of what was written, so devices that write the same bytes write the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from icure_sync.canonical import canonical
 from icure_sync.crypto.access import SUITE
 from icure_sync.crypto.identity import Identity, signed_by
 from icure_sync.crypto.primitives import sha256
-from icure_sync.errors import Tampered
+from icure_sync.errors import Misplaced, Tampered
 from icure_sync.ids import DocId, Rev, generation, is_rev, rev_order
 
 REV_DIGITS = 32
+
+_NEXT_STEP = "keep it aside and tell whoever runs the server"
 
 
 def extended(parents: Sequence[Rev]) -> Rev | None:
@@ -73,14 +75,19 @@ def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_ke
         raise _tampered(doc_id, f"the signature of {by} does not hold")
 
 
-def check_place(doc_id: str, document: Mapping[str, Any], tree_parent: Rev | None) -> None:
-    """That it stands in the tree under the parent that it extends; `tree_parent` is None at the root or past stemming.
+def check_place(doc_id: str, document: Mapping[str, Any], tree_parents: Collection[Rev]) -> None:
+    """That it stands in the tree under the parent that it extends.
+
+    `tree_parents`: none at the root or past stemming; several if somebody claims a second parent, which must not make a
+    genuine revision look moved.
 
     Raises Tampered.
     """
-    if tree_parent is not None and extended(document["parents"]) != tree_parent:
-        raise _tampered(doc_id, "it stands in the revision tree where its writer did not put it")
+    if tree_parents and extended(document["parents"]) not in tree_parents:
+        raise Misplaced(
+            f"trust document {doc_id}", "it stands in the revision tree where its writer did not put it", _NEXT_STEP
+        )
 
 
 def _tampered(doc_id: str, wrong: str) -> Tampered:
-    return Tampered(f"trust document {doc_id}", wrong, "keep it aside and tell whoever runs the server")
+    return Tampered(f"trust document {doc_id}", wrong, _NEXT_STEP)

@@ -6,7 +6,7 @@ in. Checked lazily and once, before a revision is first shown or extended; the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ from icure_sync.ids import Rev
 class Seen:
     """What is known of a document beside the revision in question.
 
-    `tree_parent`: the revision above it in the tree, if known. `statements`: verified ones, remembered for the record.
+    `tree_parents`: what stands above it in the tree, if known. `statements`: verified ones, remembered for the record.
     `displaced`: statements that the revisions which it lists as parents carry, as far as their bodies are here.
     """
 
-    tree_parent: Rev | None = None
+    tree_parents: tuple[Rev, ...] = ()
     statements: tuple[Statement, ...] = ()
     displaced: tuple[Statement, ...] = ()
 
@@ -53,14 +53,14 @@ def verify_record(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_ke
         statement["by"] for statement in document["access"] if not check_statement(subject, statement, signing_keys)
     }
     pending |= _check_writer(doc_id, rev, document, by, signing_keys)
-    check_place(doc_id, document, seen.tree_parent)
+    check_place(doc_id, document, seen.tree_parents)
     if pending:
         return Verdict((), frozenset(pending))
     _check_access(doc_id, subject, by, document["access"], seen)
     return Verdict(tuple(union(document["access"], seen.statements)), frozenset())
 
 
-def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree_parent: Rev | None) -> Party:
+def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree_parents: Collection[Rev]) -> Party:
     """Of an Hcp document: signed by the key that it states, all of it. Whether that key is the right one is for pins.
 
     Raises Tampered, UntrustedKey; InvalidEntity if it has no canonical form.
@@ -70,7 +70,7 @@ def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree
     if writer_of(doc_id, document) != doc_id:
         raise _tampered(doc_id, "another Hcp wrote it")
     check_written(doc_id, rev, document, party.signing_key)
-    check_place(doc_id, document, tree_parent)
+    check_place(doc_id, document, tree_parents)
     for wrapped in wrapped_keys(doc_id, document):
         wrapped.check_signature(party.signing_key)
     check_retired(doc_id, document, party.signing_key)

@@ -17,7 +17,7 @@ from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
 from icure_sync.engine.suite import Stored, Written
-from icure_sync.engine.verdicts import VERIFIED
+from icure_sync.engine.verdicts import VERIFIED, above
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import IcureSyncError, NotFound, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Rev, is_kid
@@ -131,8 +131,7 @@ class Parties:
                 document = _document(revision.body)
                 if document.get("cryptoSuite") is None:
                     continue  # of `icure-classic`: read by that suite
-                above = revision.history[1] if len(revision.history) > 1 else None
-                party = verify_hcp_document(doc_id, revision.rev, document, above)
+                party = verify_hcp_document(doc_id, revision.rev, document, above(self._store, revision))
                 self._check_pin(party, revision.rev)
             except IcureSyncError as error:
                 self.troubles[doc_id] = error.wrong

@@ -13,7 +13,7 @@ from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Statement, Subject
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
-from icure_sync.errors import IcureSyncError, InvalidEntity, NoAccess, NotFound, Tampered, WriterOut
+from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NoAccess, NotFound, Tampered, WriterOut
 from icure_sync.ids import DocId, Rev, generation, is_rev
 from icure_sync.merge import registers
 from icure_sync.replication.wire import Revision
@@ -45,8 +45,8 @@ class Verdicts:
             raise _refused(doc_id, held.why)
         try:
             verdict = self._verify(held)
-        except WriterOut:
-            raise  # not for good: it follows from the statements known now
+        except (WriterOut, Misplaced):
+            raise  # not for good: it follows from the statements and the tree known now
         except (Tampered, InvalidEntity) as error:
             if not self._store.read_only:
                 self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
@@ -67,9 +67,8 @@ class Verdicts:
     def _verify(self, held: Held) -> Verdict:
         revision = held.revision
         document = strict_json.loads(revision.body, f"document {revision.id}")
-        above = revision.history[1] if len(revision.history) > 1 else None
         known = self._statements(revision.id) if held.live > 1 else ()
-        seen = Seen(above, known, self._displaced(revision.id, document))
+        seen = Seen(above(self._store, revision), known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
             self._check_body(revision, document)
@@ -101,6 +100,12 @@ class Verdicts:
             if displaced is not None and not displaced.deleted:
                 found += _access(displaced.body)
         return tuple(found)
+
+
+def above(store: Store, revision: Revision) -> tuple[Rev, ...]:
+    """What the tree has above a revision; several if somebody claims a second parent for it."""
+    tree = store.documents.tree(revision.id) if len(revision.history) > 1 else None
+    return tree.parents(revision.rev) if tree else ()
 
 
 def _access(body: bytes) -> list[Statement]:

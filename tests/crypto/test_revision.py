@@ -118,8 +118,8 @@ def test_no_value_stops_a_revision_from_being_judged(member: str, value: Any):
 
 
 def test_a_revision_stands_where_its_writer_put_it():
-    check_place(DOC_ID, {"parents": ["2-b", "2-a"]}, Rev("2-b"))
-    check_place(DOC_ID, {"parents": ["2-b"]}, None)  # past what is known of the tree
+    check_place(DOC_ID, {"parents": ["2-b", "2-a"]}, [Rev("2-b")])
+    check_place(DOC_ID, {"parents": ["2-b"]}, ())  # past what is known of the tree
     for parents, above in ((["2-b", "2-a"], "2-a"), (["3-a"], "2-a"), ([], "1-a")):
         with pytest.raises(Tampered, match="did not put it"):
-            check_place(DOC_ID, {"parents": parents}, Rev(above))
+            check_place(DOC_ID, {"parents": parents}, [Rev(above)])

@@ -126,11 +126,11 @@ def test_an_old_body_beside_current_maps_does_not_verify():
 
 
 def test_a_revision_stands_in_the_tree_where_its_writer_put_it():
-    verify(shared_patient(), Seen(tree_parent=patient().rev))
+    verify(shared_patient(), Seen(tree_parents=(patient().rev,)))
     with pytest.raises(Tampered, match="did not put it"):
-        verify(shared_patient(), Seen(tree_parent=Rev(f"1-{'0' * 32}")))
+        verify(shared_patient(), Seen(tree_parents=(Rev(f"1-{'0' * 32}"),)))
     with pytest.raises(Tampered, match="did not put it"):
-        verify(patient(), Seen(tree_parent=Rev(f"1-{'0' * 32}")))
+        verify(patient(), Seen(tree_parents=(Rev(f"1-{'0' * 32}"),)))
 
 
 def test_a_signature_in_another_s_name_does_not_verify():
@@ -263,7 +263,7 @@ def hcp_document(**members: Any) -> tuple[Rev, dict[str, Any]]:
 
 def test_an_hcp_document_is_signed_by_the_key_that_it_states():
     rev, document = hcp_document()
-    party = verify_hcp_document(A, rev, document, None)
+    party = verify_hcp_document(A, rev, document, ())
     assert (party.hcp_id, party.signing_key) == (A, identity(A).signing_key.public)
     assert party.public_key == identity(A).party_key.public.spki
     assert is_hcp_document(document)
@@ -276,7 +276,7 @@ def test_nothing_in_an_hcp_document_can_be_changed_or_taken_away(member: str):
     missing = {name: value for name, value in document.items() if name != member}
     for changed in ({**document, member: "x"}, {**document, member: None}, missing):
         with pytest.raises((Tampered, UntrustedKey)):
-            verify_hcp_document(A, rev, changed, None)
+            verify_hcp_document(A, rev, changed, ())
 
 
 @given(st.sampled_from([path for path in places(hcp_document()[1]) if path]), JSON_VALUES)
@@ -285,16 +285,16 @@ def test_no_value_in_an_hcp_document_stops_it_from_being_judged(path: tuple[Any,
     changed = with_value(document, path, value)
     if changed != document:
         with pytest.raises((Tampered, UntrustedKey, InvalidEntity)):
-            verify_hcp_document(A, rev, changed, None)
+            verify_hcp_document(A, rev, changed, ())
 
 
 def test_only_the_party_itself_writes_its_document():
     unsigned = {name: value for name, value in hcp_document()[1].items() if name != "written"}
     rev_b, by_b = written(DocId(A), unsigned, identity(B))
     with pytest.raises(Tampered, match="another Hcp wrote it"):
-        verify_hcp_document(A, rev_b, by_b, None)
+        verify_hcp_document(A, rev_b, by_b, ())
     with pytest.raises(Tampered, match="did not put it"):
-        verify_hcp_document(A, *hcp_document(), Rev("1-a"))
+        verify_hcp_document(A, *hcp_document(), [Rev("1-a")])
 
 
 def test_a_document_whose_keys_or_sets_are_wrong_is_refused_even_if_the_party_signed_it():
@@ -305,7 +305,7 @@ def test_a_document_whose_keys_or_sets_are_wrong_is_refused_even_if_the_party_si
         ({"hcPartyKeys": {}}, UntrustedKey),
     ):
         with pytest.raises(error):
-            verify_hcp_document(A, *hcp_document(**members), None)
+            verify_hcp_document(A, *hcp_document(**members), ())
 
 
 def test_a_subject_is_never_an_hcp():
@@ -313,5 +313,5 @@ def test_a_subject_is_never_an_hcp():
     with pytest.raises(Tampered):
         Subject.of(A, document)
     with pytest.raises(UntrustedKey):
-        verify_hcp_document(patient().id, patient().rev, patient().document, None)
+        verify_hcp_document(patient().id, patient().rev, patient().document, ())
     assert rev.startswith("1-")

@@ -298,7 +298,7 @@ def verified_twice(vector: dict[str, Any], document: dict[str, Any]) -> list[str
         accepted.append("second")
     except Refused:
         pass
-    seen = Seen(Rev(place) if place else None, **{name: tuple(value) for name, value in known.items()})
+    seen = Seen((Rev(place),) if place else (), **{name: tuple(value) for name, value in known.items()})
     try:
         verify_record(vector["id"], Rev(vector["rev"]), document, signing_key, seen)
         accepted.append("package")
@@ -334,4 +334,4 @@ def test_hcp_documents_with_members_of_another(vector: dict[str, Any]):
     with pytest.raises(Refused):
         second_records.hcp_document(of["id"], of["rev"], document)
     with pytest.raises((Tampered, UntrustedKey)):
-        verify_hcp_document(of["id"], of["rev"], document, None)
+        verify_hcp_document(of["id"], of["rev"], document, ())

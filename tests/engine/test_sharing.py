@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from icure_sync.errors import NoAccess, NotFound, Tampered
+from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered
 from icure_sync.model import Contact, Document, Form, Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
@@ -210,3 +210,18 @@ async def test_a_full_copy_on_a_keyless_replica_opens_nothing(open_replica, serv
     phone = await open_replica("hcp-a", "phone")
     await phone.sync(elsewhere)
     assert (await phone.get(Patient, john.id)).first_name == "John"
+
+
+async def test_a_second_parent_that_a_server_claims_does_not_hide_a_genuine_revision(open_replica):
+    laptop = await open_replica("hcp-a", "laptop")
+    john = await laptop.save(Patient(first_name="John"))
+    john = await laptop.save(john.replace(note="later"))
+    genuine = await laptop._store.run(laptop._store.documents.get, john.id)
+    claimed = Revision(john.id, (genuine.rev, "1-" + "f" * 32), genuine.body)
+    phone = await open_replica("hcp-a", "phone")
+    await phone._store.run(phone._store.documents.apply, [claimed])
+    with pytest.raises(Misplaced):
+        await phone.get(Patient, john.id)
+    for replica in (laptop, phone):
+        await replica._store.run(replica._store.documents.apply, [claimed, genuine])
+        assert (await replica.get(Patient, john.id)).note == "later"
