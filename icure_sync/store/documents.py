@@ -232,9 +232,10 @@ class Documents:
         trees = self._trees(revs)
         result = {}
         for doc_id, wanted in revs.items():
-            tree = trees.get(doc_id, RevTree())
-            lacking = tree.missing(wanted)
-            if lacking:
+            tree = trees.get(doc_id)
+            if tree is None:
+                result[doc_id] = Missing(tuple(wanted))
+            elif lacking := tree.missing(wanted):
                 highest = max(lacking, key=generation)
                 result[doc_id] = Missing(lacking, tree.possible_ancestors(highest))
         return result

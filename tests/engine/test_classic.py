@@ -24,7 +24,7 @@ from icure_sync.hub import Hub
 from icure_sync.model import Contact, Document, Hcp, HealthcareElement, Patient, entity_class, to_record
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.store import Store
-from tests.servers import fresh_database
+from tests.servers import REAL_SERVERS, fresh_database
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "icure-classic-4.2.39.json").read_text("utf-8"))
 IDS = VECTORS["ids"]
@@ -33,7 +33,7 @@ ADMIN = ("admin", "test-only")
 CLASSIC = ("icure-classic",)
 
 
-@pytest_asyncio.fixture(params=["hub", "couchdb"])
+@pytest_asyncio.fixture(params=["hub", *REAL_SERVERS])
 async def database(request, tmp_path) -> AsyncIterator[str]:
     """A database on a CouchDB-protocol server that holds the SDK's documents and the attachment."""
     async with AsyncExitStack() as stack:
