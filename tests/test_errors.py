@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from icure_sync import errors
-from icure_sync.errors import IcureSyncError, NoAccess, Tampered, Throttled, WriterOut
+from icure_sync.errors import IcureSyncError, Misplaced, NoAccess, Tampered, Throttled, WriterOut
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, IcureSyncError)]
 
@@ -33,5 +33,6 @@ def test_some_errors_carry_more():
     assert NoAccess("a", "b", "c").attempts == ()
 
 
-def test_a_revision_of_a_writer_who_is_out_is_not_believed_either():
+def test_what_later_knowledge_may_change_is_not_believed_either():
     assert issubclass(WriterOut, Tampered)
+    assert issubclass(Misplaced, Tampered)
