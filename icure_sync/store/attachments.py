@@ -52,7 +52,7 @@ class Attachments:
                 upload.write(chunk)
             return upload.finish()
         except BaseException:
-            with contextlib.suppress(StoreError):  # `collect` drops it after the next opening
+            with contextlib.suppress(StoreError):  # the next opening drops it
                 upload.abandon()
             raise
 
@@ -112,13 +112,23 @@ class Attachments:
         )
         return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
 
-    def collect(self) -> None:
-        """Drop blobs that no revision links to, except those written since the last time; they may just be waiting."""
+    def drop_unfinished(self) -> None:
+        """Drop the uploads that the last process did not end. When a store is opened: no upload is under way."""
         with self._database.transaction():
-            kept = self._fresh | self._unfinished
-            kept |= {row[0] for row in self._database.rows("SELECT DISTINCT blob FROM attachments WHERE blob NOT NULL")}
-            for (number,) in self._database.rows("SELECT number FROM blobs"):
-                if number not in kept:
+            for (number,) in self._database.rows("SELECT number FROM blobs WHERE sha256 IS NULL"):
+                _drop(self._database, number)
+
+    def collect(self) -> None:
+        """Drop blobs that no revision links to, except those written since the last time; they may just be waiting.
+
+        Costs one look into an index for each blob that is here.
+        """
+        with self._database.transaction():
+            orphans = self._database.rows(
+                "SELECT number FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM attachments a WHERE a.blob = b.number)"
+            )
+            for (number,) in orphans:
+                if number not in self._fresh and number not in self._unfinished:
                     _drop(self._database, number)
         self._fresh.clear()
 
@@ -130,7 +140,7 @@ class Attachments:
 
 
 class Upload:
-    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else dropped after the next opening."""
+    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else the next opening drops it."""
 
     def __init__(self, database: Database, number: int, ended: Callable[[int, int | None], None]) -> None:
         self._database = database

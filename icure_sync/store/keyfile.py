@@ -1,7 +1,7 @@
 """The key file of a replica, `<path>.key`: the random database key, locked by a passphrase.
 
-Owns the file and how it is replaced; the locking itself is crypto's. Knows nothing of the database. The key file is
-on the disk before the database exists, and changing the passphrase rewrites it alone: the database key stays.
+Owns the file and how it is made; the locking itself is crypto's. Knows nothing of the database. The key file is on the
+disk before the database exists, and is made once: only who holds the store's lock writes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from icure_sync.crypto.primitives import Entropy, lock_secret, system_entropy, unlock_secret
 from icure_sync.errors import StoreCorrupt, StoreFull
-from icure_sync.store.files import sync_folder
+from icure_sync.store.files import lock_path, sync_folder
+from icure_sync.store.lock import own
 
 KEY_BYTES = 32
 MAX_FILE = 10_000  # bytes; a key file has a few hundred
@@ -27,14 +28,19 @@ def key_path(path: Path) -> Path:
 def create_key(path: Path, passphrase: str, *, entropy: Entropy = system_entropy) -> bytes:
     """Draw a key for the database at `path`, keep it locked, return it.
 
-    Raises StoreFull if the file cannot be written, or is there already: it may be all that opens a database.
+    A key file that is there, or that another made meanwhile, is unlocked instead: it may be all that opens a database.
+    Raises StoreFull if the file cannot be written, StoreLocked, and as `unlock_key`.
     """
-    target = key_path(path)
-    if target.exists():
-        raise StoreFull(f"make the key file {target}", "it is there already", "unlock it, or use another path")
     key = entropy(KEY_BYTES)
-    _replace(target, lock_secret(key, passphrase, _LABEL, entropy))
-    return key
+    locked = lock_secret(key, passphrase, _LABEL, entropy)  # takes its time: before the lock is taken
+    held = own(lock_path(path))
+    try:
+        is_first = not (key_path(path).exists() or path.exists())
+        if is_first:
+            _write(key_path(path), locked)
+    finally:
+        held.release()
+    return key if is_first else unlock_key(path, passphrase)
 
 
 def unlock_key(path: Path, passphrase: str) -> bytes:
@@ -57,13 +63,7 @@ def unlock_key(path: Path, passphrase: str) -> bytes:
     return key
 
 
-def change_passphrase(path: Path, old: str, new: str, *, entropy: Entropy = system_entropy) -> None:
-    """Lock the key by another passphrase. Raises as `unlock_key`, and StoreFull; either way one of the two fits."""
-    key = unlock_key(path, old)
-    _replace(key_path(path), lock_secret(key, new, _LABEL, entropy))
-
-
-def _replace(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     """All or nothing, and on the disk when this returns: the new file first, then its name, then the folder."""
     draft = path.with_name(path.name + ".new")
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -52,17 +52,20 @@ class Store:
         writes raise StoreFull. Raises StoreLocked (names the process that has it), StoreCorrupt (damaged, or another
         key), SchemaTooNew, StoreFull (no room, no folder).
         """
-        exists = path.exists()
-        read_only = exists and not is_writable(path)
-        held = (share if read_only else own)(lock_path(path))
-        try:
-            if not exists:
+        read_only = path.exists() and not is_writable(path)
+        with contextlib.ExitStack() as undo:
+            held = (share if read_only else own)(lock_path(path))
+            undo.callback(held.release)
+            if not path.exists():  # asked under the lock: another may just have made it
                 create_database(path, key)
             require_whole(path)
-            return cls(Database(path, key, read_only=read_only), held, read_only=read_only)
-        except BaseException:
-            held.release()
-            raise
+            database = Database(path, key, read_only=read_only)
+            undo.callback(database.close)
+            store = cls(database, held, read_only=read_only)
+            if not read_only:
+                store.attachments.drop_unfinished()
+            undo.pop_all()
+        return store
 
     def close(self) -> None:
         """Wait for the work under way, and let go of the file."""
@@ -80,7 +83,7 @@ class Store:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """One durable commit for everything done inside; nothing of it if an exception leaves."""
         return self._database.transaction()
 

@@ -165,10 +165,23 @@ def test_compaction_spares_bytes_whose_revision_is_on_the_way(store: Store):
         list(store.attachments.read(waiting))
 
 
-def test_an_upload_cut_short_by_a_crash_is_dropped_after_the_next_opening(store: Store, path: Path):
-    store.attachments.begin().write(bytes(STAGED_BYTES))
+def test_an_upload_cut_short_is_dropped_at_the_next_opening(store: Store, path: Path):
+    kept = store.attachments.put([b"kept"])
+    upload = store.attachments.begin()
+    upload.write(bytes(2 * STAGED_BYTES))
     store.close()
     again = Store.open(path, KEY)
-    again.compact()
-    assert again._database.rows("SELECT * FROM blobs") == again._database.rows("SELECT * FROM chunks") == []
+    assert again._database.rows("SELECT sha256 FROM blobs") == [(kept.sha256,)]
+    assert again._database.value("SELECT count(*) FROM chunks") == 1
     again.close()
+
+
+def test_collecting_frees_what_was_staged_and_never_linked(store: Store):
+    linked, stray = store.attachments.put([b"linked"]), store.attachments.put([b"stray"])
+    store.documents.apply([revision("scan", "1a", files=stub(linked))])
+    store.attachments.collect()
+    assert b"".join(store.attachments.read(stray)) == b"stray"  # it might have been on its way
+    store.attachments.collect()
+    assert b"".join(store.attachments.read(linked)) == b"linked"
+    with pytest.raises(NotFound):
+        list(store.attachments.read(stray))

@@ -1,16 +1,18 @@
-"""The key file: locked by a passphrase, replaced whole, and never silently lost."""
+"""The key file: locked by a passphrase, made once and whole, and never silently lost."""
 
 from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from icure_sync.errors import StoreCorrupt, StoreFull, WrongPassphrase
+from icure_sync.errors import StoreCorrupt, StoreFull, StoreLocked, WrongPassphrase
 from icure_sync.store import Store
-from icure_sync.store.keyfile import change_passphrase, create_key, key_path, unlock_key
+from icure_sync.store.files import lock_path
+from icure_sync.store.keyfile import create_key, key_path, unlock_key
 from tests.store.revisions import revision, without_privileges
 
 
@@ -41,7 +43,7 @@ def test_the_key_file_is_private_and_does_not_hold_the_key(path: Path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert key not in file.read_bytes()
     assert key.hex() not in file.read_text()
-    assert [each.name for each in path.parent.iterdir()] == [file.name]
+    assert {each.name for each in path.parent.iterdir()} == {file.name, lock_path(path).name}
 
 
 def test_a_wrong_passphrase_is_told_apart_from_damage(locked: Path):
@@ -72,36 +74,41 @@ def test_a_missing_key_file_is_told(path: Path):
 
 
 def test_a_key_file_is_never_overwritten_by_a_new_key(locked: Path, made: tuple[bytes, bytes]):
-    with pytest.raises(StoreFull):
-        create_key(locked, "correct horse")
+    assert create_key(locked, "correct horse") == made[0]
+    with pytest.raises(WrongPassphrase):
+        create_key(locked, "battery staple")
     assert key_path(locked).read_bytes() == made[1]
 
 
-def test_another_passphrase_locks_the_same_key(locked: Path, made: tuple[bytes, bytes]):
-    change_passphrase(locked, "correct horse", "battery staple")
-    assert unlock_key(locked, "battery staple") == made[0]
-    with pytest.raises(WrongPassphrase):
-        change_passphrase(locked, "correct horse", "x")
-    assert unlock_key(locked, "battery staple") == made[0]
+def test_two_that_begin_at_once_have_the_same_key(path: Path):
+    with ThreadPoolExecutor() as both:
+        keys = [both.submit(create_key, path, "correct horse") for _ in range(2)]
+    assert {key.result() for key in keys if not isinstance(key.exception(), StoreLocked)} == {
+        unlock_key(path, "correct horse")
+    }
 
 
-def test_a_change_that_cannot_be_written_leaves_the_old_passphrase(open_folder: Path, made: tuple[bytes, bytes]):
-    path = open_folder / "replica.db"
-    key_path(path).write_bytes(made[1])
-    key_path(path).chmod(0o644)
-    open_folder.chmod(0o555)
-    with without_privileges(), pytest.raises(StoreFull):
-        change_passphrase(path, "correct horse", "battery staple")
-    assert key_path(path).read_bytes() == made[1]
+def test_no_key_is_made_beside_a_store_that_is_in_use_or_has_lost_its_own(path: Path):
+    store = Store.open(path, bytes(32))
+    with pytest.raises(StoreLocked):
+        create_key(path, "correct horse")
+    store.close()
+    with pytest.raises(StoreCorrupt):
+        create_key(path, "correct horse")
+    assert not key_path(path).exists()
 
 
-def test_a_crash_while_writing_leaves_the_old_file(
-    locked: Path, made: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_key_that_cannot_be_written_is_told_and_leaves_no_file(path: Path, monkeypatch: pytest.MonkeyPatch):
     def crash(_: int) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(StoreFull, match="Input/output error"):
-        change_passphrase(locked, "correct horse", "battery staple")
-    assert key_path(locked).read_bytes() == made[1]
+        create_key(path, "correct horse")
+    assert not key_path(path).exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(open_folder: Path):
+    open_folder.chmod(0o555)
+    with without_privileges(), pytest.raises(StoreFull):
+        create_key(open_folder / "replica.db", "correct horse")

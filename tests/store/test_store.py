@@ -16,6 +16,7 @@ import pytest
 from icure_sync.errors import SchemaTooNew, StoreCorrupt, StoreFull, StoreLocked
 from icure_sync.ids import DocId
 from icure_sync.store import Store, schema
+from icure_sync.store.lock import StoreLock, own
 from tests.store.revisions import KEY, rev, revision
 
 JOHN = DocId("john")
@@ -232,3 +233,18 @@ def test_a_file_of_a_newer_version_is_left_alone(path: Path, monkeypatch: pytest
     with pytest.raises(SchemaTooNew, match="update"):
         Store.open(path, KEY)
     assert path.read_bytes() == before
+
+
+def test_a_database_that_another_just_made_is_not_made_again(path: Path, monkeypatch: pytest.MonkeyPatch):
+    def late(lock: Path) -> StoreLock:
+        """The lock is free again when the first owner has made the database, written to it and closed it."""
+        monkeypatch.undo()
+        first = Store.open(path, KEY)
+        first.documents.apply([revision("john", "1a")])
+        first.close()
+        return own(lock)
+
+    monkeypatch.setattr("icure_sync.store.store.own", late)
+    second = Store.open(path, KEY)
+    assert second.documents.count() == 1
+    second.close()
