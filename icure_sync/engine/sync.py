@@ -105,7 +105,7 @@ async def _attempt(source: Peer, target: Peer, plan: Plan, *, meter: Meter, cloc
 
 
 async def _run(transfer: Transfer, checkpointer: Checkpointer, clock: Clock) -> None:
-    """Transfer, with a checkpoint beside it every CHECKPOINT_SECONDS."""
+    """Transfer, with a checkpoint beside it begun every CHECKPOINT_SECONDS."""
     due = asyncio.Event()
     last = clock.monotonic()
 
@@ -116,9 +116,9 @@ async def _run(transfer: Transfer, checkpointer: Checkpointer, clock: Clock) -> 
     async def keep_checkpoints() -> None:
         nonlocal last
         while await due.wait() and not finished:
-            await checkpointer.save(transfer.safe, transfer.refused)
+            due.clear()  # before the save: the end may come while it runs, and must not be missed
             last = clock.monotonic()
-            due.clear()
+            await checkpointer.save(transfer.safe, transfer.refused)
 
     finished = False
     async with asyncio.TaskGroup() as group:

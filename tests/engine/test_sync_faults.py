@@ -427,6 +427,19 @@ async def test_checkpoints_are_made_while_a_long_replication_runs():
     assert watched.calls.count("write_local") > 2
 
 
+async def test_a_replication_that_ends_while_a_checkpoint_is_under_way_ends():
+    class Lingering(MemoryPeer):
+        async def info(self) -> PeerInfo:
+            for _ in range(200):  # longer than what is left of the transfer
+                await asyncio.sleep(0)
+            return await super().info()
+
+    source, target = filled(30), Lingering()
+    outcome = await asyncio.wait_for(run(source, target, clock=hasty_clock()), timeout=20)
+    assert source.leaves() == target.leaves()
+    assert outcome.seq == (await source.info()).update_seq
+
+
 async def test_memory_stays_bounded_however_large_the_documents_are():
     """No more bodies are under way than the carriers hold; large ones come in small batches."""
     held = 0
