@@ -13,8 +13,8 @@ from typing import Any
 
 from icure_sync.crypto.envelope import KEY_BYTES, from_text, kid, to_text
 from icure_sync.crypto.identity import Identity, fingerprint, signed_by
-from icure_sync.crypto.primitives import Entropy, RsaPublicKey, SymmetricKey, sha256
-from icure_sync.errors import Tampered, UntrustedKey
+from icure_sync.crypto.primitives import RSA_BITS, Entropy, RsaPublicKey, SymmetricKey, sha256
+from icure_sync.errors import Tampered, UntrustedKey, WeakKey
 from icure_sync.ids import HcpId, Kid, is_hcp_id, is_kid
 
 HCP_TYPE = "HealthcareParty"
@@ -116,9 +116,14 @@ def mint(identity: Identity, delegate: HcpId, entropy: Entropy) -> HcpKey:
 
 
 def wrap(identity: Identity, party: Party, hcp_key: HcpKey, entropy: Entropy) -> Wrapped:
-    """{AB} wrapped for A and for B. Raises WeakKey for B's public key."""
+    """{AB} wrapped for A and for B. Raises WeakKey for a public key of B below RSA_BITS."""
+    theirs = RsaPublicKey(party.public_key)
+    if theirs.bits < RSA_BITS:
+        raise WeakKey(
+            f"wrap a key for {party.hcp_id}", f"its public key has {theirs.bits} bits", "have it make a new identity"
+        )
     for_owner = identity.party_key.public.encrypt(hcp_key.key, entropy)
-    for_delegate = RsaPublicKey(party.public_key).encrypt(hcp_key.key, entropy)
+    for_delegate = theirs.encrypt(hcp_key.key, entropy)
     return _signed(identity, party, hcp_key.kid, (to_text(for_owner), to_text(for_delegate)))
 
 

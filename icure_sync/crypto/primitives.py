@@ -167,6 +167,11 @@ class RsaPublicKey:
             raise WeakKey("use a public key", "it is not SPKI DER", "publish the public half, in that form only")
         self.spki = spki
 
+    @property
+    def bits(self) -> int:
+        """Of the modulus."""
+        return self._key.size_in_bits()
+
     def encrypt(self, plaintext: bytes, entropy: Entropy) -> bytes:
         """RSA-OAEP with SHA-256 for hash and MGF1, empty label."""
         return PKCS1_OAEP.new(self._key, hashAlgo=SHA256, randfunc=entropy).encrypt(plaintext)

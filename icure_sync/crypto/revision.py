@@ -14,7 +14,7 @@ from icure_sync.crypto.access import SUITE
 from icure_sync.crypto.identity import Identity, signed_by
 from icure_sync.crypto.primitives import sha256
 from icure_sync.errors import Misplaced, Tampered
-from icure_sync.ids import DocId, Rev, generation, is_rev, rev_order
+from icure_sync.ids import DocId, Rev, generation, is_hcp_id, is_rev, rev_order
 
 REV_DIGITS = 32
 
@@ -52,7 +52,8 @@ def writer_of(doc_id: str, document: Mapping[str, Any]) -> str:
     if (
         not isinstance(mark, dict)
         or mark.keys() != {"by", "signature"}
-        or not all(isinstance(value, str) for value in mark.values())
+        or not is_hcp_id(mark["by"])
+        or not isinstance(mark["signature"], str)
     ):
         raise _tampered(doc_id, "its writer is not stated as it must be")
     return str(mark["by"])

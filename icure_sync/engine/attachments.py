@@ -17,13 +17,14 @@ from icure_sync.crypto.files import open_file, seal_file
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, SymmetricKey
 from icure_sync.engine.classic import ClassicSuite
+from icure_sync.engine.opening import Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Parent, Stored
 from icure_sync.errors import InvalidEntity, NotFound, Tampered
 from icure_sync.ids import DocId
 from icure_sync.model import Attachment, Document
-from icure_sync.model.schema import CLASSIC, SEALED_1
+from icure_sync.model.schema import SEALED_1
 from icure_sync.replication.wire import Attachment as Stub
 from icure_sync.store import Blob, Store
 
@@ -39,14 +40,16 @@ class Attachments:
         self,
         store: Store,
         records: Records,
+        opener: Opener,
+        *,
         sealed: SealedSuite,
         classic: ClassicSuite,
-        *,
         identity: Identity,
         entropy: Entropy,
     ) -> None:
         self._store = store
         self._records = records
+        self._opener = opener
         self._sealed = sealed
         self._classic = classic
         self._identity = identity
@@ -54,8 +57,9 @@ class Attachments:
 
     def attach(self, document: Document, name: str, content: Iterable[bytes], media_type: str | None) -> Attachment:
         """A new file of this Document. The content streams; nothing of it stays in memory."""
-        parent = self._records.stored(document)
-        if self._records.suite_of(parent).name == CLASSIC:
+        opened = self._records.shown(document)
+        parent = opened.stored
+        if not opened.suite.is_authenticated:
             raise InvalidEntity(
                 f"attach a file to document {parent.id}",
                 f"files are written in {SEALED_1} only",
@@ -77,14 +81,15 @@ class Attachments:
         written = self._sealed.create_as(subject, entity, parents, files)
         stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
         with self._store.transaction():
-            kept = self._records.keep(written, {CONTENT: stub})
+            kept = self._records.keep(written, self._sealed, {CONTENT: stub})
             self._store.attachments.link(written.id, written.rev, CONTENT, blob)
         assert isinstance(kept, Attachment)
         return kept
 
     def of_classic(self, document: Document) -> list[Attachment]:
         """The files of a Document in `icure-classic`: its CouchDB attachments, under the Document's own id."""
-        stored, content = self._records.open(DocId(document.id))
+        opened = self._opener.open(DocId(document.id))
+        stored, content = opened.stored, opened.content
         revision = self._store.documents.get(stored.id, stored.rev)
         return [
             Attachment(
@@ -101,8 +106,9 @@ class Attachments:
 
     def read(self, attachment: Attachment) -> Iterator[bytes]:
         """The content in pieces, authenticated in `sealed-1`. Raises NotFound if the bytes are not here, Tampered."""
-        stored, _ = self._records.open(DocId(attachment.id))
-        if self._records.suite_of(stored).name == CLASSIC:
+        opened = self._opener.open(DocId(attachment.id))
+        stored = opened.stored
+        if not opened.suite.is_authenticated:
             yield self._read_classic(stored, attachment)
             return
         if attachment.file_key is None:

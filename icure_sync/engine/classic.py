@@ -23,6 +23,7 @@ from icure_sync.crypto.classic_cipher import new_uuid
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.classic_revision import next_revision
+from icure_sync.engine.opening import entity_of
 from icure_sync.engine.suite import Content, Parent, Stored, Written
 from icure_sync.errors import NoAccess
 from icure_sync.ids import DocId, HcpId
@@ -34,7 +35,7 @@ class ClassicSuite:
     """`engine.suite.Suite` for `icure-classic`. `clock`: ms since 1970, for what SDKs call created and modified."""
 
     name = CLASSIC
-    links_are_proven = False  # other software asks for the secret id alone, and so leaves foreign keys out at times
+    is_authenticated = False
 
     def __init__(self, hcp_id: HcpId, parties: ClassicParties, entropy: Entropy, clock: Callable[[], int]) -> None:
         self._hcp_id = hcp_id
@@ -75,7 +76,7 @@ class ClassicSuite:
 
     def edit(self, stored: Stored, entity: Entity) -> Written | None:
         opened = self.opened(stored)
-        if self._record(entity) == opened.record:
+        if self._record(entity) == self._record(entity_of(stored, self.open(stored))):
             return None
         record = self._record(entity.replace(modified=self._clock()))
         edited = edit_document(

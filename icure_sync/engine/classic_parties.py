@@ -22,9 +22,10 @@ from icure_sync.crypto.classic_keys import (
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, SymmetricKey, sha256
 from icure_sync.engine.classic_revision import next_revision
+from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Stored, Written
-from icure_sync.errors import NotFound, Tampered
-from icure_sync.ids import DocId, HcpId, Kid, Rev
+from icure_sync.errors import InvalidEntity, NotFound, StaleRevision, Tampered
+from icure_sync.ids import DocId, HcpId, Kid
 from icure_sync.model import Hcp, to_record
 from icure_sync.model.schema import JAVA_PACKAGE
 from icure_sync.store import Store
@@ -41,7 +42,8 @@ class ClassicParties:
         self._identity = identity
         self._entropy = entropy
         self._keys = {key.kid: key.key for key in store.hcp_keys.all() if key.kid.startswith(CLASSIC_KEY)}
-        self._documents: dict[HcpId, tuple[Rev, Stored]] = {}
+        self._documents: dict[HcpId, Stored] = {}
+        self._not_ours: set[Kid] = set()  # wrapped for a party key that this Hcp does not have any more
 
     def keys_from(self, owner: str) -> Iterator[bytes]:
         """The exchange keys owner→me, likeliest first; unwrapped only as far as they are asked for."""
@@ -59,23 +61,28 @@ class ClassicParties:
         return ClassicPair(me, delegate, key)
 
     def hcp_document(self, hcp_id: HcpId) -> Stored | None:
-        """The winner of an Hcp document; None if it is not here."""
-        held = self._store.documents.winners([DocId(hcp_id)])
-        if not held or held[0].revision.deleted:
-            return None
-        revision = held[0].revision
-        known = self._documents.get(hcp_id)
-        if known is None or known[0] != revision.rev:
-            document = strict_json.loads(revision.body, "an Hcp document")
-            if not isinstance(document, dict) or document.get("java_type") != HCP_JAVA_TYPE:
-                return None
-            known = self._documents[hcp_id] = (revision.rev, Stored(revision.id, revision.rev, document))
-        return known[1]
+        """The first live leaf of an Hcp document that is of this suite; None if there is none."""
+        for held in self._store.documents.held_leaves(DocId(hcp_id)):
+            revision = held.revision
+            if revision.deleted:
+                continue
+            known = self._documents.get(hcp_id)
+            if known is not None and known.rev == revision.rev:
+                return known
+            document = _document(revision.body)
+            if document.get("java_type") == HCP_JAVA_TYPE and "cryptoSuite" not in document:
+                stored = self._documents[hcp_id] = Stored(revision.id, revision.rev, document)
+                return stored
+        return None
 
     def ids(self) -> tuple[HcpId, ...]:
         """Hcps whose documents are here."""
         ids = self._store.documents.ids_of_type(HCP_JAVA_TYPE, limit=-1)
         return tuple(sorted(HcpId(doc_id) for doc_id in ids))
+
+    def known(self) -> list[str]:
+        """What is known of keys and Hcps, as names: when it grows, more can be opened."""
+        return [str(len(self._keys)), *self.ids()]
 
     def write_profile(self, hcp: Hcp) -> None:
         """The own Hcp document shows this profile from now on; it is made if it is not here."""
@@ -84,6 +91,8 @@ class ClassicParties:
         if own is None:
             document = create_hcp_document(record, self._identity.party_key.public.spki)
             self._write(next_revision(DocId(self._identity.hcp_id), None, document))
+        elif hcp.rev != own.rev:
+            raise StaleRevision(f"save the Hcp {hcp.id}", f"{hcp.rev} has been replaced since", "read it again")
         elif (changed := edit_hcp_document(own.document, record)) != own.document:
             self._keep(own, changed)
 
@@ -94,14 +103,20 @@ class ClassicParties:
         reader = ClassicParty.of(self._identity.hcp_id, own.document)
         for wrapped in wrapped_keys(owner, document.document, delegate, reader):
             name = Kid(CLASSIC_KEY + sha256(wrapped).hex())
-            if name not in self._keys:
-                try:
-                    key = SymmetricKey(unwrap_exchange_key(wrapped, reader, self._identity.party_key))
-                except Tampered:
-                    continue  # wrapped for a party key that this Hcp does not have any more
-                self._keys[name] = key
-                self._store.hcp_keys.put(name, owner, delegate, key)
-            yield self._keys[name]
+            if name not in self._keys and name not in self._not_ours:
+                self._unwrap(name, wrapped, reader, owner, delegate)
+            if name in self._keys:
+                yield self._keys[name]
+
+    def _unwrap(self, name: Kid, wrapped: bytes, reader: ClassicParty, owner: HcpId, delegate: HcpId) -> None:
+        try:
+            key = SymmetricKey(unwrap_exchange_key(wrapped, reader, self._identity.party_key))
+        except Tampered:
+            self._not_ours.add(name)
+            return
+        self._keys[name] = key
+        if not self._store.read_only:
+            self._store.hcp_keys.put(name, owner, delegate, key)
 
     def _required(self, hcp_id: HcpId) -> Stored:
         document = self.hcp_document(hcp_id)
@@ -114,6 +129,15 @@ class ClassicParties:
 
     def _write(self, written: Written) -> None:
         with self._store.transaction():
-            body = strict_json.dumps(written.document)
-            self._store.documents.write(written.id, written.rev, body, written.parent)
-            self._store.documents.prune(written.id)
+            store_written(self._store, written)
+            if written.parent is not None:
+                self._store.documents.prune(written.id, [written.parent])
+
+
+def _document(body: bytes) -> Mapping[str, Any]:
+    """Of any software: what is no JSON object is no Hcp document."""
+    try:
+        document = strict_json.loads(body, "an Hcp document")
+    except InvalidEntity:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -13,16 +13,26 @@ from icure_sync.canonical import authored
 from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HCP_TYPE, Wrapped, wrapped_keys
 from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.revision import written
 from icure_sync.engine.suite import Content, Stored, Written
 from icure_sync.engine.writers import Writers
+from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId
 from icure_sync.merge import registers
 from icure_sync.merge.registers import Author
-from icure_sync.model import Hcp, to_record
+from icure_sync.model import Hcp, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, record_lists
 
+RECORD_ID_BYTES = 8  # of a record in a list: unique within its list
+
 _STAMPS = ("context", "writers", "fields")
+_MEMBERS = frozenset(
+    {
+        *("type", "cryptoSuite", "parents", "merged", "written", "publicKey", "signingKey", "identity"),
+        *("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures", "retiredKeys", *_STAMPS),
+    }
+)  # what a profile field may not be called
 
 
 def first(identity: Identity) -> Written:
@@ -38,10 +48,16 @@ def with_key(identity: Identity, leaves: Sequence[Stored], key: Wrapped) -> Writ
     return _written(identity, leaves[0], _body(leaves[0]), [*held, key])
 
 
-def with_profile(identity: Identity, leaves: Sequence[Stored], hcp: Hcp, writers: Writers) -> Written | None:
-    """The next revision, which shows this profile; None if nothing would change."""
+def with_profile(
+    identity: Identity, leaves: Sequence[Stored], hcp: Hcp, writers: Writers, entropy: Entropy
+) -> Written | None:
+    """The next revision, which shows this profile; None if nothing would change. Raises InvalidEntity."""
     body = _body(leaves[0])
-    wanted = registers.flatten(authored(to_record(hcp)), record_lists(HCP_TYPE))
+    profile = authored(to_record(with_record_ids(hcp, lambda: entropy(RECORD_ID_BYTES).hex())))
+    reserved = sorted(name for name in profile if name in _MEMBERS or name.startswith("_"))
+    if reserved:
+        raise InvalidEntity("save an Hcp", f"{', '.join(reserved)} cannot be the name of a field", "name it otherwise")
+    wanted = registers.flatten(profile, record_lists(HCP_TYPE))
     changed = registers.changes(registers.shown_registers(body), wanted)
     if not changed:
         return None

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from icure_sync.crypto.classic import open_hcp_document
 from icure_sync.engine import hcp_document
 from icure_sync.engine.classic_parties import ClassicParties
+from icure_sync.engine.opening import UNREADABLE, entity_of, not_found
 from icure_sync.engine.parties import Parties
-from icure_sync.engine.records import entity_of, not_found
 from icure_sync.engine.suite import Content
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity
@@ -44,9 +44,15 @@ class Hcps:
         return _hcp(entity_of(stored, Content(Hcp.TYPE, profile, False, frozenset(), {}, authenticated=False)))
 
     def all(self) -> list[Hcp]:
-        """Every Hcp that is known here."""
+        """Every Hcp that is known here; those that cannot be read are passed over, and listed as untrusted."""
         sealed = self._parties.ids() if self._sealed else ()
-        return [self.get(hcp_id) for hcp_id in sorted({*sealed, *self._classic_parties.ids()})]
+        found = []
+        for hcp_id in sorted({*sealed, *self._classic_parties.ids()}):
+            try:
+                found.append(self.get(hcp_id))
+            except UNREADABLE as error:
+                self._parties.troubles[hcp_id] = error.wrong
+        return found
 
     def save(self, hcp: Hcp) -> Hcp:
         """The own Hcp, as it is stored now. Raises InvalidEntity for another's."""

@@ -15,19 +15,22 @@ from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.hcps import Hcps
+from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
-from icure_sync.engine.records import Records, entity_of, not_found
+from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
-from icure_sync.engine.suite import Content, Stored, Suite
+from icure_sync.engine.suite import Suite
 from icure_sync.engine.verdicts import Verdicts
 from icure_sync.engine.writers import Writers
-from icure_sync.errors import InvalidEntity, NotFound, UnsupportedSuite
+from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId, is_hcp_id
 from icure_sync.model import Attachment, Document, Entity, Hcp
 from icure_sync.model.schema import CLASSIC, SEALED_1
 from icure_sync.store import Store
 
 E = TypeVar("E", bound=Entity)
+
+_INDEXED_WITH = "indexed-with"  # the setting that says what was known when the search index was begun
 
 
 class Keyed:
@@ -47,33 +50,30 @@ class Keyed:
         self.identity = identity
         self.suites = tuple(suites)
         self.parties = Parties(store, identity, entropy)
-        classic_parties = ClassicParties(store, identity, entropy)
+        self._classic_parties = ClassicParties(store, identity, entropy)
         writers = Writers(identity.hcp_id, device, entropy, clock)
-        self.hcps = Hcps(identity.hcp_id, self.parties, classic_parties, writers, self.suites)
+        self.hcps = Hcps(identity.hcp_id, self.parties, self._classic_parties, writers, self.suites)
         sealed = SealedSuite(self.parties, writers, entropy)
-        classic = ClassicSuite(identity.hcp_id, classic_parties, entropy, clock)
-        known: dict[str, Suite] = {SEALED_1: sealed, CLASSIC: classic}
-        self.records = Records(
-            store,
-            [_known_suite(known, name) for name in self.suites],
-            Verdicts(store, self.parties.keyring, self.parties.signing_key),
+        classic = ClassicSuite(identity.hcp_id, self._classic_parties, entropy, clock)
+        chosen = _chosen({SEALED_1: sealed, CLASSIC: classic}, self.suites)
+        verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
+        self.opener = Opener(store, chosen, verdicts)
+        self.records = Records(store, self.opener, verdicts, chosen[0])
+        self.attachments = Attachments(
+            store, self.records, self.opener, sealed=sealed, classic=classic, identity=identity, entropy=entropy
         )
-        self.attachments = Attachments(store, self.records, sealed, classic, identity=identity, entropy=entropy)
         if SEALED_1 in self.suites:
             self.parties.found()
+        self._index_anew_if_learnt()
 
     def save(self, entity: E, parent: Entity | None) -> E:
         """Create or edit. Returns it as it is stored now."""
+        if parent is not None and (entity.id or isinstance(entity, Hcp)):
+            raise InvalidEntity(f"save {entity.TYPE} {entity.id}", "it cannot be filed", "save it without a parent")
         if isinstance(entity, Hcp):
             saved: Entity = self.hcps.save(entity)
-        elif entity.id:
-            if parent is not None:
-                raise InvalidEntity(
-                    f"save {entity.TYPE} {entity.id}", "it is filed already", "save it without a parent"
-                )
-            saved = self.records.edit(entity)
         else:
-            saved = self.records.create(entity, self.records.stored(parent) if parent else None)
+            saved = self.records.edit(entity) if entity.id else self.records.create(entity, parent)
         return _same(entity, saved)
 
     def get(self, cls: type[E], doc_id: DocId) -> E:
@@ -94,77 +94,115 @@ class Keyed:
 
     def restore(self, entity: E) -> E:
         """Show it again."""
-        return _same(entity, self.records.restore(DocId(entity.id)))
+        return _same(entity, self.records.restore(entity))
 
     def learn(self) -> None:
         """Take in what a pull brought: Hcp documents, and with them keys."""
-        if SEALED_1 in self.suites and self.parties.refresh():
-            self._store.search.restart()
+        if SEALED_1 in self.suites:
+            self.parties.refresh()
+        self._index_anew_if_learnt()
 
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
-        """Records filed under this one: the sealed link, the clear one and the hidden foreign key all say so."""
-        stored, _ = self.records.open(DocId(parent.id))
-        return [
-            entity
-            for child, content in self._children(stored)
-            if not content.deleted and isinstance(entity := entity_of(child, content), cls)
-        ]
+        """Records filed under this one, as far as they can be opened and their link is proven."""
+        children = self._children(self.opener.open(DocId(parent.id)))
+        return [each.entity for each in children if not each.content.deleted and isinstance(each.entity, cls)]
 
     def files(self, document: Document) -> list[Attachment]:
         """The files of a Document."""
-        stored, _ = self.records.open(DocId(document.id))
-        if self.records.suite_of(stored).name == CLASSIC:
-            return self.attachments.of_classic(document)
-        return self.linked(Attachment, document)
+        if self.opener.open(DocId(document.id)).suite.is_authenticated:
+            return self.linked(Attachment, document)
+        return self.attachments.of_classic(document)
 
     def parent(self, cls: type[E], entity: Entity) -> E:
         """The record of this type that the entity is filed under. Raises NotFound, NoAccess."""
-        stored, content = self.records.open(DocId(entity.id))
-        hidden = self.records.suite_of(stored).foreign_keys(stored)
-        for parent_id in sorted(hidden.intersection(content.parents.values())):
-            parent = self.records.any(parent_id)
-            if isinstance(parent, cls):
+        opened = self.opener.open(DocId(entity.id))
+        hidden = opened.suite.foreign_keys(opened.stored)
+        for parent_id in sorted(hidden.intersection(opened.content.parents.values())):
+            parent = self.opener.open(parent_id).entity
+            if isinstance(parent, cls) and not parent.deleted:
                 return parent
         raise NotFound(f"find the {cls.__name__} of {entity.TYPE} {entity.id}", "it names none", "file it under one")
 
     def share(self, entity: E, delegate: HcpId) -> E:
         """The entity, which `delegate` can open from now on."""
-        if not is_hcp_id(delegate):
-            raise InvalidEntity(
-                f"share {entity.id}", "that is no Hcp id", "give the id of an Hcp, as `hcp list` shows it"
+        return _same(entity, self.records.share(self._shareable(entity, delegate), delegate))
+
+    def share_all(self, entity: E, delegate: HcpId) -> E:
+        """As `share`, with everything that is filed under it, directly or not, and can be opened here.
+
+        What cannot be shared does not stop the rest. Raises NoAccess at the end, naming it.
+        """
+        opened = self._shareable(entity, delegate)
+        failed: list[str] = []
+        with self._store.transaction():
+            shared = self.records.share(opened, delegate)
+            for child in self._family(opened):
+                try:
+                    self.records.share(child, delegate)
+                except UNREADABLE as error:
+                    failed.append(f"{child.stored.id}: {error.wrong}")
+        if failed:
+            raise NoAccess(
+                f"share everything under {entity.id} with {delegate}",
+                f"{len(failed)} records could not be shared, the others were",
+                "ask those who can share them",
+                tuple(failed),
             )
+        return _same(entity, shared)
+
+    def _shareable(self, entity: Entity, delegate: HcpId) -> Opened:
+        if not is_hcp_id(delegate):
+            raise InvalidEntity(f"share {entity.id}", "that is no Hcp id", "use letters, digits, - and _")
         if not entity.id:
             raise InvalidEntity(f"share a {entity.TYPE}", "it is not saved yet", "save it first")
-        return _same(entity, self.records.share(DocId(entity.id), delegate))
+        opened = self.opener.open(DocId(entity.id))
+        if opened.content.type != entity.TYPE:
+            raise not_found(type(entity), DocId(entity.id))
+        return opened
 
-    def family(self, entity: Entity) -> list[Entity]:
-        """Everything that is filed under this record, directly or not, as far as it can be opened."""
-        found: dict[DocId, Entity] = {}
-        waiting = [self.records.open(DocId(entity.id))[0]]
+    def _family(self, top: Opened) -> list[Opened]:
+        found: dict[DocId, Opened] = {}
+        waiting = [top]
         while waiting:
-            for child, content in self._children(waiting.pop()):
-                if child.id not in found and child.id != entity.id:
-                    found[child.id] = entity_of(child, content)
+            for child in self._children(waiting.pop()):
+                if child.stored.id not in found and child.stored.id != top.stored.id:
+                    found[child.stored.id] = child
                     waiting.append(child)
         return list(found.values())
 
-    def _children(self, stored: Stored) -> Iterator[tuple[Stored, Content]]:
-        secret_ids = self.records.suite_of(stored).secret_ids(stored)
-        for child, content in self.records.linked(secret_ids):
-            suite = self.records.suite_of(child)
-            claimed = stored.id in content.parents.values()
-            if not suite.links_are_proven or (claimed and stored.id in suite.foreign_keys(child)):
-                yield child, content
+    def _children(self, parent: Opened) -> Iterator[Opened]:
+        for child in self.records.linked(parent.suite.secret_ids(parent.stored)):
+            try:
+                filed = _is_filed_under(child, parent)
+            except UNREADABLE as error:
+                self.opener.unreadable[child.stored.id] = error.wrong
+                continue
+            if filed:
+                yield child
+
+    def _index_anew_if_learnt(self) -> None:
+        """With more keys, Hcps or suites than the index was begun with, more can be opened: begin it anew."""
+        known = [*self.suites, *self.parties.known(), *self._classic_parties.known()]
+        if not self._store.read_only and self._store.settings.get(_INDEXED_WITH) != known:
+            with self._store.transaction():
+                self._store.search.restart()
+                self._store.settings.put(_INDEXED_WITH, known)
+
+
+def _is_filed_under(child: Opened, parent: Opened) -> bool:
+    """Sealed, everything must state the link; an iCure database asks for the secret id alone, which `child` shows."""
+    if not child.suite.is_authenticated:
+        return not parent.suite.is_authenticated
+    claimed = parent.stored.id in child.content.parents.values()
+    return claimed and parent.stored.id in child.suite.foreign_keys(child.stored)
 
 
 def _same(entity: E, stored: Entity) -> E:
-    """What was stored, of the type it was given as: a record never changes its type."""
-    if not isinstance(stored, type(entity)):
-        raise not_found(type(entity), DocId(entity.id))
+    assert isinstance(stored, type(entity))  # the type was looked at before anything was written
     return stored
 
 
-def _known_suite(known: dict[str, Suite], name: str) -> Suite:
-    if name not in known:
-        raise UnsupportedSuite("open a replica", "a suite is not known", f"name {SEALED_1} or {CLASSIC}")
-    return known[name]
+def _chosen(known: dict[str, Suite], names: Sequence[str]) -> list[Suite]:
+    if not names or not set(names) <= known.keys():
+        raise UnsupportedSuite("open a replica", "a suite is not known", f"name {SEALED_1}, {CLASSIC}, or both")
+    return [known[name] for name in names]

@@ -13,16 +13,18 @@ from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HCP_TYPE, HcpKey, Party, Wrapped, wrapped_keys
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.keyring import Keyring
-from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.primitives import RSA_BITS, Entropy
 from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
+from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Stored, Written
 from icure_sync.engine.verdicts import VERIFIED, above
 from icure_sync.engine.writers import Writers
-from icure_sync.errors import IcureSyncError, NotFound, UntrustedKey
+from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StaleRevision, UntrustedKey, WeakKey
 from icure_sync.ids import DocId, HcpId, Rev, is_kid
 from icure_sync.model import Hcp
-from icure_sync.store import Store
+from icure_sync.model.schema import SEALED_1
+from icure_sync.store import Held, Store
 
 PAGE = 500  # Hcp documents read at a time
 
@@ -38,27 +40,39 @@ class Parties:
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self.troubles: dict[str, str] = {}
         self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
-        if store.pins.get(identity.hcp_id) is None:
-            store.pins.pin(identity.hcp_id, identity.signing_key.public, Rev(""))
 
     def found(self) -> None:
-        """Write the first revision of the own Hcp document, unless the document is here."""
-        if self._store.documents.tree(DocId(self._identity.hcp_id)) is None:
+        """Write the first revision of the own Hcp document, unless the document is here.
+
+        Raises UntrustedKey if this replica belongs to the same Hcp under another signing key.
+        """
+        self._check_pin(self._identity.hcp_id, self._identity.signing_key.public, Rev(""))
+        strong = self._identity.party_key.public.bits >= RSA_BITS
+        if strong and self._store.documents.tree(DocId(self._identity.hcp_id)) is None and not self._store.read_only:
             self._store_written(hcp_document.first(self._identity))
         self.refresh()
 
-    def refresh(self) -> bool:
-        """Read the Hcp documents that changed since the last time. Those not believed are listed.
+    def require_strong(self) -> None:
+        """Raises WeakKey if the own party key is one that only `icure-classic` accepts."""
+        bits = self._identity.party_key.public.bits
+        if bits < RSA_BITS:
+            raise WeakKey(
+                f"write in {SEALED_1}",
+                f"the party key has {bits} bits, and {RSA_BITS} are the least",
+                "make an identity with a new key, or open the replica for icure-classic",
+            )
 
-        True if a key or an Hcp is known that was not: what did not open, or waited for a signer, may be shown now.
-        """
-        known = (len(self.keyring), len(self._known))
+    def refresh(self) -> None:
+        """Read the Hcp documents that changed since the last time. Those not believed are listed."""
         after: DocId | None = None
         while page := self._store.documents.ids_of_type(HCP_TYPE, after, PAGE):
             for doc_id in page:
                 self._refresh_one(doc_id)
             after = page[-1]
-        return (len(self.keyring), len(self._known)) != known
+
+    def known(self) -> list[str]:
+        """What is known of keys and Hcps, as names: when it grows, more can be opened."""
+        return [str(len(self.keyring)), *sorted(self._known)]
 
     def ids(self) -> tuple[HcpId, ...]:
         """Hcps whose keys are known."""
@@ -67,7 +81,10 @@ class Parties:
     def signing_key(self, hcp_id: str) -> bytes | None:
         """The pinned key that this Hcp signs with; None if it is not known yet."""
         party = self._known.get(HcpId(hcp_id))
-        return party.signing_key if party else None
+        if party is not None:
+            return party.signing_key
+        pin = self._store.pins.get(HcpId(hcp_id))  # of an Hcp whose document is not believed any more
+        return pin.signing_key if pin else None
 
     def key_towards(self, delegate: HcpId) -> HcpKey:
         """{me, delegate}, made and published if there is none. Raises NotFound, UntrustedKey."""
@@ -85,8 +102,11 @@ class Parties:
         return [stored for stored, _ in self._believed(DocId(hcp_id))]
 
     def write_profile(self, hcp: Hcp, writers: Writers) -> None:
-        """The own Hcp document shows this profile from now on."""
-        written = hcp_document.with_profile(self._identity, self._own_leaves(), hcp, writers)
+        """The own Hcp document shows this profile from now on. Raises StaleRevision, InvalidEntity."""
+        leaves = self._own_leaves()
+        if hcp.rev != leaves[0].rev:
+            raise StaleRevision(f"save the Hcp {hcp.id}", f"{hcp.rev} has been replaced since", "read it again")
+        written = hcp_document.with_profile(self._identity, leaves, hcp, writers, self._entropy)
         if written is not None:
             self._store_written(written)
 
@@ -97,6 +117,7 @@ class Parties:
         return leaves
 
     def _party(self, delegate: HcpId) -> Party:
+        self._refresh_one(DocId(delegate))
         party = self._known.get(delegate)
         if party is not None:
             return party
@@ -121,32 +142,40 @@ class Parties:
         self._read[doc_id] = revs
 
     def _believed(self, doc_id: DocId) -> list[tuple[Stored, Party]]:
-        """The live leaves that verify and whose signing key is the pinned one."""
-        found = []
-        for held in self._store.documents.held_leaves(doc_id):
-            revision = held.revision
-            if revision.deleted:
-                continue
-            try:
-                document = _document(revision.body)
-                if document.get("cryptoSuite") is None:
-                    continue  # of `icure-classic`: read by that suite
-                party = verify_hcp_document(doc_id, revision.rev, document, above(self._store, revision))
-                self._check_pin(party, revision.rev)
-            except IcureSyncError as error:
-                self.troubles[doc_id] = error.wrong
-                continue
-            if held.state != VERIFIED and not self._store.read_only:
-                self._store.documents.mark_verified(doc_id, revision.rev, VERIFIED)
-            found.append((Stored(doc_id, revision.rev, document), party))
-        return found
+        """The leaves that verify and whose signing key is the pinned one; else the highest such that was displaced."""
+        documents = self._store.documents
+        leaves = [self._believe(held) for held in documents.held_leaves(doc_id)]
+        found = [believed for believed in leaves if believed is not None]
+        if found or not leaves:
+            return found
+        displaced = (self._believe(held) for held in documents.displaced(doc_id))
+        return [believed for believed in displaced if believed is not None][:1]
 
-    def _check_pin(self, party: Party, rev: Rev) -> None:
+    def _believe(self, held: Held) -> tuple[Stored, Party] | None:
+        revision = held.revision
+        try:
+            document = _document(revision.body)
+            if document.get("cryptoSuite") is None:
+                return None  # of `icure-classic`: read by that suite
+            party = verify_hcp_document(revision.id, revision.rev, document, above(self._store, revision))
+            stored = Stored(revision.id, revision.rev, document)
+            hcp_document.content(stored)
+            self._check_pin(party.hcp_id, party.signing_key, revision.rev)
+        except IcureSyncError as error:
+            self.troubles[revision.id] = error.wrong
+            return None
+        if held.state != VERIFIED and not self._store.read_only:
+            self._store.documents.mark_verified(revision.id, revision.rev, VERIFIED)
+        return stored, party
+
+    def _check_pin(self, hcp_id: HcpId, signing_key: bytes, rev: Rev) -> None:
         """Trust on first use; from then on only that key speaks for the Hcp."""
-        pinned = self._store.pins.pin(party.hcp_id, party.signing_key, rev)
-        if pinned != party.signing_key:
+        pin = self._store.pins.get(hcp_id)
+        if pin is None and not self._store.read_only:
+            self._store.pins.pin(hcp_id, signing_key, rev)
+        elif pin is not None and pin.signing_key != signing_key:
             raise UntrustedKey(
-                f"trust the Hcp document {party.hcp_id}",
+                f"trust the Hcp {hcp_id}",
                 "its signing key is not the one that was pinned",
                 "compare fingerprints with that Hcp in person",
             )
@@ -163,17 +192,20 @@ class Parties:
 
     def _keep(self, key: HcpKey) -> None:
         """In the encrypted replica, so that a restart costs no RSA."""
-        self._store.hcp_keys.put(key.kid, key.owner, key.delegate, key.key)
+        if not self._store.read_only:
+            self._store.hcp_keys.put(key.kid, key.owner, key.delegate, key.key)
         self.keyring.add(key)
 
     def _store_written(self, written: Written) -> None:
         with self._store.transaction():
-            body = strict_json.dumps(written.document)
-            self._store.documents.write(written.id, written.rev, body, written.parent)
+            store_written(self._store, written)
             self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
-            self._store.documents.prune(written.id)
+            if written.parent is not None:
+                self._store.documents.prune(written.id, [written.parent])
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
-    document: Mapping[str, Any] = strict_json.loads(body, "an Hcp document")
+    document = strict_json.loads(body, "an Hcp document")
+    if not isinstance(document, dict):
+        raise InvalidEntity("read an Hcp document", "it is not a JSON object", "sync again")
     return document

@@ -103,7 +103,8 @@ class Replica:
         return await self._store.run(self._keyed.get, cls, DocId(id))
 
     async def find(self, cls: type[E], *, text: str | None = None) -> AsyncIterator[E]:
-        """The records of one type; with `text`, those that have all its words, the best match first.
+        """The records of one type; with `text`, those that have all its words, the best matches
+        first, 200 at most.
 
         Works offline. Records that cannot be opened are passed over: `status` lists them.
         """
@@ -115,15 +116,17 @@ class Replica:
             for entity in await self._store.run(self._keyed.records.search, cls, text, SEARCH_MOST):
                 yield entity
             return
-        after: int | None = 0
-        while after is not None:
-            page, after = await self._store.run(self._keyed.records.page, cls, after)
-            for entity in page:
-                yield entity
+        async for entity in self._pages(cls, deleted=False):
+            yield entity
+
+    async def find_deleted(self, cls: type[E]) -> AsyncIterator[E]:
+        """The records of one type that were deleted, to be looked at and restored."""
+        async for entity in self._pages(cls, deleted=True):
+            yield entity
 
     async def search(self, text: str) -> AsyncIterator[Entity]:
-        """Records of every type that have all these words, the best match first."""
-        for entity in await self._store.run(self._keyed.records.search_all, text, SEARCH_MOST):
+        """Records of every type that have all these words, the best matches first, 200 at most."""
+        for entity in await self._store.run(self._keyed.records.search, Entity, text, SEARCH_MOST):
             yield entity
 
     async def delete(self, entity: E) -> E:
@@ -137,13 +140,11 @@ class Replica:
     async def share(self, entity: E, *, with_: str, include_linked: bool = False) -> E:
         """Let another Hcp open this record, and with `include_linked` everything filed under it.
 
-        Raises NotFound until that Hcp's document has been synced here; UntrustedKey; NoAccess.
+        What is linked and cannot be shared does not stop the rest: NoAccess names it at the end. Raises NotFound until
+        that Hcp's document has been synced here; UntrustedKey; NoAccess.
         """
-        shared = await self._store.run(self._keyed.share, entity, HcpId(with_))
-        if include_linked:
-            for linked in await self._store.run(self._keyed.family, shared):
-                await self._store.run(self._keyed.share, linked, HcpId(with_))
-        return shared
+        share = self._keyed.share_all if include_linked else self._keyed.share
+        return await self._store.run(share, entity, HcpId(with_))
 
     # Links
 
@@ -177,7 +178,7 @@ class Replica:
         self, document: Document, name: str, data: bytes | Iterable[bytes], *, media_type: str | None = None
     ) -> Attachment:
         """Add a file to a document, encrypted in chunks. `data` may come in pieces, read as they are needed."""
-        pieces = (data,) if isinstance(data, bytes) else data
+        pieces = (bytes(data),) if isinstance(data, bytes | bytearray | memoryview) else data
         return await self._store.run(self._keyed.attachments.attach, document, name, pieces, media_type)
 
     async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
@@ -246,6 +247,13 @@ class Replica:
             raise NoAccess("open or write records", "the replica is keyless", "open it with an identity")
         return self._keyed_or_none
 
+    async def _pages(self, cls: type[E], *, deleted: bool) -> AsyncIterator[E]:
+        cursor: tuple[int, int] | None = (0, 0)
+        while cursor is not None:
+            page, cursor = await self._store.run(self._keyed.records.page, cls, cursor, deleted=deleted)
+            for entity in page:
+                yield entity
+
     async def _replicate(self, source: Peer, target: Peer, plan: Plan, progress: Report | None) -> Outcome:
         try:
             return await replicate(source, target, plan, report=progress)
@@ -268,7 +276,7 @@ class Replica:
             conflicts=len(self._store.documents.conflicted_ids()),
             unsent=facts.unsent(),
             refused=facts.refused(),
-            unreadable={**keyed.records.unreadable} if keyed else {},
+            unreadable={**keyed.opener.unreadable} if keyed else {},
             untrusted=dict(keyed.parties.troubles) if keyed else {},
             last_sync=facts.last_sync(),
             rsa_decryptions=keyed.identity.party_key.decryptions if keyed else 0,

@@ -32,7 +32,7 @@ class SealedSuite:
     """`engine.suite.Suite` for `sealed-1`."""
 
     name = SEALED_1
-    links_are_proven = True
+    is_authenticated = True
 
     def __init__(self, parties: Parties, writers: Writers, entropy: Entropy) -> None:
         self._parties = parties
@@ -65,6 +65,7 @@ class SealedSuite:
         files: Mapping[str, Any] | None = None,
     ) -> Written:
         """As `create`, for a subject that something else was bound to already."""
+        self._parties.require_strong()
         secret_id = self._entropy(SECRET_ID_BYTES).hex()
         links = {registers.link(parent.secret_id): {"type": parent.type, "id": parent.id} for parent in parents}
         content = self._registers(entity)

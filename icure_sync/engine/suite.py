@@ -44,7 +44,7 @@ class Parent:
     secret_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Content:
     """What an entity is made of: a record in wire names, and what stands around it.
 
@@ -64,7 +64,7 @@ class Suite(Protocol):
     """One of the published scheme's two suites."""
 
     name: str
-    links_are_proven: bool  # a link counts only if the hidden foreign key states it too
+    is_authenticated: bool  # revisions are signed, and a link counts only if the hidden foreign key states it too
 
     def open(self, stored: Stored) -> Content:
         """What the document shows. Raises NoAccess, Tampered, InvalidEntity."""

@@ -13,7 +13,7 @@ from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Statement, Subject
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
-from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NoAccess, NotFound, Tampered, WriterOut
+from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NotFound, Tampered, WriterOut
 from icure_sync.ids import DocId, Rev, generation, is_rev
 from icure_sync.merge import registers
 from icure_sync.replication.wire import Revision
@@ -36,7 +36,8 @@ class Verdicts:
     def require(self, held: Held) -> None:
         """That this revision of a `sealed-1` record verifies. Looks only once at each.
 
-        Raises Tampered if it does not; NotFound if somebody who signed it is not known here yet.
+        Raises Tampered if it does not; NotFound if somebody who signed it is not known here yet; NoAccess if its body
+        could not be looked at.
         """
         if held.state == VERIFIED:
             return
@@ -58,11 +59,15 @@ class Verdicts:
             self.accept(doc_id, rev)
 
     def accept(self, doc_id: DocId, rev: Rev) -> None:
-        """This revision verifies (or was just written here): what it displaced need not be kept any longer."""
+        """This revision verifies (or was just written here): what it descends from need not be kept any longer.
+
+        What something else displaced stays: it may be all that is genuine on its branch.
+        """
         with self._store.transaction():
             self._store.documents.mark_verified(doc_id, rev, VERIFIED)
-            if generation(rev) > 1:
-                self._store.documents.prune(doc_id)
+            tree = self._store.documents.tree(doc_id) if generation(rev) > 1 else None
+            if tree is not None:
+                self._store.documents.prune(doc_id, tree.history(rev)[1:])
 
     def _verify(self, held: Held) -> Verdict:
         revision = held.revision
@@ -71,15 +76,9 @@ class Verdicts:
         seen = Seen(above(self._store, revision), known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
-            self._check_body(revision, document)
+            subject = Subject.of(revision.id, document)
+            registers.check_body(sealing.check_body(subject, document, self._keyring))
         return verdict
-
-    def _check_body(self, revision: Revision, document: Mapping[str, Any]) -> None:
-        try:
-            body = sealing.check_body(Subject.of(revision.id, document), document, self._keyring)
-        except NoAccess:
-            return  # not ours to read: what it says of itself was checked
-        registers.check_body(body)
 
     def _statements(self, doc_id: DocId) -> tuple[Statement, ...]:
         """Those of the document's leaves that were verified."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
-from icure_sync.ids import DocId, HcpId, Rev, generation
+from icure_sync.ids import DocId, HcpId, Rev, generation, rev_order
 from icure_sync.merge.revtree import Path, RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store import feed
@@ -98,9 +98,12 @@ class Documents:
             run("DELETE FROM documents WHERE number = ?", (number,))
             run("UPDATE counters SET live = live - ?, deleted = deleted - ?", (not deleted, deleted))
 
-    def prune(self, doc_id: DocId) -> None:
-        """Drop the bodies of a document's displaced revisions."""
-        self._drop("doc = (SELECT number FROM documents WHERE id = ?)", (doc_id,))
+    def prune(self, doc_id: DocId, revs: Iterable[Rev]) -> None:
+        """Drop the bodies of these revisions of a document, as far as they are displaced."""
+        self._drop(
+            "doc = (SELECT number FROM documents WHERE id = ?) AND rev IN (SELECT value FROM json_each(?))",
+            (doc_id, json.dumps(list(revs))),
+        )
 
     def prune_all(self) -> None:
         """Drop the bodies of all displaced revisions."""
@@ -146,6 +149,11 @@ class Documents:
         held = {each.revision.rev: each for each in self._held("r.doc = d.number AND r.leaf", doc_id)}
         tree = self.tree(doc_id)
         return tuple(held[leaf.rev] for leaf in tree.leaves()) if tree else ()
+
+    def displaced(self, doc_id: DocId) -> tuple[Held, ...]:
+        """The displaced revisions whose bodies are still here, the highest first."""
+        held = self._held("r.doc = d.number AND NOT r.leaf", doc_id)
+        return tuple(sorted(held, key=lambda each: rev_order(each.revision.rev), reverse=True))
 
     def verification(self, doc_id: DocId, rev: Rev) -> tuple[int, str] | None:
         """What `mark_verified` kept: state and reason; (0, "") before it; None if the revision is not here."""

@@ -435,8 +435,11 @@ def test_a_displaced_body_is_kept_until_it_is_pruned(store: Store):
     for doc_id in ("john", "ann"):
         store.documents.apply([revision(doc_id, "1a")])
         store.documents.apply([revision(doc_id, "2b", "1a")])
-    store.documents.prune(JOHN)
+    assert [held.revision.rev for held in store.documents.displaced(JOHN)] == [rev(1, "a")]
+    store.documents.prune(JOHN, [rev(1, "a"), rev(2, "b"), rev(9, "f")])
+    assert store.documents.displaced(JOHN) == ()
     assert store.documents.get(JOHN, rev(1, "a")) is None
+    assert store.documents.get(JOHN, rev(2, "b")) is not None
     assert store.documents.get(DocId("ann"), rev(1, "a")) == revision("ann", "1a")
     store.compact()
     assert store.documents.get(DocId("ann"), rev(1, "a")) is None
@@ -447,7 +450,7 @@ def test_a_displaced_body_is_kept_until_it_is_pruned(store: Store):
 def test_a_pruned_revision_that_comes_again_is_no_leaf(store: Store):
     store.documents.apply([revision("john", "1a")])
     store.documents.apply([revision("john", "2b", "1a")])
-    store.documents.prune(JOHN)
+    store.documents.prune(JOHN, [rev(1, "a")])
     store.documents.apply([revision("john", "1a")])
     assert [leaf.rev for leaf in store.documents.leaves(JOHN)] == [rev(2, "b")]
 

@@ -53,7 +53,7 @@ def turn(store: Store, number: int) -> None:
         store.settings.put("last", number)
         store.search.index(doc_id, "Patient", f"word{number}")
         store.documents.mark_verified(doc_id, second, 1)
-        store.documents.prune(doc_id)
+        store.documents.prune(doc_id, [first])
     say("setting", doc_id, number)
     blob = store.attachments.put([content(number)])
     files = {"scan": Attachment("scan", "image/png", blob.length, blob.digest, 3)}

@@ -1,0 +1,174 @@
+"""Which revision stands for a record, and what it shows. Joins suites and verdicts; owns no writing.
+
+A leaf that verifies and opens is shown, CouchDB's order deciding among several. CouchDB's `_deleted` is covered by no
+signature, so it hides no sealed record on its word alone: deletion is a field. What was displaced stays shown if
+nothing that displaced it can be. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from icure_sync.engine.suite import Content, Stored, Suite
+from icure_sync.engine.verdicts import REFUSED, Verdicts
+from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, UnsupportedSuite
+from icure_sync.ids import DocId
+from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
+from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
+from icure_sync.store import Held, Store
+
+UNREADABLE = (CryptoError, NotFound, InvalidEntity)  # why one record of many may be passed over, and listed
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """A revision that may be shown."""
+
+    stored: Stored
+    suite: Suite
+    content: Content
+    entity: Entity
+
+
+class Opener:
+    """Opens records. `unreadable`: those that were passed over, and why, by id."""
+
+    def __init__(self, store: Store, suites: Iterable[Suite], verdicts: Verdicts) -> None:
+        self._store = store
+        self._suites = {suite.name: suite for suite in suites}
+        self._verdicts = verdicts
+        self._record_types = {term for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT for term in self.type_terms(cls)}
+        self.unreadable: dict[str, str] = {}
+
+    def open(self, doc_id: DocId) -> Opened:
+        """What stands for the record. Raises NotFound, NoAccess, Tampered, UnsupportedSuite, InvalidEntity."""
+        first: Exception | None = None
+        for held in self._candidates(doc_id):
+            try:
+                return self.open_held(held)
+            except UNREADABLE as error:
+                first = first or error
+        raise first or not_found(Entity, doc_id)
+
+    def open_held(self, held: Held) -> Opened:
+        """What one revision shows, once it verifies. Raises as `open`."""
+        stored = _stored(held)
+        suite = self._suite_of(stored)
+        if suite.is_authenticated:
+            self._verdicts.require(held)
+        elif held.revision.deleted:
+            raise not_found(Entity, stored.id)
+        else:
+            self._refuse_downgrade(stored)
+        content = suite.open(stored)
+        return Opened(stored, suite, content, entity_of(stored, content))
+
+    def try_open(self, doc_id: DocId) -> Opened | None:
+        """As `open`; None if it is to be passed over, which is noted."""
+        try:
+            opened = self.open(doc_id)
+        except UNREADABLE as error:
+            self.unreadable[doc_id] = error.wrong
+            return None
+        self.unreadable.pop(doc_id, None)
+        return opened
+
+    def try_held(self, held: Held) -> Opened | None:
+        """As `try_open`, for a winner that is at hand: the fast way if it can be shown."""
+        try:
+            opened = self.open_held(held)
+        except UNREADABLE:
+            return self.try_open(held.revision.id)
+        self.unreadable.pop(held.revision.id, None)
+        return opened
+
+    def is_record(self, doc_id: DocId) -> bool:
+        """Not an Hcp document, a design document, or whatever else a database holds."""
+        held = self._store.documents.winners([doc_id])
+        with suppress(InvalidEntity):
+            return any(_type_of(_stored(each)) in self._record_types for each in held)
+        return False
+
+    def type_terms(self, cls: type[Entity]) -> Sequence[str]:
+        """What the documents of a class say they are, in each suite."""
+        terms = [cls.TYPE] if SEALED_1 in self._suites else []
+        return [*terms, java_type(cls.TYPE)] if CLASSIC in self._suites and cls.CLASSIC_TYPE else terms
+
+    def _candidates(self, doc_id: DocId) -> Iterator[Held]:
+        """Leaves first, live ones before the others; then what was displaced and is not refused, the highest first."""
+        yield from (held for held in self._store.documents.held_leaves(doc_id) if _may_stand(held))
+        yield from (held for held in self._store.documents.displaced(doc_id) if held.state != REFUSED)
+
+    def _suite_of(self, stored: Stored) -> Suite:
+        suite = self._suites.get(_suite_name(stored))
+        if suite is None:
+            raise UnsupportedSuite(
+                f"open document {stored.id}",
+                "its suite is not one that this replica was opened for",
+                f"open the replica with that suite beside {', '.join(self._suites)}, if you trust the server with it",
+            )
+        if _type_of(stored) not in self._record_types:
+            raise NotFound(f"open document {stored.id}", "it is no record of a type known here", "use a newer version")
+        return suite
+
+    def _refuse_downgrade(self, stored: Stored) -> None:
+        """Of a record that was ever sealed, nothing unauthenticated is shown: it would not be its writers'."""
+        documents = self._store.documents
+        for held in (*documents.held_leaves(stored.id), *documents.displaced(stored.id)):
+            if b"sealed-1" in held.revision.body and _suite_name(_stored(held)) == SEALED_1:
+                raise Tampered(
+                    f"open document {stored.id}",
+                    "somebody put an unauthenticated revision on a sealed record",
+                    "keep it aside and tell whoever runs the server",
+                )
+
+
+def entity_of(stored: Stored, content: Content) -> Entity:
+    """What a revision shows, as an entity. Raises InvalidEntity."""
+    return from_record(
+        entity_class(content.type),
+        content.record,
+        id=stored.id,
+        rev=stored.rev,
+        siblings=content.siblings,
+        shared_with=content.shared_with,
+        deleted=content.deleted,
+        authenticated=content.authenticated,
+        parent_ids=tuple(sorted(set(content.parents.values()))),
+    )
+
+
+def not_found(cls: type[Entity], doc_id: DocId) -> NotFound:
+    """There is no such record here, or it is deleted."""
+    return NotFound(f"find {cls.__name__} {doc_id}", "it is not in this replica", "check the id, or sync first")
+
+
+def _stored(held: Held) -> Stored:
+    revision = held.revision
+    try:
+        return Stored(revision.id, revision.rev, _decode(revision.body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidEntity(f"open document {revision.id}", "it is no JSON that can be read", "sync again") from error
+
+
+def _suite_name(stored: Stored) -> str:
+    name = stored.document.get("cryptoSuite", CLASSIC)
+    return name if isinstance(name, str) else ""
+
+
+def _type_of(stored: Stored) -> str:
+    name = "java_type" if _suite_name(stored) == CLASSIC else "type"
+    type_ = stored.document.get(name)
+    return type_ if isinstance(type_, str) else ""
+
+
+def _may_stand(held: Held) -> bool:
+    """A live leaf; or a whole sealed body that only `_deleted` calls deleted."""
+    return not held.revision.deleted or b'"encryptedSelf"' in held.revision.body

@@ -1,0 +1,34 @@
+"""How a revision that was written here enters the store. Knows no suite. Synchronous: runs in the store's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from icure_sync import strict_json
+from icure_sync.engine.suite import Written
+from icure_sync.errors import InvalidEntity
+from icure_sync.merge.revtree import RevTree
+from icure_sync.replication.wire import Attachment, Revision
+from icure_sync.store import Store
+
+
+def store_written(store: Store, written: Written, attachments: Mapping[str, Attachment] | None = None) -> None:
+    """Store it under its parent. `attachments`: of a first revision; later ones have those of their parent.
+
+    Raises StaleRevision; InvalidEntity for what is too large.
+    """
+    documents = store.documents
+    body = strict_json.dumps(written.document)
+    if written.parent is None:
+        documents.write(written.id, written.rev, body, None, attachments=attachments or {})
+        return
+    above = documents.get(written.id, written.parent)
+    stubs = above.attachments if above else {}
+    tree = documents.tree(written.id) or RevTree()
+    if any(leaf.rev == written.parent for leaf in tree.leaves()):
+        documents.write(written.id, written.rev, body, written.parent, attachments=stubs)
+        return
+    # What was displaced by something that cannot be shown is extended beside it.
+    history = (written.rev, *tree.history(written.parent))
+    for refusal in documents.apply([Revision(written.id, history, body, attachments=stubs)]):
+        raise InvalidEntity(f"write document {written.id}", refusal.reason, "correct it and repeat")
