@@ -36,9 +36,9 @@ def keyed(store: Store, identity: Identity) -> Keyed:
 
 
 def open_all(records: Any) -> int:
-    count, after = 0, 0
+    count, after = 0, (0, 0)
     while after is not None:
-        page, after = records.page(Patient, after)
+        page, after = records.page(Patient, after, deleted=False)
         count += len(page)
     return count
 
