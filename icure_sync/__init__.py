@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
+    from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.replica import Replica
     from icure_sync.engine.status import Conflict, Status
     from icure_sync.engine.sync import SyncReport
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Contact,
         Content,
         Document,
+        Entity,
         Form,
         Hcp,
         HealthcareElement,
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
         Patient,
         Service,
         Telecom,
+        fuzzy_date,
     )
     from icure_sync.peers.couch import CouchPeer
+    from icure_sync.peers.couch_address import parse_address
+    from icure_sync.replication.checkpoint import Direction
 
 __all__ = [
     "Address",
@@ -40,7 +45,9 @@ __all__ = [
     "Contact",
     "Content",
     "CouchPeer",
+    "Direction",
     "Document",
+    "Entity",
     "Form",
     "Hcp",
     "HealthcareElement",
@@ -49,22 +56,29 @@ __all__ = [
     "Identity",
     "Measure",
     "Patient",
+    "Phase",
+    "Progress",
     "Replica",
     "Service",
     "Status",
     "SyncReport",
     "Telecom",
+    "fuzzy_date",
+    "parse_address",
 ]
 
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.replica": ("Replica",),
     "icure_sync.engine.status": ("Conflict", "Status"),
     "icure_sync.engine.sync": ("SyncReport",),
     "icure_sync.errors": ("IcureSyncError",),
     "icure_sync.hub": ("Hub",),
     "icure_sync.peers.couch": ("CouchPeer",),
+    "icure_sync.peers.couch_address": ("parse_address",),
+    "icure_sync.replication.checkpoint": ("Direction",),
 }
 
 

@@ -14,7 +14,7 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 
-from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Answer, show, show_error
+from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Answer, printable, show, show_error
 from icure_sync.errors import IcureSyncError
 
 Nouns = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
@@ -46,12 +46,15 @@ RECORD_FLAGS: dict[str, dict[str, str]] = {
 Command = Callable[[argparse.Namespace], Answer | None]  # None: it has shown all there was to show
 
 PORT_MOST = 65535
+FILE_NAMES = {"home", "passphrase_file", "identity", "file", "data", "folder", "tls_certificate", "tls_key"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    _require_text(parser, args)
     as_json: bool = getattr(args, "json", False)
     try:
         answer = _function(args.run)(args)
@@ -67,6 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return answer.code
+
+
+def _require_text(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Only the names of files may be bytes that are no text: Python has them as lone surrogates."""
+    for name, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            if name not in FILE_NAMES and isinstance(text, str) and _is_broken(text):
+                parser.error(f"{printable(text)!r} is not UTF-8 text")
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _function(name: str) -> Command:
@@ -178,6 +193,7 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     hub.add_argument("--tls-certificate", metavar="FILE", help="serve https with this certificate (PEM)")
     hub.add_argument("--tls-key", metavar="FILE", help="its private key, if that is in a file of its own")
     hub.add_argument("--expose", action="store_true", help="listen beyond this machine without TLS")
+    hub.set_defaults(usage_error=hub.error)
     server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
     provision = _command(server, "provision", "provision:provision", "Make the database, if it is not there yet.")
     provision.add_argument("url", metavar="URL", help="as http://admin:password@host:5984/database")

@@ -1,4 +1,4 @@
-"""A home folder: one Hcp's device. Owns its files and their names; knows no records prints nothing.
+"""A home folder: one Hcp's device. Owns its files and their names; knows no records, prints nothing.
 
     config.json     who this is: nothing secret, readable without the passphrase
     identity.key    the identity, locked by the passphrase
@@ -92,15 +92,16 @@ def in_replica(args: argparse.Namespace, work: Callable[[Replica], Awaitable[Ans
 
 
 async def create_home(folder: Path, identity: Identity, passphrase: str, server: str | None) -> Home:
-    """Make a home for this identity. config.json comes last: until then there is no home.
+    """Make a home for this identity. identity.key comes first: whoever makes that file makes the home, and clears away
+    what did not come to an end. config.json comes last: until then there is no home.
 
     Raises InvalidEntity if something is there already, StoreFull if the folder cannot be written.
     """
     refuse_taken(folder)
     home = Home(folder, identity.hcp_id, identity.name)
     with _writing(folder):
+        _begin(folder, identity, passphrase)
         try:
-            _begin(folder, identity, passphrase)
             async with Replica.open(folder / REPLICA, identity, passphrase=passphrase) as replica:
                 if server is not None:
                     await replica.keep_setting(SERVER_SETTING, server)
@@ -144,10 +145,14 @@ def write_file(path: Path, content: bytes) -> None:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError as error:
             raise InvalidEntity(f"write {path}", "the file exists", "name another") from error
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def _begin(folder: Path, identity: Identity, passphrase: str) -> None:

@@ -64,6 +64,11 @@ def fields(pairs: Mapping[str, str]) -> str:
     return "\n".join(f"{name + ':':<{width + 1}} {printable(value)}" for name, value in pairs.items())
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 document`, `2 documents`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _printable(letter: str) -> str:
     if letter.isprintable() or letter in JOINERS:
         return letter

@@ -10,6 +10,7 @@ from icure_sync import Contact, Form, HealthcareElement, Patient, Replica
 from icure_sync.app.entity_view import as_json, as_page, as_table
 from icure_sync.app.home import in_replica
 from icure_sync.app.output import Answer
+from icure_sync.errors import NotFound
 from icure_sync.model import Entity, parse_field
 
 CLASSES: Mapping[str, type[Entity]] = {
@@ -45,7 +46,7 @@ def edit(args: argparse.Namespace) -> Answer:
         args.usage_error("say what to change: a field's flag, or --set FIELD=VALUE")
 
     async def work(replica: Replica) -> Answer:
-        entity = await replica.get(CLASSES[args.noun], args.id)
+        entity = await _find(replica, args.noun, args.id)
         return _saved(await replica.save(entity.replace(**changes)), "changed")
 
     return in_replica(args, work)
@@ -55,7 +56,7 @@ def show(args: argparse.Namespace) -> Answer:
     """All that is known of one record."""
 
     async def work(replica: Replica) -> Answer:
-        entity = await replica.get(CLASSES[args.noun], args.id)
+        entity = await _find(replica, args.noun, args.id)
         return Answer(as_json(entity), as_page(entity))
 
     return in_replica(args, work)
@@ -65,7 +66,7 @@ def delete(args: argparse.Namespace) -> Answer:
     """Hide a record. It is kept."""
 
     async def work(replica: Replica) -> Answer:
-        entity = await replica.get(CLASSES[args.noun], args.id)
+        entity = await _find(replica, args.noun, args.id)
         return _saved(await replica.delete(entity), "deleted")
 
     return in_replica(args, work)
@@ -87,7 +88,19 @@ def list_all(args: argparse.Namespace) -> Answer:
 async def _patient(replica: Replica, args: argparse.Namespace) -> Patient | None:
     """The patient that `--patient` names. Raises NotFound."""
     patient_id: str | None = getattr(args, "patient", None)
-    return None if patient_id is None else await replica.get(Patient, patient_id)
+    if patient_id is None:
+        return None
+    patient = await _find(replica, "patient", patient_id)
+    assert isinstance(patient, Patient)
+    return patient
+
+
+async def _find(replica: Replica, noun: str, record_id: str) -> Entity:
+    """The record, or NotFound in the words of the command line."""
+    try:
+        return await replica.get(CLASSES[noun], record_id)
+    except NotFound as error:
+        raise NotFound(f"find the {noun} {record_id}", error.wrong, error.next_step) from error
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:

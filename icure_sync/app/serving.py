@@ -65,6 +65,8 @@ def _admin(login: str | None) -> tuple[str, str] | None:
 
 def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
     if args.tls_certificate is None:
+        if args.tls_key is not None:
+            args.usage_error("--tls-key needs --tls-certificate: without it nothing would be encrypted")
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:

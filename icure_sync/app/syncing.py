@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from icure_sync import CouchPeer, Replica, SyncReport
+from icure_sync import CouchPeer, Direction, Progress, Replica, SyncReport
 from icure_sync.app.home import SERVER_SETTING, in_replica
-from icure_sync.app.output import Answer, ProgressLine, table
-from icure_sync.engine.progress import Progress
+from icure_sync.app.output import Answer, ProgressLine, counted, table
 from icure_sync.errors import InvalidEntity
-from icure_sync.replication.checkpoint import Direction
 
 MEGABYTE = 1_000_000
 
@@ -53,9 +51,10 @@ def as_json(report: SyncReport) -> dict[str, Any]:
 
 
 def _text(report: SyncReport) -> str:
-    lines = [f"{report.pulled} documents pulled, {report.pushed} pushed."]
+    lines = [f"{counted(report.pulled, 'document')} pulled, {report.pushed} pushed."]
     if report.conflicts:
-        lines.append(f"{report.conflicts} records have several versions: see icure-sync conflicts list.")
+        verb = "has" if report.conflicts == 1 else "have"
+        lines.append(f"{counted(report.conflicts, 'record')} {verb} several versions: see icure-sync conflicts list.")
     if report.refused:
         lines.append("Refused, and tried again at the next sync:")
         lines.append(table(["ID", "ERROR", "REASON"], [[one.id, one.error, one.reason] for one in report.refused]))
@@ -65,6 +64,6 @@ def _text(report: SyncReport) -> str:
 def _progress(progress: Progress) -> str:
     verb = "pulling" if progress.direction is Direction.PULL else "pushing"
     return (
-        f"{verb}: {progress.phase}, {progress.done} of {progress.known} documents, "
+        f"{verb}: {progress.phase}, {progress.done} of {counted(progress.known, 'document')}, "
         f"{progress.size / MEGABYTE:.1f} MB, {progress.rate:.0f}/s"
     )

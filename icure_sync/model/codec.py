@@ -83,7 +83,9 @@ def parse_field(cls: type[Entity], name: str, text: str) -> tuple[str, Any]:
     field = next((field for field in fields_of(cls) if name in (field.name, field.wire)), None)
     if field is None:
         raise InvalidEntity(
-            f"set a field of a {cls.__name__}", "it has no such field", "see the fields of the class in its module"
+            f"set a field of a {cls.__name__}",
+            "it has no such field",
+            f"name one of {', '.join(sorted(field.name for field in fields_of(cls)))}",
         )
     if not text:
         return field.name, field.empty

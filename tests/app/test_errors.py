@@ -16,6 +16,8 @@ import pytest
 
 from icure_sync import Identity, Replica
 from icure_sync.app.cli import main
+from icure_sync.app.home import Home, create_home
+from icure_sync.errors import InvalidEntity, StoreFull
 from tests.app.conftest import ADMIN, PASSPHRASE, PATIENCE, CommandLine, RunningHub, start_hub, stop, unused_port
 
 PAGE = 4096  # bytes: SQLite's
@@ -98,6 +100,36 @@ def test_a_failed_init_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not line.home.exists()
 
 
+async def test_an_init_that_comes_second_leaves_the_home_of_the_first_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = Identity.create("hcp-x", "X")
+
+    def late(folder: Path) -> None:
+        """The second one has looked, and found nothing, when the first one has just made its key."""
+        folder.mkdir()
+        (folder / "identity.key").write_text("precious")
+        (folder / "replica.db").write_text("precious, too")
+
+    monkeypatch.setattr("icure_sync.app.home.refuse_taken", late)
+    with pytest.raises(InvalidEntity, match="exists"):
+        await create_home(tmp_path / "home", identity, PASSPHRASE, None)
+    assert [(path.name, path.read_text()) for path in sorted((tmp_path / "home").iterdir())] == [
+        ("identity.key", "precious"),
+        ("replica.db", "precious, too"),
+    ]
+
+
+async def test_an_init_that_cannot_end_takes_back_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Home) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("icure_sync.app.home._config_bytes", full)
+    with pytest.raises(StoreFull, match="No space left"):
+        await create_home(tmp_path / "home", Identity.create("hcp-x", "X"), PASSPHRASE, None)
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["identity.key", "replica.db.key", "replica.db"])
 def test_a_damaged_file_is_named_as_damaged(damaged: CommandLine, name: str) -> None:
     path = damaged.home / name
@@ -147,7 +179,9 @@ def test_servers_that_cannot_be_provisioned(hub: RunningHub, web_page: str, tmp_
 
 
 def test_malformed_values_change_nothing(practice: CommandLine, patient: str) -> None:
-    assert "no such field" in practice.error("patient", "edit", patient, "--set", "shoeSize=43")
+    unknown = practice.error("patient", "edit", patient, "--set", "shoeSize=43")
+    assert "no such field" in unknown
+    assert "date_of_birth" in unknown
     assert "is not a date" in practice.error("patient", "edit", patient, "--date-of-birth", "yesterday")
     assert "addresses" in practice.error("patient", "edit", patient, "--set", "addresses=[{")
     assert "addresses" in practice.error("patient", "edit", patient, "--set", "addresses=[1]")
@@ -155,8 +189,9 @@ def test_malformed_values_change_nothing(practice: CommandLine, patient: str) ->
 
 
 def test_unknown_ids_and_ids_of_another_type(practice: CommandLine, patient: str) -> None:
-    practice.error("contact", "show", patient)
-    practice.error("contact", "add", "--patient", "f" * 32)
+    assert "find the contact" in practice.error("contact", "show", patient)
+    assert "find the element nope" in practice.error("element", "show", "nope")
+    assert "find the patient" in practice.error("contact", "add", "--patient", "f" * 32)
     practice.error("share", "f" * 32, "--with", "hcp-b")
 
 
@@ -171,6 +206,9 @@ def test_unknown_ids_and_ids_of_another_type(practice: CommandLine, patient: str
         ["init"],
         ["init", "--identity", "file", "--name", "X"],
         ["hub", "--data", "x", "--listen", "5984"],
+        ["hub", "--data", "x", "--tls-key", "key.pem"],
+        ["patient", "add", "--first-name", "\udcff"],
+        ["search", "cough", "\udcff"],
         ["demo", "--patients", "0"],
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icure_sync.app.output import fields, printable, table
+from icure_sync.app.output import counted, fields, printable, table
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_columns_are_aligned_without_trailing_blanks() -> None:
 def test_fields_are_aligned() -> None:
     assert fields({"id": "1", "first_name": "John"}) == "id:         1\nfirst_name: John"
     assert fields({}) == ""
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(number, "document") for number in (0, 1, 2)] == ["0 documents", "1 document", "2 documents"]
