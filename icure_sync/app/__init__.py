@@ -1,1 +1,1 @@
-"""The command line and the demo. Uses only the public names of the package."""
+"""The command line and the demo. Use the public names, and those of model, errors and strict_json."""

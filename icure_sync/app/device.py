@@ -6,11 +6,10 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from icure_sync import Identity
+from icure_sync import Identity, parse_address
 from icure_sync.app.home import IDENTITY, create_home, folder_of, open_home, read_file, refuse_taken, write_file
 from icure_sync.app.output import Answer
 from icure_sync.app.passphrases import known_passphrase, new_passphrase
-from icure_sync.peers.couch_address import parse_address
 
 
 def init(args: argparse.Namespace) -> Answer:

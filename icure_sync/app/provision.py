@@ -12,34 +12,35 @@ from http import HTTPStatus
 from types import ModuleType
 from typing import Any
 
+from icure_sync import parse_address
 from icure_sync.app.output import Answer
 from icure_sync.errors import BadAnswer, Forbidden, InvalidEntity, Unauthorized, Unreachable
-from icure_sync.peers.couch_address import Address, parse_address
 
 TIMEOUT = 30.0  # seconds without an answer
 
 
 def provision(args: argparse.Namespace) -> Answer:
     """Make the database of `args.url`; one that exists is left as it is."""
-    address = parse_address(args.url)
-    created = create_database(address)
+    database = str(parse_address(args.url))  # without the login
+    created = create_database(args.url)
     what = "is created" if created else "was there already"
-    return Answer({"database": str(address), "created": created}, f"{address} {what}.")
+    return Answer({"database": database, "created": created}, f"{database} {what}.")
 
 
-def create_database(address: Address) -> bool:
+def create_database(url: str) -> bool:
     """True if it was created, False if it was there. Blocks.
 
     Raises Unreachable, Unauthorized, Forbidden, BadAnswer, InvalidEntity for a name that the server does not allow.
     """
+    address = parse_address(url)
     couchdb = _couchdb()
-    with _typed_errors(couchdb, address), _session(couchdb) as session:
+    with _typed_errors(couchdb, str(address)), _session(couchdb) as session:
         server = couchdb.Server(address.server, session=session)
         if address.credentials is not None:
             server.resource.credentials = (address.credentials.user, address.credentials.password)
         _, _, welcome = server.resource.get_json()
         if not isinstance(welcome, dict) or "couchdb" not in welcome:
-            raise _not_couchdb(address)
+            raise _not_couchdb(str(address))
         try:
             server.create(address.database)
         except couchdb.PreconditionFailed:
@@ -67,8 +68,8 @@ def _session(couchdb: ModuleType) -> Iterator[Any]:
 
 
 @contextmanager
-def _typed_errors(couchdb: ModuleType, address: Address) -> Iterator[None]:
-    attempted = f"make the database {address}"
+def _typed_errors(couchdb: ModuleType, database: str) -> Iterator[None]:
+    attempted = f"make the database {database}"
     try:
         yield
     except couchdb.Unauthorized as error:
@@ -83,12 +84,12 @@ def _typed_errors(couchdb: ModuleType, address: Address) -> Iterator[None]:
             ) from error
         raise BadAnswer(attempted, f"the server answered {status}", "look into its log") from error
     except (couchdb.HTTPError, ValueError) as error:
-        raise _not_couchdb(address) from error
+        raise _not_couchdb(database) from error
     except OSError as error:
         raise Unreachable(attempted, "the server does not answer", "check the address, and that it runs") from error
 
 
-def _not_couchdb(address: Address) -> BadAnswer:
+def _not_couchdb(database: str) -> BadAnswer:
     return BadAnswer(
-        f"make the database {address}", "it does not answer like a CouchDB server", "check address and port"
+        f"make the database {database}", "it does not answer like a CouchDB server", "check address and port"
     )

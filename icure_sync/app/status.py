@@ -6,10 +6,9 @@ import argparse
 import datetime as dt
 from typing import Any
 
-from icure_sync import Replica, Status
+from icure_sync import Replica, Status, parse_address
 from icure_sync.app.home import SERVER_SETTING, in_replica
 from icure_sync.app.output import Answer, fields
-from icure_sync.peers.couch_address import parse_address
 
 
 def status(args: argparse.Namespace) -> Answer:
