@@ -18,7 +18,7 @@ from icure_sync.replication.refused import Refused, read_refused
 from icure_sync.replication.trouble import CheckpointConflict
 from icure_sync.replication.wire import PeerInfo
 
-_SESSION_BYTES = 16  # random bytes of a session id: nobody draws the same twice
+_NAME_BYTES = 16  # random bytes of a log's name and of a session id: nobody draws the same twice
 
 
 class LogChanged(Exception):
@@ -34,17 +34,20 @@ class _Side:
 
 
 class Checkpointer:
-    """Keeper of one attempt's logs. Make it with `open`."""
+    """Keeper of one attempt's logs. Make it with `open`. `name`: that of the other side's log."""
 
-    def __init__(self, source: _Side, target: _Side, plan: Plan, clock: Clock, entropy: Entropy) -> None:
-        self._source = source
-        self._target = target
+    def __init__(self, device: _Side, other: _Side, plan: Plan, clock: Clock, entropy: Entropy) -> None:
+        pull = plan.direction is Direction.PULL
+        self._source, self._target = (other, device) if pull else (device, other)
+        self._device = device.peer  # keeps the record of refused documents
         self._plan = plan
         self._clock = clock
         self._entropy = entropy
         self._patience = Patience(clock, entropy)
         self._saved_refused = Refused()
-        self.saved: Seq = common_point(source.log, target.log)
+        self.saved: Seq = common_point(device.log, other.log)
+        self.name = other.log.name or entropy(_NAME_BYTES).hex()
+        other.log = Log(other.log.sessions, self.name)
 
     @classmethod
     async def open(cls, source: Peer, target: Peer, plan: Plan, clock: Clock, entropy: Entropy) -> Checkpointer:
@@ -56,11 +59,12 @@ class Checkpointer:
         logs = [read_log(await peer.read_local(plan.log_id)) for peer in (source, target)]
         marks = [peer_mark(info.name, info.instance) for info in infos]
         sides = [_Side(source, infos[0], logs[0], marks[1]), _Side(target, infos[1], logs[1], marks[0])]
-        return cls(sides[0], sides[1], plan, clock, entropy)
+        other, device = sides if plan.direction is Direction.PULL else reversed(sides)
+        return cls(device, other, plan, clock, entropy)
 
     async def read_refused(self) -> Refused:
-        """What earlier attempts recorded as refused."""
-        self._saved_refused = read_refused(await self._device.read_local(self._plan.refused_id))
+        """What earlier attempts between these two recorded as refused."""
+        self._saved_refused = read_refused(await self._device.read_local(self._plan.refused_id(self.name)))
         return self._saved_refused
 
     async def save(self, safe: Seq, refused: Refused) -> None:
@@ -69,7 +73,8 @@ class Checkpointer:
         The record of refused documents is durable before a checkpoint covers them, and so is the target.
         """
         if refused != self._saved_refused:
-            await self._patience.insist(lambda: self._device.write_local(self._plan.refused_id, refused.document()))
+            record = self._plan.refused_id(self.name)
+            await self._patience.insist(lambda: self._device.write_local(record, refused.document()))
             self._saved_refused = refused
         if safe == self.saved:
             return
@@ -77,15 +82,10 @@ class Checkpointer:
         for side in (self._source, self._target):
             await self._check(side)
         now = int(self._clock.now() * 1000)
-        identity = self._entropy(_SESSION_BYTES).hex()
+        identity = self._entropy(_NAME_BYTES).hex()
         for side in (self._source, self._target):
             await self._write(side, side.log.with_session(Session(identity, safe, now, side.mark)))
         self.saved = safe
-
-    @property
-    def _device(self) -> Peer:
-        """The side that this device owns: it keeps the record of refused documents."""
-        return (self._target if self._plan.direction is Direction.PULL else self._source).peer
 
     async def _check(self, side: _Side) -> None:
         """The same database, and the log that this attempt knows: else nothing may be recorded in it."""

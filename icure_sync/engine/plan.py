@@ -25,7 +25,6 @@ class Plan:
         """The replication log, on both sides."""
         return replication_id(self.device, self.hcp, self.selector, self.direction)
 
-    @property
-    def refused_id(self) -> str:
-        """The record of refused documents, on the device's side only."""
-        return f"{self.log_id}-refused"
+    def refused_id(self, name: str) -> str:
+        """The record of what one other side refused, on the device's side only. `name`: that of the other's log."""
+        return f"{self.log_id}-refused-{name}"

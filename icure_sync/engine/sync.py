@@ -27,7 +27,8 @@ from icure_sync.replication.wire import Refusal
 class Outcome:
     """What one replication did. `since`: where it started; `seq`: its last checkpoint; `size`: bytes of bodies.
 
-    `refused` lists everything that is on record as refused now, from earlier attempts too.
+    `refused` lists everything that is on record as refused now between these two, from earlier attempts too; `peer` is
+    the name under which it is: the random one of the other side's log.
     """
 
     documents: int
@@ -36,6 +37,7 @@ class Outcome:
     since: Seq
     seq: Seq
     refused: tuple[Refusal, ...]
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ async def _attempt(source: Peer, target: Peer, plan: Plan, *, meter: Meter, cloc
     meter.enter(Phase.DONE)
     tally = transfer.tally
     refused = transfer.refused.refusals
-    return Outcome(tally.documents, tally.revisions, tally.size, since, checkpointer.saved, refused)
+    return Outcome(tally.documents, tally.revisions, tally.size, since, checkpointer.saved, refused, checkpointer.name)
 
 
 async def _run(transfer: Transfer, checkpointer: Checkpointer, clock: Clock) -> None:

@@ -121,6 +121,7 @@ class Transfer:
                 group.create_task(_drain(batches, carry))
 
     async def _read(self, pages: asyncio.Queue[_Page | None]) -> None:
+        await self._drop_withdrawn()
         again = [(Change(doc_id, revs, None), None) for doc_id, revs in self.refused.revisions().items()]
         for start in range(0, len(again), MOST_ROWS):
             await pages.put(_Page(again[start : start + MOST_ROWS]))
@@ -133,6 +134,12 @@ class Transfer:
             more = _has_more(changes, since, rows)
             since, rows = changes.last_seq, next_page_size(rows)
         await pages.put(None)
+
+    async def _drop_withdrawn(self) -> None:
+        """What was refused and the source offers no more: superseded there, or purged. Nothing is owed any more."""
+        if questions := self.refused.questions():
+            answer = await self._patience.insist(partial(self._source.missing, questions))
+            self.refused = self.refused.without(self.refused.withdrawn(answer))
 
     async def _changes(self, since: Seq, rows: int) -> Changes:
         return await self._source.changes(since, limit=rows, selector=self._selector)

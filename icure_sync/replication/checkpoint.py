@@ -7,11 +7,15 @@ A log is the history of sessions, newest first. Every checkpoint adds a session 
 can have drawn, to the logs of both sides. A session found with the same id *and* the same recorded seq in both logs
 says: the target had durably taken everything up to that seq. A server put back from a backup has an older log, a
 database made anew has none; both show in this rule alone.
+
+The other side's log also has a random name: what it refused is kept under that name, since several servers can share
+an address, a database name and the name of the log.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +29,7 @@ from icure_sync.replication.limits import MAX_SESSIONS, RECENT_SESSIONS
 START = Seq("0")  # the seq before the first change, on every server
 _LONGEST_SEQ = 64 * 1024  # characters; a CouchDB seq grows with the shards, to some thousand
 _LONGEST_ID = 128
+_NAME = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 
 
 class Direction(StrEnum):
@@ -46,9 +51,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The sessions that one side remembers, newest first."""
+    """The sessions that one side remembers, newest first. `name`: 32 random hex digits, on the other side only."""
 
     sessions: tuple[Session, ...] = ()
+    name: str | None = None
 
     @property
     def head(self) -> str | None:
@@ -57,15 +63,14 @@ class Log:
 
     def with_session(self, session: Session) -> Log:
         """This log and one more checkpoint, thinned."""
-        return Log(_thinned((session, *self.sessions), session.ended))
+        return Log(_thinned((session, *self.sessions), session.ended), self.name)
 
     def document(self) -> dict[str, Any]:
         """The `_local` document."""
-        return {
-            "history": [
-                {"session_id": s.id, "recorded_seq": s.seq, "end_time": s.ended, "peer": s.peer} for s in self.sessions
-            ]
-        }
+        history = [
+            {"session_id": s.id, "recorded_seq": s.seq, "end_time": s.ended, "peer": s.peer} for s in self.sessions
+        ]
+        return {"history": history} if self.name is None else {"name": self.name, "history": history}
 
 
 def replication_id(device: str, hcp: str | None, selector: Mapping[str, Any] | None, direction: Direction) -> str:
@@ -82,15 +87,20 @@ def peer_mark(name: str, instance: str) -> str:
 def read_log(document: Mapping[str, Any] | None) -> Log:
     """The log in a `_local` document. What does not read as a session is left out: at worst we start earlier."""
     history = document.get("history") if document else None
-    if not isinstance(history, list):
+    if document is None or not isinstance(history, list):
         return Log()
     sessions = (_read_session(entry) for entry in history[:MAX_SESSIONS])
-    return Log(tuple(session for session in sessions if session is not None))
+    name = document.get("name")
+    known = name if isinstance(name, str) and _NAME.match(name) else None
+    return Log(tuple(session for session in sessions if session is not None), known)
 
 
 def common_point(ours: Log, theirs: Log) -> Seq:
-    """The seq to start from: of the newest session that both logs have, equal in id and seq; else `START`."""
-    known = {(session.id, session.seq) for session in theirs.sessions}
+    """The seq to start from: of the newest session that both logs have, equal in id and seq; else `START`.
+
+    The sessions of an other side without a name do not count: nobody can tell what it refused in them.
+    """
+    known = {(session.id, session.seq) for session in theirs.sessions} if theirs.name else frozenset()
     for session in ours.sessions:
         if (session.id, session.seq) in known:
             return session.seq

@@ -37,8 +37,8 @@ PUSH = Plan("device-1", None, Direction.PUSH)
 THREE = ("do this", "it fails", "try that")
 
 
-async def run(source: Peer, target: Peer, plan: Plan = PUSH, clock: Clock | None = None) -> Outcome:
-    return await replicate(source, target, plan, clock=clock or still_clock(), entropy=seeded_entropy())
+async def run(source: Peer, target: Peer, plan: Plan = PUSH, clock: Clock | None = None, seed: int = 1) -> Outcome:
+    return await replicate(source, target, plan, clock=clock or still_clock(), entropy=seeded_entropy(seed))
 
 
 def filled(documents: int = 100) -> MemoryPeer:
@@ -130,12 +130,60 @@ async def test_a_refused_revision_leaves_the_record_when_a_later_one_of_the_docu
     assert source.leaves() == target.leaves()
 
 
+async def test_what_one_server_refused_is_still_owed_to_it_after_another_has_taken_it():
+    source, picky, willing = filled(), Picky(by_value), MemoryPeer("picky", "p")
+    first = await run(source, picky)
+    second = await run(source, willing, seed=2)
+    assert second.refused == ()
+    assert source.leaves() == willing.leaves()
+    assert (await run(source, picky)).refused == first.refused
+    picky.judge = lambda _: []
+    assert (await run(source, picky)).documents == len(BAD)
+    assert source.leaves() == picky.leaves()
+
+
+async def test_what_one_source_does_not_give_is_still_on_record_for_it_after_another_was_pulled_from():
+    target = MemoryPeer()
+    first = await run(withholding(lambda doc_id, _: doc_id == "doc-005"), target, PULL)
+    other = await run(MemoryPeer(), target, PULL, seed=2)
+    assert other.refused == ()
+    assert first.peer != other.peer
+    assert await target.read_local(PULL.refused_id(first.peer))
+
+
+async def test_a_log_that_lost_its_name_counts_for_nothing():
+    source, target = filled(), Picky(by_value)
+    await run(source, target)
+    log = await target.read_local(PUSH.log_id)
+    assert log is not None
+    await target.write_local(PUSH.log_id, {"history": log["history"]})
+    outcome = await run(source, target)
+    assert outcome.since == START
+    assert {refusal.id for refusal in outcome.refused} == BAD
+
+
+async def test_a_refusal_goes_when_the_source_purged_the_document():
+    source, target = filled(), Picky(by_value)
+    await run(source, target)
+    source.remove(DocId("doc-007"))
+    assert {refusal.id for refusal in (await run(source, target)).refused} == BAD - {"doc-007"}
+
+
+async def test_a_refusal_goes_when_a_later_revision_was_refused_in_its_stead():
+    source, target = filled(), Picky(by_value)
+    await run(source, target)
+    later = edit(source, "doc-007", 1_000)
+    outcome = await run(source, target)
+    assert [refusal.rev for refusal in outcome.refused if refusal.id == "doc-007"] == [later]
+    assert {refusal.id for refusal in outcome.refused} == BAD
+
+
 async def test_the_record_is_durable_before_a_checkpoint_covers_it():
     source = FailingPeer(filled(), lambda *_: None)
-    await run(source, Picky(by_value))
+    outcome = await run(source, Picky(by_value))
     writes = [call for call in source.calls if call == "write_local"]
     assert len(writes) == 2  # the record, then the log
-    assert await source.inner.read_local(PUSH.refused_id)
+    assert await source.inner.read_local(PUSH.refused_id(outcome.peer))
 
 
 async def test_with_too_many_refusals_the_checkpoint_waits(monkeypatch: pytest.MonkeyPatch):
@@ -324,7 +372,7 @@ async def test_a_source_that_is_gone_while_its_attachments_are_read_is_no_docume
 
     with pytest.raises(Unreachable):
         await run(FailingPeer(source, fail), target, PULL)
-    assert await target.read_local(PULL.refused_id) is None
+    assert not [name for name in target._local if "refused" in name]
     await run(source, target, PULL)
     assert source.leaves() == target.leaves()
 

@@ -26,8 +26,11 @@ def session(number: int, seq: str | None = None, ended: int | None = None, peer:
     return Session(f"session-{number}", Seq(seq or f"{number}-x"), 1000 * number if ended is None else ended, peer)
 
 
+NAME = "5a" * 16
+
+
 def log(*numbers: int) -> Log:
-    return Log(tuple(session(number) for number in numbers))
+    return Log(tuple(session(number) for number in numbers), NAME)
 
 
 def test_the_replication_id_depends_on_device_hcp_filter_and_direction():
@@ -55,6 +58,20 @@ def test_the_mark_of_a_peer_tells_two_lives_of_a_database_apart():
     assert "clinic" not in peer_mark("clinic", "1")
 
 
+def test_the_sessions_of_a_log_without_a_name_do_not_count():
+    nameless = Log(log(2, 1).sessions)
+    assert common_point(log(2, 1), nameless) == START
+    assert common_point(nameless, log(2, 1)) == "2-x"
+
+
+def test_a_log_keeps_its_name_and_an_odd_one_is_none():
+    kept = log(1).with_session(session(2))
+    assert kept.name == NAME
+    assert read_log(kept.document()) == kept
+    for odd in (None, 7, "../x", "5A" * 16, NAME + "\n"):
+        assert read_log({**kept.document(), "name": odd}).name is None
+
+
 def test_two_equal_logs_meet_in_their_newest_session():
     assert common_point(log(3, 2, 1), log(3, 2, 1)) == "3-x"
 
@@ -68,7 +85,7 @@ def test_a_device_put_back_from_a_backup_is_met_in_an_older_session():
 
 
 def test_a_session_with_another_seq_is_no_common_point():
-    theirs = Log((session(2, "forged"), session(1)))
+    theirs = Log((session(2, "forged"), session(1)), NAME)
     assert common_point(log(2, 1), theirs) == "1-x"
 
 
@@ -108,7 +125,7 @@ def test_of_a_servers_log_no_more_is_read_than_a_log_may_hold():
 
 
 def grown(sessions: list[Session]) -> Log:
-    found = Log()
+    found = Log((), NAME)
     for each in sessions:
         found = found.with_session(each)
     return found
