@@ -1,7 +1,7 @@
 """The local store as a peer of a replication. Owns the way to its thread, and the arrival of attachment bytes.
 
-A revision is applied when all its bytes are here, in one transaction with their links: a kill leaves both or neither.
-Knows no network.
+A revision is applied as soon as all its bytes are here, in one transaction with their links: a kill leaves both or
+neither, and what breaks later takes nothing back. Knows no network.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ _files = msgspec.json.Decoder(_Files)
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    revision: Revision
     name: str
     blob: Blob
 
@@ -89,20 +88,12 @@ class LocalPeer:
             yield piece
 
     async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
-        links: list[_Link] = []
-        refusals: list[Refusal] = []
+        plain = [revision for revision in revisions if not revision.attachments]
+        refusals = await self._store.run(self._apply, plain, ()) if plain else []
         for revision in revisions:
-            for attachment in revision.attachments.values():
-                arrived = await self._bytes(revision, attachment, source)
-                if isinstance(arrived, Refusal):
-                    refusals.append(arrived)
-                    break
-                links.append(_Link(revision, attachment.name, arrived))
-        if refusals:
-            bad = {(refusal.id, refusal.rev) for refusal in refusals}
-            revisions = [revision for revision in revisions if (revision.id, revision.rev) not in bad]
-            links = [link for link in links if (link.revision.id, link.revision.rev) not in bad]
-        return refusals + await self._store.run(self._apply, revisions, links)
+            if revision.attachments:
+                refusals += await self._write_with_files(revision, source)
+        return refusals
 
     async def commit(self) -> None:
         """Nothing to do: every write is durable when it returns."""
@@ -124,24 +115,31 @@ class LocalPeer:
         leaves = self._store.documents.leaves(change.id)
         return _row(change, tuple(leaf.rev for leaf in leaves if passes(selector, _judged(leaf))))
 
+    async def _write_with_files(self, revision: Revision, source: Peer) -> list[Refusal]:
+        links: list[_Link] = []
+        for attachment in revision.attachments.values():
+            arrived = await self._bytes(revision, attachment, source)
+            if isinstance(arrived, Refusal):
+                return [arrived]
+            links.append(_Link(attachment.name, arrived))
+        return await self._store.run(self._apply, [revision], links)
+
     def _apply(self, revisions: Sequence[Revision], links: Sequence[_Link]) -> list[Refusal]:
-        attachments = self._store.attachments
+        """Take the revisions; `links` are the files of the one that has some.
+
+        The store gives a new revision the bytes of an earlier one by what the peer says of them. It gets those that
+        were checked, whatever the peer says.
+        """
         with self._store.transaction():
             refusals = self._store.documents.apply(revisions)
-            refused = {(refusal.id, refusal.rev) for refusal in refusals}
-            for link in links:
-                doc_id, rev = link.revision.id, link.revision.rev
-                if (doc_id, rev) not in refused and attachments.find(doc_id, rev, link.name) is None:
-                    self._link(doc_id, rev, link)
+            if links and not refusals and self._store.documents.get(revisions[0].id, revisions[0].rev) is not None:
+                for link in links:  # a revision that is not here is older than all that is kept
+                    self._store.attachments.link(revisions[0].id, revisions[0].rev, link.name, link.blob)
         return refusals
 
-    def _link(self, doc_id: DocId, rev: Rev, link: _Link) -> None:
-        if self._store.documents.get(doc_id, rev) is not None:  # else it is older than all that is kept
-            self._store.attachments.link(doc_id, rev, link.name, link.blob)
-
     async def _bytes(self, revision: Revision, attachment: Attachment, source: Peer) -> Blob | Refusal:
-        """The bytes of one attachment: those of a revision that is here, else the source's, checked."""
-        held = await self._store.run(self._held, revision.id, attachment)
+        """The bytes of one attachment, checked: those that are here, else the source's."""
+        held = await self._store.run(self._held, revision, attachment)
         if held is not None:
             return held
         wrong = ""
@@ -156,11 +154,18 @@ class LocalPeer:
                 return blob
         return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, f"attachment {attachment.name!r}: {wrong}")
 
-    def _held(self, doc_id: DocId, attachment: Attachment) -> Blob | None:
-        for leaf in self._store.documents.leaves(doc_id):
+    def _held(self, revision: Revision, attachment: Attachment) -> Blob | None:
+        """What this revision has already, or a leaf of its document has under the same name, digest and length."""
+        same = (attachment.digest, attachment.length)
+        revs = [revision.rev]
+        for leaf in self._store.documents.leaves(revision.id):
             here = leaf.attachments.get(attachment.name)
-            if here and (here.digest, here.length) == (attachment.digest, attachment.length):
-                return self._store.attachments.find(doc_id, leaf.rev, attachment.name)
+            if here and (here.digest, here.length) == same:
+                revs.append(leaf.rev)
+        for rev in revs:
+            blob = self._store.attachments.find(revision.id, rev, attachment.name)
+            if blob is not None and not _wrong_with(blob, attachment, revision):
+                return blob
         return None
 
     async def _receive(self, pieces: AsyncGenerator[bytes, None]) -> Blob:

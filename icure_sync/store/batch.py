@@ -123,15 +123,15 @@ class Batch:
             )
 
     def _write_stubs(self) -> None:
-        """Stubs find their bytes by what the document had under that name before, else by the digest of blobs here."""
+        """Stubs find their bytes by what the same document had under that name, digest and length before.
+
+        Never by the digest of bytes elsewhere: it is what a peer says, and would open one document's bytes to another.
+        """
         for document, revision, stub in self._stubs:
-            known = (stub.name, stub.digest, stub.length)
             blob = self._database.value(
                 "SELECT a.blob FROM revisions r JOIN attachments a ON a.revision = r.number "
                 "WHERE r.doc = ? AND r.files AND a.name = ? AND a.digest = ? AND a.length = ? AND a.blob IS NOT NULL",
-                (document, *known),
-            ) or self._database.value(
-                "SELECT number FROM blobs WHERE digest = ? AND length = ? AND sha256 IS NOT NULL", known[1:]
+                (document, stub.name, stub.digest, stub.length),
             )
             self._database.run(
                 "INSERT INTO attachments (revision, name, content_type, length, digest, revpos, blob) "

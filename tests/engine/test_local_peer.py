@@ -102,6 +102,61 @@ async def test_a_digest_that_is_not_the_bytes_md5_is_no_obstacle(store: Store):
     assert await stored(peer, revision_id=rev(2, 1)) == DATA
 
 
+def saying(doc_id: str, *history: Rev, data: bytes, digest: str) -> Revision:
+    """A revision that names its bytes itself, and that the peer describes by this digest."""
+    body = json.dumps({"files": {"content": {"sha256": hashlib.sha256(data).hexdigest()}}}).encode()
+    stub = Attachment("content", "text/plain", len(data), digest, len(history))
+    return Revision(DocId(doc_id), history, body, False, {"content": stub})
+
+
+MD5_OF_ONES = "md5-sLrunSedNPod/XGq25CMPw=="
+
+
+async def test_a_peer_that_names_another_documents_digest_gets_its_own_bytes_stored(store: Store):
+    peer = LocalPeer(store)
+    first = saying("other", rev(1, 1), data=b"11111", digest=MD5_OF_ONES)
+    assert await peer.write([first], Serving(b"11111")) == []
+    assert await peer.write([saying("a", rev(1, 1), data=b"22222", digest=MD5_OF_ONES)], Serving(b"22222")) == []
+    assert await stored(peer) == b"22222"
+
+
+async def test_a_peer_that_names_an_earlier_revisions_digest_gets_its_own_bytes_stored(store: Store):
+    peer = LocalPeer(store)
+    assert await peer.write([saying("a", rev(1, 1), data=b"11111", digest="md5-x")], Serving(b"11111")) == []
+    second = saying("a", rev(2, 1), rev(1, 1), data=b"22222", digest="md5-x")
+    assert await peer.write([second], Serving(b"22222")) == []
+    assert await stored(peer) == b"11111"
+    assert await stored(peer, revision_id=rev(2, 1)) == b"22222"
+
+
+async def test_writing_again_asks_for_no_bytes_again_and_repairs_wrong_ones(store: Store):
+    peer, source = LocalPeer(store), Serving(DATA)
+    for _ in range(2):
+        assert await peer.write([RIGHT], source) == []
+    assert source.asked == 1
+    wrong = store.attachments.put([b"x" * len(DATA)])
+    store.attachments.link(RIGHT.id, RIGHT.rev, "content", wrong)
+    assert await peer.write([RIGHT], source) == []
+    assert await stored(peer) == DATA
+
+
+async def test_a_revision_whose_bytes_are_here_is_kept_when_a_later_transfer_breaks(store: Store):
+    class Failing(Serving):
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
+            if doc_id == "last":
+                raise Unreachable("read", "gone", "again")
+            async for piece in super().attachment(doc_id, rev, name):
+                yield piece
+
+    peer, source = LocalPeer(store), Failing(DATA)
+    batch = [revision(name, rev(1, 1), files={"content": DATA}) for name in ("a", "b", "last")]
+    for _ in range(4):
+        with pytest.raises(Unreachable):
+            await peer.write([*batch, revision("plain", rev(1, 1))], source)
+    assert source.asked == 2
+    assert {row.id for row in (await peer.changes(START, limit=9)).rows} == {"a", "b", "plain"}
+
+
 async def test_a_revision_older_than_all_that_is_kept_brings_no_attachment(store: Store):
     peer = LocalPeer(store)
     history = [rev(generation, 1) for generation in range(1_200, 0, -1)]
@@ -118,7 +173,7 @@ async def test_a_transfer_that_breaks_leaves_no_revision_and_no_bytes(store: Sto
 
     peer = LocalPeer(store)
     with pytest.raises(Unreachable):
-        await peer.write([revision("b", rev(1, 1)), RIGHT], Breaking())
+        await peer.write([RIGHT], Breaking())
     assert (await peer.changes(START, limit=5)).rows == ()
     assert await peer.write([RIGHT], Serving(DATA)) == []
     assert await stored(peer) == DATA

@@ -82,9 +82,15 @@ def test_other_work_goes_on_between_the_pieces_of_an_upload(store: Store):
     assert b"".join(store.attachments.read(upload.finish())) == b"first second"
 
 
-def test_a_revision_finds_bytes_that_are_here(store: Store):
+def link(store: Store, blob: Blob, digits: str = "a", generation: int = 1) -> None:
+    store.attachments.link(DOC, rev(generation, digits), "scan.pdf", blob)
+
+
+def test_a_revision_has_the_bytes_that_are_linked_to_it(store: Store):
     blob = store.attachments.put([b"scan"])
     store.documents.apply([revision("scan", "1a", files=stub(blob))])
+    assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") is None  # a digest alone opens nobody's bytes
+    link(store, blob)
     assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") == blob
     assert store.attachments.find(DOC, rev(1, "a"), "other.pdf") is None
     found = store.documents.get(DOC)
@@ -140,7 +146,9 @@ def test_an_upload_that_is_given_up_leaves_nothing(store: Store):
 def test_compaction_drops_bytes_that_no_revision_needs(store: Store):
     old, new = store.attachments.put([b"old"]), store.attachments.put([b"new"])
     store.documents.apply([revision("scan", "1a", files=stub(old))])
+    link(store, old)
     store.documents.apply([revision("scan", "2b", "1a", files=stub(new))])
+    link(store, new, "b", 2)
     store.compact()
     store.compact()
     assert b"".join(store.attachments.read(new)) == b"new"
@@ -179,6 +187,7 @@ def test_an_upload_cut_short_is_dropped_at_the_next_opening(store: Store, path: 
 def test_collecting_frees_what_was_staged_and_never_linked(store: Store):
     linked, stray = store.attachments.put([b"linked"]), store.attachments.put([b"stray"])
     store.documents.apply([revision("scan", "1a", files=stub(linked))])
+    link(store, linked)
     store.attachments.collect()
     assert b"".join(store.attachments.read(stray)) == b"stray"  # it might have been on its way
     store.attachments.collect()

@@ -38,6 +38,7 @@ def test_no_clear_text_is_on_the_disk(store: Store, path: Path):
     blob = store.attachments.put([canary.encode() * 10])
     files = {canary: Attachment(canary, canary, blob.length, blob.digest, 1)}
     store.documents.apply([revision(canary, "1a", type=canary, delegations={canary: []}, files=files, note=canary)])
+    store.attachments.link(DocId(canary), Rev("1-" + "a" * 32), canary, blob)
     store.documents.mark_verified(DocId(canary), Rev("1-" + "a" * 32), 1, canary)
     store.search.index(DocId(canary), canary, f"{canary} canaryword")
     store.local.put(canary, {canary: canary})
@@ -138,6 +139,7 @@ def test_tables_that_disagree_are_noticed(store: Store):
     fill(store, 3)
     blob = store.attachments.put([b"scan"])
     store.documents.apply([revision("scan", "1a", files={"a": Attachment("a", "b", 4, blob.digest, 1)})])
+    store.attachments.link(DocId("scan"), Rev("1-" + "a" * 32), "a", blob)
     run = store._database.run
     broken: list[str] = [
         "UPDATE documents SET head = 77 WHERE id = 'doc-0'",

@@ -57,7 +57,9 @@ def turn(store: Store, number: int) -> None:
     say("setting", doc_id, number)
     blob = store.attachments.put([content(number)])
     files = {"scan": Attachment("scan", "image/png", blob.length, blob.digest, 3)}
-    store.documents.write(doc_id, hashed(3, number), body(number), second, attachments=files)
+    with store.transaction():
+        store.documents.write(doc_id, hashed(3, number), body(number), second, attachments=files)
+        store.attachments.link(doc_id, hashed(3, number), "scan", blob)
     say("attachment", doc_id, hashed(3, number))
     if number % 5 == 0:
         store.compact()
