@@ -1,7 +1,15 @@
-"""The command line as people run it: real processes, real homes, a real hub on loopback."""
+"""The command line as people run it: real homes, a real hub on loopback, and real processes where one is the point.
+
+Elsewhere `main` runs in this process, as the entry point calls it: starting Python and working out the keys of the same
+passphrase and salt over and over would take most of the time.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import io
 import json
 import os
 import pty
@@ -12,12 +20,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+
+from icure_sync.app.cli import main
 
 PASSPHRASE = "correct horse battery staple"
 ADMIN = "admin:a-long-password"
 PATIENCE = 60  # seconds until a process that hangs is given up
+
+remembered_scrypt = functools.cache(hashlib.scrypt)
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,14 @@ class Finished:
         assert self.out.count("\n") == 1
         return json.loads(self.out)
 
+    @property
+    def error(self) -> str:
+        """One line on standard error, exit code 1, nothing else."""
+        assert (self.code, self.out) == (1, ""), self
+        assert self.err.count("\n") == 1
+        assert self.err.startswith("icure-sync: cannot ")
+        return self.err
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -51,6 +72,23 @@ class CommandLine:
         return kept | {"PATH": path, "ICURE_SYNC_HOME": str(self.home)} | given | self.variables
 
     def run(self, *arguments: str | Path) -> Finished:
+        """In this process."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment(), clear=True),
+            mock.patch("sys.stdin", io.StringIO()),
+            mock.patch("hashlib.scrypt", remembered_scrypt),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                code = main([*map(str, arguments)])
+            except SystemExit as ending:
+                code = int(ending.code or 0)
+        return Finished(code, out.getvalue(), err.getvalue())
+
+    def run_process(self, *arguments: str | Path) -> Finished:
+        """In a process of its own."""
         done = subprocess.run(
             ["icure-sync", *map(str, arguments)],
             env=self.environment(),
@@ -66,12 +104,8 @@ class CommandLine:
         return self.run(*arguments, "--json").value
 
     def error(self, *arguments: str | Path) -> str:
-        """What a command that fails says: one line on standard error, exit code 1, nothing else."""
-        done = self.run(*arguments)
-        assert (done.code, done.out) == (1, ""), done
-        assert done.err.count("\n") == 1
-        assert done.err.startswith("icure-sync: cannot ")
-        return done.err
+        """What a command that fails says."""
+        return self.run(*arguments).error
 
 
 def typed(line: CommandLine, answers: list[tuple[str, str]], *arguments: str) -> Finished:

@@ -27,7 +27,7 @@ CHECK = re.compile(r"^  ok      ([^:]*):", re.MULTILINE)
 
 def test_the_demo_holds_on_its_own_hub_and_one_can_go_on_from_there(tmp_path: Path) -> None:
     line = CommandLine(tmp_path, passphrase=None)
-    done = line.run("demo", "--patients", "5", "--folder", tmp_path / "stage")
+    done = line.run_process("demo", "--patients", "5", "--folder", tmp_path / "stage")
     assert (done.code, done.err) == (0, "")
     assert "FAILED" not in done.out
     assert re.search(r"^All \d+ checks hold", done.out, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ from icure_sync.app.cli import main
 from icure_sync.app.home import Home, create_home
 from icure_sync.errors import InvalidEntity, StoreFull
 from tests.app.conftest import ADMIN, PASSPHRASE, PATIENCE, CommandLine, RunningHub, start_hub, stop, unused_port
+from tests.keys import A
+from tests.keys import identity as known_identity
 
 PAGE = 4096  # bytes: SQLite's
 
@@ -103,7 +106,7 @@ def test_a_failed_init_leaves_nothing_behind(tmp_path: Path) -> None:
 async def test_an_init_that_comes_second_leaves_the_home_of_the_first_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity = Identity.create("hcp-x", "X")
+    identity = known_identity(A)
 
     def late(folder: Path) -> None:
         """The second one has looked, and found nothing, when the first one has just made its key."""
@@ -126,7 +129,7 @@ async def test_an_init_that_cannot_end_takes_back_what_it_made(tmp_path: Path, m
 
     monkeypatch.setattr("icure_sync.app.home._config_bytes", full)
     with pytest.raises(StoreFull, match="No space left"):
-        await create_home(tmp_path / "home", Identity.create("hcp-x", "X"), PASSPHRASE, None)
+        await create_home(tmp_path / "home", known_identity(A), PASSPHRASE, None)
     assert list((tmp_path / "home").iterdir()) == []
 
 
@@ -152,8 +155,8 @@ def test_a_config_that_is_damaged_or_of_a_newer_version_is_left_alone(damaged: C
 async def test_a_second_process_is_told_who_has_the_replica(practice: CommandLine, patient: str) -> None:
     identity = Identity.unlock((practice.home / "identity.key").read_bytes(), PASSPHRASE)
     async with Replica.open(practice.home / "replica.db", identity, passphrase=PASSPHRASE):
-        message = await asyncio.to_thread(practice.error, "patient", "edit", patient, "--note", "x")
-    assert "process" in message
+        done = await asyncio.to_thread(practice.run_process, "patient", "edit", patient, "--note", "x")
+    assert f"process {os.getpid()}" in done.error
 
 
 def test_servers_that_cannot_be_synced_with(
