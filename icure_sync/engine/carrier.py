@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from icure_sync.engine.patience import GivenUp, Patience
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.port import Peer
+from icure_sync.replication.batching import parts
 from icure_sync.replication.policy import Step, decide, reason_against_size
 from icure_sync.replication.trouble import Trouble
 from icure_sync.replication.wire import Refusal, Revision
@@ -91,9 +92,9 @@ class Carrier:
         if oversized:
             heavy = {(refusal.id, refusal.rev) for refusal in oversized}
             revisions = [revision for revision in revisions if (revision.id, revision.rev) not in heavy]
-        if not revisions:
-            return oversized
-        refused = await self._patience.apart(revisions, write, refuse, [self._target, self._source])
+        refused: list[Refusal] = []
+        for part in parts(revisions):
+            refused += await self._patience.apart(part, write, refuse, [self._target, self._source])
         return oversized + [named for refusal in refused for named in _with_revision(refusal, revisions)]
 
 

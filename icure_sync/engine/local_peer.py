@@ -58,6 +58,7 @@ class LocalPeer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._arrived: dict[tuple[DocId, Rev, str], Blob] = {}  # checked bytes whose revision waits for the others
 
     async def info(self) -> PeerInfo:
         documents = self._store.documents
@@ -122,6 +123,8 @@ class LocalPeer:
             if isinstance(arrived, Refusal):
                 return [arrived]
             links.append(_Link(attachment.name, arrived))
+        for link in links:
+            self._arrived.pop((revision.id, revision.rev, link.name), None)
         return await self._store.run(self._apply, [revision], links)
 
     def _apply(self, revisions: Sequence[Revision], links: Sequence[_Link]) -> list[Refusal]:
@@ -139,7 +142,8 @@ class LocalPeer:
 
     async def _bytes(self, revision: Revision, attachment: Attachment, source: Peer) -> Blob | Refusal:
         """The bytes of one attachment, checked: those that are here, else the source's."""
-        held = await self._store.run(self._held, revision, attachment)
+        named = (revision.id, revision.rev, attachment.name)
+        held = self._arrived.get(named) or await self._store.run(self._held, revision, attachment)
         if held is not None:
             return held
         wrong = ""
@@ -151,6 +155,7 @@ class LocalPeer:
                 continue
             wrong = _wrong_with(blob, attachment, revision)
             if not wrong:
+                self._arrived[named] = blob
                 return blob
         return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, f"attachment {attachment.name!r}: {wrong}")
 

@@ -20,7 +20,7 @@ from icure_sync.engine.patience import Patience
 from icure_sync.engine.progress import Meter
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.batching import next_batch_size, next_page_size
+from icure_sync.replication.batching import next_batch_size, next_page_size, weight
 from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, FIRST_ROWS, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import Refused
@@ -185,9 +185,9 @@ class Transfer:
     async def _carry(self, batch: _Batch) -> None:
         started = self._clock.monotonic()
         carried = await self._carrier.carry(batch.wanted)
-        size = sum(len(revision.body) for revision in carried.written)
         seconds = self._clock.monotonic() - started
-        self._limit = next_batch_size(self._limit, len(batch.wanted), size, seconds)
+        self._limit = next_batch_size(self._limit, len(batch.wanted), sum(map(weight, carried.written)), seconds)
+        size = sum(len(revision.body) for revision in carried.written)
         self.tally.documents += len({revision.id for revision in carried.written})
         self.tally.revisions += len(carried.written)
         self.tally.size += size

@@ -6,7 +6,11 @@ trips, and large documents do not fill the memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from icure_sync.ids import generation
 from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, MAX_BATCH, MAX_GROWTH, MOST_ROWS
+from icure_sync.replication.wire import Revision
 
 
 def next_batch_size(limit: int, documents: int, size: int, seconds: float) -> int:
@@ -19,6 +23,29 @@ def next_batch_size(limit: int, documents: int, size: int, seconds: float) -> in
     by_bytes = documents * BATCH_BYTES / size if size > 0 else growth
     by_time = documents * BATCH_SECONDS / seconds if seconds > BATCH_SECONDS else growth
     return max(1, min(MAX_BATCH, int(min(growth, by_bytes, by_time))))
+
+
+def weight(revision: Revision) -> int:
+    """Bytes that travel with a revision: its body, and the attachments that are not those of an earlier revision."""
+    if not revision.attachments:
+        return len(revision.body)
+    own = generation(revision.rev)
+    return len(revision.body) + sum(file.length for file in revision.attachments.values() if file.revpos >= own)
+
+
+def parts(revisions: Sequence[Revision]) -> Iterator[Sequence[Revision]]:
+    """Those to write at once, so that a write that fails repeats no more than BATCH_BYTES, or one revision."""
+    part: list[Revision] = []
+    size = 0
+    for revision in revisions:
+        own = weight(revision)
+        if part and size + own > BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(revision)
+        size += own
+    if part:
+        yield part
 
 
 def next_page_size(rows: int) -> int:

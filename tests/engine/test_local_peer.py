@@ -157,6 +157,28 @@ async def test_a_revision_whose_bytes_are_here_is_kept_when_a_later_transfer_bre
     assert {row.id for row in (await peer.changes(START, limit=9)).rows} == {"a", "b", "plain"}
 
 
+async def test_a_revision_with_several_files_asks_again_only_for_what_did_not_come(store: Store):
+    class Failing(Serving):
+        asked_last = 0
+
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
+            if name == "last":
+                self.asked_last += 1
+                if self.asked_last < 4:
+                    raise Unreachable("read", "gone", "again")
+            async for piece in super().attachment(doc_id, rev, name):
+                yield piece
+
+    peer, source = LocalPeer(store), Failing(DATA)
+    several = revision("a", rev(1, 1), files=dict.fromkeys(("first", "second", "last"), DATA))
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await peer.write([several], source)
+    assert await peer.write([several], source) == []
+    assert source.asked == 3
+    assert [await stored(peer, name) == DATA for name in several.attachments] == [True, True, True]
+
+
 async def test_a_revision_older_than_all_that_is_kept_brings_no_attachment(store: Store):
     peer = LocalPeer(store)
     history = [rev(generation, 1) for generation in range(1_200, 0, -1)]

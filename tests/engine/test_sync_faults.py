@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from icure_sync.engine.clock import Clock
+from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.sync import Outcome, replicate
 from icure_sync.errors import (
@@ -30,6 +32,7 @@ from icure_sync.replication import limits
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, ServerFailed
 from icure_sync.replication.wire import Change, Changes, PeerInfo, Refusal, Revision
+from icure_sync.store import Store
 from tests.replicas import FailingPeer, edit, rev, revision, seeded_entropy, still_clock
 
 PULL = Plan("device-1", None, Direction.PULL)
@@ -39,6 +42,13 @@ THREE = ("do this", "it fails", "try that")
 
 async def run(source: Peer, target: Peer, plan: Plan = PUSH, clock: Clock | None = None, seed: int = 1) -> Outcome:
     return await replicate(source, target, plan, clock=clock or still_clock(), entropy=seeded_entropy(seed))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "replica.db", bytes(32))
+    yield opened
+    opened.close()
 
 
 def filled(documents: int = 100) -> MemoryPeer:
@@ -375,6 +385,39 @@ async def test_a_source_that_is_gone_while_its_attachments_are_read_is_no_docume
     assert not [name for name in target._local if "refused" in name]
     await run(source, target, PULL)
     assert source.leaves() == target.leaves()
+
+
+async def test_an_attachment_that_fails_several_times_makes_no_other_travel_again(store: Store):
+    source, data = MemoryPeer(), bytes(1_000)
+    for number in range(10):
+        source.put(revision(f"doc-{number}", rev(1, number), files={"f": data}), {"f": data})
+    broken = [0]
+
+    def fail(call: str, _: int) -> None:
+        if call == "attachment" and watched.calls.count("attachment") in (10, 11, 12):
+            broken[0] += 1
+            raise Unreachable(*THREE)
+
+    watched = FailingPeer(source, fail)
+    outcome = await run(watched, LocalPeer(store), PULL)
+    assert (outcome.documents, outcome.refused) == (10, ())
+    assert broken == [3]
+    assert watched.calls.count("attachment") == 10 + 3
+
+
+async def test_attachments_count_in_the_size_of_a_batch():
+    asked: list[int] = []
+
+    class Counting(MemoryPeer):
+        async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
+            asked.append(len(revs))
+            return await super().fetch(revs)
+
+    source, data = Counting(), bytes(limits.BATCH_BYTES // 2)
+    for number in range(200):
+        source.put(revision(f"doc-{number:03}", rev(1, number), files={"f": data}), {"f": data})
+    await run(source, MemoryPeer(), PULL)
+    assert max(asked[2 * limits.CARRIERS :]) <= 2
 
 
 async def test_the_first_contact_is_not_repeated():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icure_sync.replication.batching import next_batch_size, next_page_size
+from icure_sync.replication.batching import next_batch_size, next_page_size, parts, weight
 from icure_sync.replication.limits import BATCH_BYTES, BATCH_SECONDS, FIRST_ROWS, MAX_BATCH, MOST_ROWS
+from icure_sync.replication.wire import Attachment, Revision
+from tests.replicas import rev, revision
 
 KILOBYTE = 1024
 
@@ -42,3 +44,23 @@ def test_pages_grow_from_a_few_rows_to_their_bound():
         sizes.append(next_page_size(sizes[-1]))
     assert sizes[:3] == [100, 400, 1600]
     assert sizes[-1] == MOST_ROWS
+
+
+def heavy(number: int, size: int, revpos: int = 2) -> Revision:
+    described = Attachment("f", "text/plain", size, "", revpos)
+    return Revision(
+        revision("a", rev(2, number), rev(1, 1)).id, (rev(2, number), rev(1, 1)), b"{}", False, {"f": described}
+    )
+
+
+def test_a_revision_weighs_its_body_and_what_is_attached_to_it_first():
+    assert weight(heavy(1, 1_000)) == 1_002
+    assert weight(heavy(1, 1_000, revpos=1)) == 2
+
+
+@given(st.lists(st.integers(0, 2 * BATCH_BYTES), max_size=30))
+def test_parts_hold_every_revision_in_order_and_no_more_than_a_batch_weighs(sizes: list[int]):
+    revisions = [heavy(number, size) for number, size in enumerate(sizes)]
+    found = list(parts(revisions))
+    assert [each for part in found for each in part] == revisions
+    assert all(len(part) == 1 or sum(map(weight, part)) <= BATCH_BYTES for part in found)
