@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from icure_sync.peers.couch import CouchPeer
 
@@ -19,11 +20,14 @@ REAL_SERVERS = ("couchdb",) if os.environ.get("COUCHDB_URL") else ()  # kinds of
 
 
 @asynccontextmanager
-async def fresh_database(server: str) -> AsyncIterator[str]:
-    """The URL of a database of its own on `http://admin:password@host:port`; it is gone afterwards."""
-    name = "test-" + uuid.uuid4().hex
+async def fresh_database(server: str, prefix: str = "test-") -> AsyncIterator[str]:
+    """The URL of a database of its own on `http://admin:password@host:port`; it is gone afterwards.
+
+    `prefix`: the beginning of its name, percent-encoded.
+    """
+    name = prefix + uuid.uuid4().hex
     parts = urlsplit(server)
-    plain = f"{parts.scheme}://{parts.hostname}:{parts.port}/{name}"
+    plain = URL(f"{parts.scheme}://{parts.hostname}:{parts.port}/{name}", encoded=True)
     headers = {"Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")}
     async with aiohttp.ClientSession(headers=headers) as session:
         async with session.put(plain) as answer:

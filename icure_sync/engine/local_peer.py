@@ -121,11 +121,16 @@ class LocalPeer:
         for attachment in revision.attachments.values():
             arrived = await self._bytes(revision, attachment, source)
             if isinstance(arrived, Refusal):
+                self._forget(revision)
                 return [arrived]
             links.append(_Link(attachment.name, arrived))
-        for link in links:
-            self._arrived.pop((revision.id, revision.rev, link.name), None)
+        self._forget(revision)
         return await self._store.run(self._apply, [revision], links)
+
+    def _forget(self, revision: Revision) -> None:
+        """Its files wait no longer."""
+        for name in revision.attachments:
+            self._arrived.pop((revision.id, revision.rev, name), None)
 
     def _apply(self, revisions: Sequence[Revision], links: Sequence[_Link]) -> list[Refusal]:
         """Take the revisions; `links` are the files of the one that has some.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from icure_sync.errors import NotFound
+from icure_sync.errors import DatabaseMissing, NotFound
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.couch_address import parse_address
 from icure_sync.peers.couch_answers import Answers
@@ -31,7 +31,7 @@ _encode = msgspec.json.encode
 
 
 class CouchPeer:
-    """`CouchPeer("http://user:password@host:5984/database")`.
+    """`CouchPeer("http://user:password@host:5984/database")`; a slash in the database's name is written `%2F`.
 
     The credentials show nowhere. Connections are opened with the first call; `async with`, or `close`, gives them back.
     Raises InvalidEntity for an address that cannot be one.
@@ -41,6 +41,7 @@ class CouchPeer:
         address = parse_address(url)
         self._database = address.database
         self._shown = str(address)
+        self._advice = address.advice
         self._path = "/" + quote(address.database, safe="")
         self._requests = Requests(address, timeouts)
         self._answers = Answers(self._shown)
@@ -63,7 +64,10 @@ class CouchPeer:
 
     async def info(self) -> PeerInfo:
         attempted = f"look at {self._shown}"
-        body = await self._requests.answer(Request("GET", self._path, attempted))
+        try:
+            body = await self._requests.answer(Request("GET", self._path, attempted))
+        except (NotFound, DatabaseMissing) as error:  # NotFound: it is taken for a document of another database
+            raise DatabaseMissing(attempted, f"there is no database at {self._shown}", self._advice) from error
         return self._answers.info(body, attempted, self._database)
 
     async def read_local(self, local_id: str) -> Mapping[str, Any] | None:

@@ -27,6 +27,13 @@ class Address:
     def __str__(self) -> str:
         return f"{self.server}/{quote(self.database, safe='')}"
 
+    @property
+    def advice(self) -> str:
+        """What to check when there is no such database."""
+        if urlsplit(self.server).path:
+            return "if the slash is part of the database's name, write it as %2F; else correct the address"
+        return "create it there, or correct the address"
+
 
 def parse_address(url: str) -> Address:
     """`http://user:password@host:5984/database`, the database's name percent-encoded where it must be.

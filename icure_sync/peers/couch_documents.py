@@ -23,11 +23,6 @@ from icure_sync.replication.wire import Attachment, Revision
 BULK_START = b'{"new_edits":false,"docs":['
 BULK_END = b"]}"
 
-BOUNDARY = "7b0c6f2e4d9a41bb8f5d3a1c"  # 24 hex digits that no ciphertext holds but by a chance of 2^-96
-_START = b"--" + BOUNDARY.encode() + b"\r\nContent-Type: application/json\r\n\r\n"
-_PART = b"\r\n--" + BOUNDARY.encode() + b"\r\n\r\n"
-_END = b"\r\n--" + BOUNDARY.encode() + b"--"
-
 Described = Mapping[str, Mapping[str, Any]]  # the `_attachments` member
 
 _encode = msgspec.json.encode
@@ -91,18 +86,24 @@ def is_likely_there(attachment: Attachment, revision: Revision) -> bool:
     return 0 < attachment.revpos < generation(revision.rev)
 
 
-def multipart(text: bytes, parts: Iterable[tuple[Attachment, Callable[[], AsyncGenerator[bytes, None]]]]) -> Body:
+def multipart(
+    text: bytes, parts: Iterable[tuple[Attachment, Callable[[], AsyncGenerator[bytes, None]]]], boundary: str
+) -> Body:
     """A `multipart/related` body: the document, then the bytes of each attachment that follows, in that order.
 
+    `boundary`: random, drawn for this body alone: whoever could know it could write an attachment that nobody can send.
     Raises WrongLength while it is read if an attachment has not the length that was announced.
     """
     kept = tuple(parts)
-    length = len(_START) + len(text) + sum(len(_PART) + part.length for part, _ in kept) + len(_END)
+    start = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode()
+    between = f"\r\n--{boundary}\r\n\r\n".encode()
+    end = f"\r\n--{boundary}--".encode()
+    length = len(start) + len(text) + sum(len(between) + part.length for part, _ in kept) + len(end)
 
     async def pieces() -> AsyncGenerator[bytes, None]:
-        yield _START + text
+        yield start + text
         for attachment, source in kept:
-            yield _PART
+            yield between
             came = 0
             async with aclosing(source()) as arriving:
                 async for piece in arriving:
@@ -113,9 +114,9 @@ def multipart(text: bytes, parts: Iterable[tuple[Attachment, Callable[[], AsyncG
             if came != attachment.length:
                 wrong = f"attachment {attachment.name!r} has not the length that was announced"
                 raise WrongLength("send an attachment", wrong, "sync again")
-        yield _END
+        yield end
 
-    return Body(length, pieces, f'multipart/related; boundary="{BOUNDARY}"')
+    return Body(length, pieces, f'multipart/related; boundary="{boundary}"')
 
 
 def path_of(doc_id: DocId) -> str:

@@ -6,6 +6,7 @@ that an intermediary may have put in an answer's place. Knows no document and no
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
@@ -26,6 +27,7 @@ from icure_sync.peers.limits import (
     MAX_ANSWER,
     MAX_REFUSAL,
     PIECE,
+    SENDING_SECONDS,
     SILENCE_SECONDS,
 )
 from icure_sync.replication.backoff import retry_after
@@ -37,11 +39,13 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `silence`: without a byte of the answer; `feed`: the same for a changes feed."""
+    """Seconds. `silence`: without a byte of the answer; `feed`: the same for a changes feed; `sending`: until the other
+    side has taken one piece of what is sent."""
 
     connect: float = CONNECT_SECONDS
     silence: float = SILENCE_SECONDS
     feed: float = FEED_SILENCE_SECONDS
+    sending: float = SENDING_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +82,10 @@ def json_body(pieces: Iterable[bytes]) -> Body:
 
 
 def _blocks(pieces: Iterable[bytes]) -> list[bytes]:
-    """The same bytes in blocks of about PIECE: a write to a socket for each document would cost more than the rest."""
-    blocks: list[bytes] = []
-    block: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        block.append(piece)
-        size += len(piece)
-        if size >= PIECE:
-            blocks.append(b"".join(block))
-            block, size = [], 0
-    return [*blocks, b"".join(block)]
+    """The same bytes in blocks of PIECE: a write to a socket for each document would cost more than the rest, and a
+    large one would take a slow line longer than a piece may."""
+    whole = b"".join(pieces)
+    return [whole[start : start + PIECE] for start in range(0, len(whole), PIECE)]
 
 
 class Requests:
@@ -114,13 +111,13 @@ class Requests:
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer whose body is still to be read. Raises as `answer` does, while it is read too."""
-        upload = _Upload(request.body)
+        upload = _Upload(request.body, self._timeouts.sending)
         with self._typed(request.attempted, upload):
             tries = 0
             while True:
                 headers = await self._login.headers(self._post_credentials)
                 turn = self._login.turn
-                async with self._send(request, headers, upload) as response:
+                async with upload.watched(), self._send(request, headers, upload) as response:
                     if response.status < 300:
                         self._keep_cookie(response)
                         yield response
@@ -155,8 +152,8 @@ class Requests:
         body = msgspec.json.encode({"name": credentials.user, "password": credentials.password})
         attempted = f"log in at {self._address}"
         request = Request("POST", "/_session", attempted, body=json_body([body]))
-        with self._typed(attempted, upload := _Upload(request.body)):
-            async with self._send(request, {}, upload) as response:
+        with self._typed(attempted, upload := _Upload(request.body, self._timeouts.sending)):
+            async with upload.watched(), self._send(request, {}, upload) as response:
                 if response.status == 200:
                     cookie = response.cookies.get(COOKIE)
                     return LoginAnswer(200, cookie.value if cookie else None)
@@ -218,18 +215,30 @@ class Requests:
 
 
 class _Upload:
-    """The body of a request under way; remembers what reading it raised, which aiohttp wraps."""
+    """The body of a request under way, and the deadline for each of its pieces.
 
-    def __init__(self, body: Body | None) -> None:
+    Remembers what reading the body raised, which aiohttp wraps.
+    """
+
+    def __init__(self, body: Body | None, seconds: float) -> None:
         self._body = body
+        self._seconds = seconds
+        self._deadline = asyncio.timeout(None)
         self.failure: IcureSyncError | None = None
+
+    def watched(self) -> asyncio.Timeout:
+        """Raises TimeoutError from within if the other side takes too long over one piece."""
+        self._deadline = asyncio.timeout(None)
+        return self._deadline
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         assert self._body is not None
         try:
             async with aclosing(self._body.pieces()) as pieces:
                 async for piece in pieces:
+                    self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
                     yield piece
+                    self._deadline.reschedule(None)  # taken; reading the next one has deadlines of its own
         except IcureSyncError as error:
             self.failure = error
             raise

@@ -6,6 +6,7 @@ of one attachment. What a server refuses of one document is a Refusal.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -26,7 +27,7 @@ from icure_sync.peers.couch_documents import (
     stub,
 )
 from icure_sync.peers.couch_requests import Body, Request, Requests, json_body
-from icure_sync.peers.limits import INLINE_BYTES, REQUEST_BYTES
+from icure_sync.peers.limits import BOUNDARY_BYTES, INLINE_BYTES, REQUEST_BYTES
 from icure_sync.peers.port import Peer
 from icure_sync.replication.trouble import BatchRefused, CheckpointConflict
 from icure_sync.replication.wire import BAD_ATTACHMENT, Attachment, Refusal, Revision
@@ -130,7 +131,7 @@ class Writer:
                 described[each.name] = follows(each)
                 parts.append((each, partial(source.attachment, revision.id, revision.rev, each.name)))
         text = document(revision, described)
-        return multipart(text, parts) if parts else json_body([text])
+        return multipart(text, parts, os.urandom(BOUNDARY_BYTES).hex()) if parts else json_body([text])
 
 
 def _fits_inline(revision: Revision) -> bool:

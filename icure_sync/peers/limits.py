@@ -5,6 +5,9 @@ from __future__ import annotations
 CONNECT_SECONDS = 15.0  # to a connection, TLS included: several round trips of 2 s latency fit
 SILENCE_SECONDS = 60.0  # without a byte of an answer: no total limit, a slow link may take as long as it needs
 FEED_SILENCE_SECONDS = 300.0  # the same for a feed: a server may scan a million documents before the first row passes
+SENDING_SECONDS = (
+    300.0  # for the other side to take one piece: on a line of 1 KB/s, with what the socket holds before it
+)
 
 CONNECTIONS = 8  # at once to one server: as many requests as one replication has under way
 
@@ -15,3 +18,4 @@ MAX_WORDS = 300  # characters of the server's own words that go into an error
 REQUEST_BYTES = 4 * 1024 * 1024  # bytes of documents in one `_bulk_docs`: one lost costs no more than that
 INLINE_BYTES = 256 * 1024  # bytes of attachments of one revision sent inside its JSON; more is streamed
 PIECE = 64 * 1024  # bytes of a streamed attachment held at once
+BOUNDARY_BYTES = 16  # random bytes of a multipart boundary: no attachment holds it but by a chance of 2^-128

@@ -48,3 +48,8 @@ def test_an_address_shows_without_its_credentials():
 def test_what_is_no_address_of_a_database_is_refused(url: str):
     with pytest.raises(InvalidEntity):
         parse_address(url)
+
+
+def test_an_address_with_a_folder_gets_the_advice_to_encode_a_slash():
+    assert "%2F" in parse_address("http://h/a/b").advice
+    assert "%2F" not in parse_address("http://h/a%2Fb").advice

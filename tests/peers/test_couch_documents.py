@@ -55,7 +55,7 @@ async def three() -> AsyncGenerator[bytes, None]:
 
 
 async def test_a_multipart_body_has_the_length_that_it_announces():
-    body = multipart(b'{"_id":"a"}', [(PICTURE, three), (PICTURE, three)])
+    body = multipart(b'{"_id":"a"}', [(PICTURE, three), (PICTURE, three)], "5a5a")
     for _ in range(2):  # and can be sent again
         sent = b"".join([piece async for piece in body.pieces()])
         assert len(sent) == body.length
@@ -71,7 +71,7 @@ async def test_a_multipart_body_has_the_length_that_it_announces():
 
 @pytest.mark.parametrize("length", [2, 4])
 async def test_an_attachment_of_another_length_breaks_the_request_off(length: int):
-    body = multipart(b"{}", [(Attachment("x", "image/png", length, "", 1), three)])
+    body = multipart(b"{}", [(Attachment("x", "image/png", length, "", 1), three)], "5a5a")
     with pytest.raises(WrongLength):
         _ = [piece async for piece in body.pieces()]
 

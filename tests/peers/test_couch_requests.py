@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers import couch_requests
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.couch_requests import Timeouts
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.trouble import (
     BatchRefused,
     CheckpointConflict,
@@ -37,6 +40,7 @@ from icure_sync.replication.trouble import (
     Undecodable,
     trouble_of,
 )
+from tests.replicas import rev, revision
 from tests.servers import Script, json_answer, raw_answer
 
 CHANGES = "GET /clinic/_changes"
@@ -181,6 +185,66 @@ async def test_silence_has_an_end(server: Script):
 
     server.on(CHANGES, silent)
     assert type(await failure(server.peer(timeouts=Timeouts(connect=5, silence=0.2, feed=0.2)))) is TimedOut
+
+
+@asynccontextmanager
+async def deaf_server() -> AsyncIterator[str]:
+    """Takes connections and never reads from them; its URL."""
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
+        accepted.append(writer)
+        await asyncio.Event().wait()
+        assert reader
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/clinic"
+    finally:
+        for writer in accepted:
+            writer.transport.abort()
+        server.close()
+
+
+MUCH = 24 * 1024 * 1024  # bytes: more than the sockets of both ends hold
+
+
+@pytest.mark.parametrize("files", [{}, {"f": bytes(MUCH)}])
+async def test_a_server_that_does_not_take_what_is_sent_has_an_end(files: dict[str, bytes]):
+    source = MemoryPeer()
+    body = b"{}" if files else b'{"x":"' + b"y" * MUCH + b'"}'
+    sent = revision("a", rev(1, 1), body=body, files=files)
+    source.put(sent, files)
+    async with deaf_server() as url, CouchPeer(url, timeouts=Timeouts(sending=0.3)) as peer:
+        with pytest.raises(TimedOut):
+            await peer.write([sent], source)
+
+
+async def test_a_source_that_takes_its_time_is_not_the_servers_fault(server: Script):
+    class Slow(MemoryPeer):
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
+            async for piece in super().attachment(doc_id, rev, name):
+                yield piece[:1]
+                await asyncio.sleep(0.3)
+                yield piece[1:]
+
+    server.on("PUT /clinic/a", json_answer({"ok": True, "id": "a", "rev": rev(1, 1)}, 201))
+    source, data = Slow(), bytes(300_000)
+    sent = revision("a", rev(1, 1), files={"f": data})
+    source.put(sent, {"f": data})
+    async with server.peer(timeouts=Timeouts(sending=0.1)) as peer:
+        assert await peer.write([sent], source) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [{"error": "not_found", "reason": "missing"}, {"error": "not_found", "reason": "no_db_file"}]
+)
+async def test_a_slash_that_is_not_encoded_gets_a_hint(server: Script, answer: dict[str, str]):
+    server.on("GET /clinic/north", json_answer(answer, 404))
+    async with CouchPeer(server.url + "/clinic/north") as peer:
+        with pytest.raises(DatabaseMissing, match="write it as %2F"):
+            await peer.info()
 
 
 async def test_silence_can_be_cancelled_and_leaves_no_task_and_no_socket(server: Script):

@@ -77,6 +77,22 @@ async def test_a_new_attachment_beside_an_old_one_is_streamed_alone(server: Scri
     assert data == new
 
 
+async def test_an_attachment_that_holds_the_boundary_of_one_request_goes_by_another(server: Script):
+    server.on(PUT, DONE)
+    source = MemoryPeer()
+    source.put(revision("a", rev(1, 1), files={"f": LARGE}), {"f": LARGE})
+    (first,) = await source.fetch({DocId("a"): [rev(1, 1)]})
+    async with server.peer() as peer:
+        assert await peer.write([first], source) == []
+        seen = server.last(PUT).headers["Content-Type"].partition('boundary="')[2].rstrip('"')
+        hostile = LARGE + f"\r\n--{seen}--\r\n\r\n--{seen}\r\n\r\n".encode()
+        source.put(revision("a", rev(1, 2), files={"f": hostile}), {"f": hostile})
+        (second,) = await source.fetch({DocId("a"): [rev(1, 2)]})
+        assert await peer.write([second], source) == []
+    _, data = parts(server)
+    assert data == hostile
+
+
 async def test_small_attachments_go_inline_with_the_other_documents(server: Script):
     server.on(BULK, json_answer([], 201))
     second, source = second_revision(f=b"abc")

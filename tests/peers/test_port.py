@@ -14,7 +14,7 @@ import pytest
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.errors import DatabaseMissing, NotFound, Unauthorized
 from icure_sync.hub import Hub
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
@@ -260,6 +260,24 @@ async def test_after_closing_the_next_call_works(peer: Peer):
     await peer.close()
     await peer.commit()
     assert (await peer.info()).update_seq
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_database_with_a_slash_in_its_name_is_one(kind, request, tmp_path):
+    async with AsyncExitStack() as stack:
+        server = request.getfixturevalue("couchdb_url") if kind == "couchdb" else await hub(stack, tmp_path)
+        url = await stack.enter_async_context(fresh_database(server, "test%2Fa%2B%24"))
+        peer = await stack.enter_async_context(CouchPeer(url))
+        source, large = MemoryPeer(), bytes(300_000)
+        source.put(revision("a", rev(1, 1), files={"f": large}), {"f": large})
+        assert (await peer.info()).name.startswith("test/a+$")
+        assert await peer.write(await source.fetch({DocId("a"): [rev(1, 1)]}), source) == []
+        await give(peer, revision("b", rev(1, 1), body=b'{"type":"HealthcareParty"}'))
+        assert len((await peer.changes(START, limit=9, selector=device_selector(HcpId("hcp-a")))).rows) == 1
+        assert len(await peer.fetch({DocId("a"): [rev(1, 1)]})) == 1
+        assert b"".join([piece async for piece in peer.attachment(DocId("a"), rev(1, 1), "f")]) == large
+        await peer.write_local("log", {"n": 1})
+        assert await peer.read_local("log") == {"n": 1}
 
 
 @pytest.mark.parametrize("kind", SERVERS)
