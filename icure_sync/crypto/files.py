@@ -33,11 +33,6 @@ def chunk_data(subject: Subject, index: int, *, last: bool) -> bytes:
     return pack(["icure-sync/chunk/1", SUITE, subject.id, subject.creator, index, last])
 
 
-def sealed_length(length: int) -> int:
-    """How many bytes `length` bytes of content take when sealed."""
-    return length + GCM_TAG * max(1, -(-length // CHUNK_BYTES))
-
-
 def _nonce(index: int) -> bytes:
     return index.to_bytes(GCM_NONCE, "big")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.crypto.access import SigningKeys, Statement, Subject, check_statement, parties, union
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, check_retired, wrapped_keys
+from icure_sync.crypto.hcp_keys import Party, check_retired, wrapped_keys
 from icure_sync.crypto.layout import check_ancestry, check_layout
 from icure_sync.crypto.revision import check_place, check_revision_id, check_written, writer_of
 from icure_sync.errors import Tampered, WriterOut
@@ -75,11 +75,6 @@ def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree
         wrapped.check_signature(party.signing_key)
     check_retired(doc_id, document, party.signing_key)
     return party
-
-
-def is_hcp_document(document: Mapping[str, Any]) -> bool:
-    """Whether it is of the type that holds keys."""
-    return document.get("type") == HCP_TYPE
 
 
 def _check_subject(subject: Subject, signing_keys: SigningKeys) -> set[str]:

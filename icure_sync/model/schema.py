@@ -18,7 +18,6 @@ from icure_sync.model.form import Form
 from icure_sync.model.hcp import Hcp
 from icure_sync.model.healthcare_element import HealthcareElement
 from icure_sync.model.patient import Patient
-from icure_sync.model.values import Record
 
 SEALED_1 = "sealed-1"
 CLASSIC = "icure-classic"
@@ -35,7 +34,6 @@ _RECORD_LISTS: dict[str, frozenset[str]] = {
     cls.TYPE: frozenset(field.wire for field in fields_of(cls) if field.kind is Kind.RECORDS) for cls in ENTITY_CLASSES
 }
 _CLEAR: dict[tuple[str, str], frozenset[str]] = {}
-_CLASSIC_SEALED: dict[str, frozenset[str]] = {}
 
 for _cls in ENTITY_CLASSES:
     _CLEAR[_cls.TYPE, SEALED_1] = frozenset(
@@ -44,7 +42,6 @@ for _cls in ENTITY_CLASSES:
     _CLEAR[_cls.TYPE, CLASSIC] = frozenset(
         field.wire for field in fields_of(_cls) if _cls.CLEAR_DOCUMENT or field.classic is Policy.CLEAR
     )
-    _CLASSIC_SEALED[_cls.TYPE] = frozenset(field.wire for field in fields_of(_cls)) - _CLEAR[_cls.TYPE, CLASSIC]
 
 
 def entity_class(type_name: str) -> type[Entity]:
@@ -73,16 +70,6 @@ def record_lists(type_name: str) -> frozenset[str]:
 def clear(type_name: str, suite: str) -> frozenset[str]:
     """The declared fields that stand in clear in a document of `suite`."""
     return _CLEAR[entity_class(type_name).TYPE, suite]
-
-
-def classic_sealed(type_name: str) -> frozenset[str]:
-    """The declared fields that `icure-classic` seals in the document's own `encryptedSelf`."""
-    return _CLASSIC_SEALED[entity_class(type_name).TYPE]
-
-
-def sealed_in_record(cls: type[Record]) -> frozenset[str]:
-    """The fields that `icure-classic` seals in an `encryptedSelf` of the record itself (a Service's content)."""
-    return frozenset(field.wire for field in fields_of(cls) if field.classic is Policy.SEALED)
 
 
 def _known(classes: Mapping[str, type[Entity]], name: str) -> type[Entity]:

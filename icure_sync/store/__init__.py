@@ -2,7 +2,6 @@
 
 from icure_sync.store.attachments import Attachments, Blob, Lacking, Upload
 from icure_sync.store.documents import Documents
-from icure_sync.store.feed import DelegateChanges
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.rows import DocumentChange, Held
 from icure_sync.store.search import Search
@@ -13,7 +12,6 @@ from icure_sync.store.trust import HcpKeys, Pin, Pins
 __all__ = [
     "Attachments",
     "Blob",
-    "DelegateChanges",
     "DocumentChange",
     "Documents",
     "HcpKeys",

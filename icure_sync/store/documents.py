@@ -8,16 +8,14 @@ Owns reading, and the public face of writing (inserter.py). Bodies are raw JSON;
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev, generation, rev_order
 from icure_sync.merge.revtree import Path, RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
-from icure_sync.store import feed
 from icure_sync.store.database import Database
-from icure_sync.store.feed import DelegateChanges
 from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE
 from icure_sync.store.inserter import Inserter
 from icure_sync.store.rows import (
@@ -224,16 +222,6 @@ class Documents:
     def changes(self, since: int = 0, limit: int = 500, *, descending: bool = False) -> list[DocumentChange]:
         """Documents changed after `since`, by seq; `descending`: the newest first. `limit` -1: all."""
         return self._changes(f"seq > ? ORDER BY seq {'DESC' if descending else 'ASC'} LIMIT ?", (since, limit))
-
-    def changes_for(
-        self, delegate: HcpId, types: Collection[str] = (), since: int = 0, limit: int = 500
-    ) -> DelegateChanges:
-        """As `changes`, of the documents that concern one Hcp, and with those leaves alone that do: leaves, tombstones
-        too, that name the Hcp in `delegations`; live leaves of one of `types`; tombstones that name nobody.
-
-        A page ends at `limit` rows or after a bounded search, so it may be empty although more is to come.
-        """
-        return feed.changes_for(self._database, delegate, types, since, limit)
 
     def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> dict[DocId, Missing]:
         """Which of these revisions are not known here (`_revs_diff`). Documents that lack nothing are left out."""

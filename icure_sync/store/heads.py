@@ -16,8 +16,7 @@ from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.store.limits import MAX_TERM
 from icure_sync.strict_json import is_too_deep
 
-TYPE, FOREIGN_KEY, DELEGATE, TOMBSTONE_DELEGATE = range(4)  # kinds of terms
-BARE_TOMBSTONE = ""  # as TOMBSTONE_DELEGATE: a deleted leaf that names nobody; it concerns everybody
+TYPE, FOREIGN_KEY, DELEGATE = range(3)  # kinds of terms
 
 Term = tuple[int, str]  # kind, text
 
@@ -30,10 +29,8 @@ class Head(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     secret_foreign_keys: list[str] | None = None
     delegations: dict[str, msgspec.Raw] | None = None
 
-    def terms(self, *, deleted: bool) -> set[Term]:
-        """What a leaf with this head is found by. A tombstone is found by its delegates only."""
-        if deleted:
-            return {(TOMBSTONE_DELEGATE, name[:MAX_TERM]) for name in self.delegations or (BARE_TOMBSTONE,)}
+    def terms(self) -> set[Term]:
+        """What a live leaf with this head is found by. A tombstone is not looked up."""
         found = {(DELEGATE, name) for name in self.delegations or ()}
         found.update((FOREIGN_KEY, key) for key in self.secret_foreign_keys or ())
         type_ = self.type or self.java_type

@@ -83,7 +83,7 @@ class Inserter:
             return [_refusal(revision, _JUMP)]
         tree = RevTree().graft(history[: self._revs_limit], revision.deleted)
         number = batch.add_document(doc_id, revision, tree)
-        batch.put_terms(number, head.terms(deleted=revision.deleted))
+        batch.put_terms(number, set() if revision.deleted else head.terms())
         return []
 
     def _insert_into(
@@ -138,15 +138,18 @@ class Inserter:
         batch.put_terms(number, self._terms(leaves, numbers, new), known.terms if known else set())
 
     def _terms(self, leaves: Iterable[Leaf], numbers: Mapping[Rev, int], new: Mapping[Rev, _Arrival]) -> set[Term]:
+        """What the document is looked up by: its live leaves."""
         terms: set[Term] = set()
         for leaf in leaves:
+            if leaf.deleted:
+                continue
             if leaf.rev in new:
                 head = new[leaf.rev][1]
             else:
                 head = read_head(
                     self._database.value("SELECT body FROM revisions WHERE number = ?", (numbers[leaf.rev],))
                 )
-            terms |= head.terms(deleted=leaf.deleted)
+            terms |= head.terms()
         return terms
 
     def _known(self, ids: Iterable[DocId]) -> dict[DocId, _Known]:

@@ -15,5 +15,4 @@ WAL_BYTES = 64 * 2**20  # the log is cut back to this after a large transaction
 CHUNK_BYTES = 256 * 1024  # of an attachment, per row: memory stays small, and so does the number of rows
 STAGED_BYTES = 8 * 2**20  # of a staged attachment between two commits: bounds the write-ahead log
 
-SCAN_DOCUMENTS = 20_000  # looked at by one call of a filtered feed, so that the store's thread is never held for long
 MAX_WORDS = 32  # of one search; the rest of a longer text is ignored
