@@ -20,6 +20,9 @@ from icure_sync.errors import InvalidEntity
 
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # an unfinished one too: each byte is looked at once
 _BRACKETS = re.compile(rb"[\[\]{}]")
+_SHAPE = bytes(ord("0") if chr(byte).isdecimal() else ord("e") if chr(byte) == "E" else byte for byte in range(256))
+_LONG = b"0" * 200  # with an exponent of two digits, shorter ones are within a float's range
+_LARGE = re.compile(rb"(?<![0-9.])(?:[0-9.]{200,}+(?:[eE]\+?[0-9]++)?|[0-9.]++[eE]\+?[0-9]{3,}+)")
 
 _encoder = msgspec.json.Encoder()
 
@@ -71,6 +74,17 @@ def is_too_deep(data: bytes) -> bool:
         if depth > MAX_DEPTH:
             return True
     return False
+
+
+def has_boundless_number(data: bytes) -> bool:
+    """Whether a number is beyond what a float holds. Readers take it for infinity, or refuse the whole text.
+
+    Most texts are told apart by the shape of their digits alone; no values are made.
+    """
+    shape = data.translate(_SHAPE)
+    if not (b"0e000" in shape or b"0e+000" in shape or _LONG in shape):
+        return False
+    return any(math.isinf(float(number)) for number in _LARGE.findall(_STRINGS.sub(b"", data)))
 
 
 def _check_text(data: bytes, value: Any) -> None:

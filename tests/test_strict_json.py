@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from icure_sync import strict_json
 from icure_sync.canonical import MAX_DEPTH
 from icure_sync.errors import InvalidEntity
-from icure_sync.strict_json import is_too_deep
+from icure_sync.strict_json import has_boundless_number, is_too_deep
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 values: st.SearchStrategy[Any] = st.recursive(
@@ -138,3 +139,18 @@ def test_what_json_cannot_hold_is_not_written(value: Any, why: str):
 def test_json_is_compact_utf8_in_the_order_given():
     assert strict_json.dumps({"b": (1, 2.5), "a": "é"}) == '{"b":[1,2.5],"a":"é"}'.encode()
     assert strict_json.loads(strict_json.dumps(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
+
+
+@given(values, st.integers(-400, 400), st.integers(0, 10**6), st.sampled_from(["e", "E", "e+", "e0"]))
+def test_numbers_beyond_a_float_are_found_wherever_they_stand(value: Any, exponent: int, digits: int, mark: str):
+    sign = "e" if exponent < 0 else mark
+    number = f"{digits}.25{sign}{exponent}"
+    text = json.dumps([number, value, "\\", None]).replace("null", number).encode()
+    assert has_boundless_number(text) == math.isinf(float(number))
+
+
+@pytest.mark.parametrize("zeros", [0, 100, 199, 200, 308, 309, 5_000])
+def test_long_integers_are_beyond_a_float_from_309_digits_on(zeros: int):
+    assert has_boundless_number(b'{"a":[-1' + b"0" * zeros + b"]}") == (zeros > 308)
+    assert not has_boundless_number(b'{"a":[0.' + b"0" * zeros + b"1]}")
+    assert not has_boundless_number(b'{"a":"1' + b"0" * zeros + b'"}')
