@@ -12,12 +12,16 @@ and it had read everything up to there before it fell asleep.
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from icure_sync.errors import StoreError
 from icure_sync.hub.feed import Feed
-from icure_sync.hub.filters import Filter, document_reader
-from icure_sync.hub.limits import ARRIVALS
+from icure_sync.hub.filters import Filter, as_document
+from icure_sync.hub.limits import ARRIVALS, PAGE_BYTES
 from icure_sync.hub.sleepers import Arrival, Sleepers
 from icure_sync.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Feeds:
@@ -73,35 +77,50 @@ class Feeds:
         for feed in (*self._wakeful, *self._asleep):
             feed.wake()
         if self._distribution is not None:
-            await self._distribution
+            await asyncio.wait([self._distribution])
 
     async def _distribute(self) -> None:
-        """Reads what is new for the feeds that sleep, until nothing is."""
+        """Reads what is new for the feeds that sleep, until nothing is. If that fails, each has to read for itself."""
         try:
             while self._is_behind and self._asleep and not self.closed:
                 self._is_behind = False
                 await self._ask()
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
+            self._wake_all()
+        except BaseException:
+            self._wake_all()
+            raise
         finally:
             self._distribution = None
+
+    def _wake_all(self) -> None:
+        for feed in self._asleep:
+            feed.wake()
 
     async def _ask(self) -> None:
         more = True
         while more and self._asleep and not self.closed:
             since = self._asked
-            arrivals = await self._store.run(_read_arrivals, self._store, since)
+            arrivals, more = await self._store.run(_read_arrivals, self._store, since)
             for arrival in arrivals:
                 for feed in self._asleep.concerned(arrival):
                     if not feed.is_woken:  # else it is about to read from where it was woken first
                         feed.position = max(feed.position, since)
                         feed.wake()
                 self._asked = max(self._asked, arrival.change.seq)
-            more = len(arrivals) == ARRIVALS
 
 
-def _read_arrivals(store: Store, since: int) -> list[Arrival]:
-    """The next rows, with the documents of their leaves. In the store's thread."""
-    arrivals = []
-    for change in store.documents.changes(since, ARRIVALS):
-        read = document_reader(store, change.id)
-        arrivals.append(Arrival(change, tuple(read(leaf) for leaf in change.leaves)))
-    return arrivals
+def _read_arrivals(store: Store, since: int) -> tuple[list[Arrival], bool]:
+    """The next rows, with the documents of their leaves, not many more bytes than a page has; and whether there are
+    more. In the store's thread."""
+    arrivals: list[Arrival] = []
+    size = 0
+    changes = store.documents.changes(since, ARRIVALS)
+    for change in changes:
+        revisions = [store.documents.get(change.id, leaf.rev) for leaf in change.leaves]
+        arrivals.append(Arrival(change, tuple(None if one is None else as_document(one) for one in revisions)))
+        size += sum(len(one.body) for one in revisions if one is not None)
+        if size > PAGE_BYTES:
+            break
+    return arrivals, len(arrivals) < len(changes) or len(changes) == ARRIVALS

@@ -116,7 +116,7 @@ async def _refuse_function(design_of: DesignReader, name: str) -> None:
 
 def pick_fields(revision: Revision, fields: tuple[str, ...]) -> dict[str, Any]:
     """The members named, as paths with dots, of a document."""
-    document = as_document(revision)
+    document = as_document(revision) or {}
     picked: dict[str, Any] = {}
     for field in fields:
         value: Any = document
@@ -157,9 +157,12 @@ def document_reader(store: Store, doc_id: DocId) -> Callable[[Leaf], Document | 
     return read
 
 
-def as_document(revision: Revision) -> Document:
-    """What a selector sees: the body and the `_` members that CouchDB shows it."""
-    document: dict[str, Any] = msgspec.json.decode(revision.body)
+def as_document(revision: Revision) -> Document | None:
+    """What a selector sees: the body and the `_` members that CouchDB shows it. None: no reader can hold its values."""
+    try:
+        document: dict[str, Any] = msgspec.json.decode(revision.body)
+    except msgspec.DecodeError:
+        return None
     document["_id"] = revision.id
     document["_rev"] = revision.rev
     if revision.deleted:

@@ -179,8 +179,14 @@ def _type_is(argument: object) -> Predicate:
 def _modulo(argument: object) -> Predicate:
     match argument:
         case [int(divisor), int(rest)] if divisor and not isinstance(divisor, bool) and not isinstance(rest, bool):
-            return lambda value: type(value) is int and value - divisor * int(value / divisor) == rest
+            return lambda value: type(value) is int and _remainder(value, divisor) == rest
     raise _bad("Bad argument for operator $mod")
+
+
+def _remainder(value: int, divisor: int) -> int:
+    """With the sign of `value`, as Erlang's `rem`."""
+    rest = abs(value) % abs(divisor)
+    return -rest if value < 0 else rest
 
 
 def _regex(argument: object) -> Predicate:

@@ -159,3 +159,12 @@ def test_not_turns_the_outcome_of_a_member_that_is_there(value: Any, name: str, 
     plain = compile_selector({"v": {name: other}})({"v": value})
     assert compile_selector({"$not": {"v": {name: other}}})({"v": value}) is not plain
     assert compile_selector({"v": {"$not": {name: other}}})({"v": value}) is not plain
+
+
+@given(st.integers(), st.integers().filter(bool), st.sampled_from([1, 10**320, 10**400]))
+def test_remainders_have_the_sign_of_the_value_however_large_it_is(value: int, divisor: int, scale: int) -> None:
+    value, divisor = value * scale, divisor * scale + 1
+    rest = abs(value) % abs(divisor) * (-1 if value < 0 else 1)
+    passes = compile_selector({"n": {"$mod": [divisor, rest]}})
+    assert passes({"n": value})
+    assert not passes({"n": value + 1 if value >= 0 else value - 1}) or abs(divisor) == 1
