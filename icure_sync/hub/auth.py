@@ -11,6 +11,7 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -35,6 +36,7 @@ class Gate:
         self._known = KnownLogins(entropy(32))
         self._lockout = Lockout(time.monotonic)
         self._hashers = asyncio.Semaphore(_HASHERS)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()  # those in use
 
     async def identify(self, request: web.BaseRequest) -> Caller:
         """Raises unauthorized (wrong name or password), forbidden (locked out), bad_request (a malformed cookie)."""
@@ -52,20 +54,28 @@ class Gate:
         return Caller(holder.name, holder.roles, "cookie")
 
     async def login(self, name: str, password: str, address: str) -> Account:
-        """The account, if the password is right. Raises unauthorized, or forbidden after too many wrong ones."""
+        """The account, if the password is right. Raises unauthorized, or forbidden after too many wrong ones.
+
+        Guesses for one name from one address take turns: none is judged before the earlier ones have been counted.
+        """
         self._lockout.check(name, address)
         account = await self._find_account(name)
         stored = account.password if account else _NOBODY
         if (name, password, stored) not in self._known:
-            async with self._hashers:
-                fits = (name, password, stored) in self._known or await asyncio.to_thread(stored.fits, password)
-            if account is None or not fits:
-                self._lockout.failed(name, address)
-                raise unauthorized("Name or password is incorrect.")
-            self._known.add((name, password, stored))
+            async with self._turns.setdefault((name, address), asyncio.Lock()):
+                self._lockout.check(name, address)
+                fits = (name, password, stored) in self._known or await self._fits(stored, password)
+                if account is None or not fits:
+                    self._lockout.failed(name, address)
+                    raise unauthorized("Name or password is incorrect.")
+                self._known.add((name, password, stored))
         assert account is not None  # nothing under _NOBODY is ever known
         self._lockout.succeeded(name, address)
         return account
+
+    async def _fits(self, stored: PasswordHash, password: str) -> bool:
+        async with self._hashers:
+            return await asyncio.to_thread(stored.fits, password)
 
     def issue(self, account: Account) -> str:
         """The value of a fresh login cookie."""
