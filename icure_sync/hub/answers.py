@@ -46,7 +46,10 @@ def entity_tags(request: web.BaseRequest, name: str) -> list[str]:
 async def stream_answer(
     request: web.BaseRequest, chunks: AsyncIterator[bytes], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
-    """Sends `chunks` gathered to larger ones; what fits into one goes out whole, with its length."""
+    """Sends `chunks` gathered to larger ones; what fits into one goes out whole, with its length.
+
+    A HEAD is answered without reading on once it is clear that the body is a long one.
+    """
     headers = {**JSON_HEADERS, **(headers or {})}
     gathered = bytearray()
     response: web.StreamResponse | None = None
@@ -55,6 +58,9 @@ async def stream_answer(
         if len(gathered) >= ANSWER_CHUNK:
             if response is None:
                 response = await open_stream(request, status, headers)
+                if request.method == "HEAD":
+                    await response.write_eof()
+                    return response
             await response.write(bytes(gathered))
             gathered.clear()
     if response is None:
