@@ -39,29 +39,35 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows. `reached`: the seq up to which everything was looked at; `more`: there was no room for the rest."""
+    """Some rows, of `looked_at` changes. `reached`: the seq of the last of them; `more`: there are more after it."""
 
     rows: tuple[Row, ...]
+    looked_at: int
     reached: int
     more: bool
 
 
 def read_page(store: Store, look: Look, since: int, limit: int | None) -> Page:
     """The rows of the next documents after `since`, at most `limit`, and not many more bytes than a page has."""
-    room = PAGE_ROWS if limit is None or look.filter is not None else min(PAGE_ROWS, limit)
-    changes = store.documents.changes(since, room + 1)
-    rows, looked_at = render_rows(store, look, changes[:room], limit)
-    reached = changes[looked_at - 1].seq if looked_at else since
-    return Page(rows, reached, looked_at < len(changes))
+    room = _room(look, limit)
+    return _page(store, look, store.documents.changes(since, room + 1), since, limit)
 
 
-def render_rows(
-    store: Store, look: Look, changes: Sequence[DocumentChange], limit: int | None
-) -> tuple[tuple[Row, ...], int]:
-    """The rows of these changes as far as there is room, and how many changes were looked at for them."""
+def read_page_back(store: Store, look: Look, before: int, limit: int | None) -> Page:
+    """The same backwards: the newest first, from the one before `before` on."""
+    room = _room(look, limit)
+    return _page(store, look, store.documents.changes_before(before, room + 1), before, limit)
+
+
+def _room(look: Look, limit: int | None) -> int:
+    return PAGE_ROWS if limit is None or look.filter is not None else min(PAGE_ROWS, limit)
+
+
+def _page(store: Store, look: Look, changes: Sequence[DocumentChange], start: int, limit: int | None) -> Page:
+    """The rows of these changes, but the last (which only says that there are more), as far as there is room."""
     rows: list[Row] = []
     looked_at = size = 0
-    for change in changes:
+    for change in changes[: _room(look, limit)]:
         if size > PAGE_BYTES or len(rows) == limit:
             break
         row = _row(store, look, change)
@@ -69,7 +75,8 @@ def render_rows(
         if row is not None:
             rows.append(Row(change.seq, row))
             size += sum(len(piece) for piece in row if isinstance(piece, bytes))
-    return tuple(rows), looked_at
+    reached = changes[looked_at - 1].seq if looked_at else start
+    return Page(tuple(rows), looked_at, reached, looked_at < len(changes))
 
 
 def _row(store: Store, look: Look, change: DocumentChange) -> tuple[Piece, ...] | None:

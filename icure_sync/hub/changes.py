@@ -6,6 +6,7 @@ Source: CouchDB's documentation of `_changes`. What a row shows is change_rows.p
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,18 +16,19 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import JSON_HEADERS, encode, open_stream
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.change_rows import Look, Row, read_page, render_rows
+from icure_sync.hub.change_rows import Look, Page, Row, read_page, read_page_back
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request
 from icure_sync.hub.feed import Feed
 from icure_sync.hub.filters import DesignReader, parse_filter
-from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT, PAGE_ROWS
+from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT
 from icure_sync.hub.queries import Query
 from icure_sync.hub.rendering import Shape
 from icure_sync.hub.transfer import chunks_of
 from icure_sync.ids import DocId
 from icure_sync.replication.wire import Revision
 
+_BELOW_ZERO = re.compile(r"-\d+\Z", re.ASCII)  # a limit that is none
 Kind = Literal["normal", "longpoll", "continuous", "eventsource"]
 _KINDS: Mapping[str, Kind] = {
     "normal": "normal",
@@ -40,6 +42,7 @@ _KINDS: Mapping[str, Kind] = {
 class Wanted:
     """One feed. `limit` rows in all, None: no limit; a seq beside every `seq_interval`th row.
 
+    `descending`: from the newest to the first, whatever `since` says, and no waiting, in every kind of feed.
     `timeout`, `heartbeat` in seconds; with a heartbeat there is no timeout.
     """
 
@@ -70,7 +73,7 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     wanted = await parse_wanted(call, body)
     database = call.database
     update_seq = await database.run(lambda store: store.documents.update_seq())
-    start = database.read_seq(wanted.since, update_seq)
+    start = update_seq if wanted.descending else database.read_seq(wanted.since, update_seq)
     kind = "text/event-stream" if wanted.kind == "eventsource" else JSON_HEADERS["Content-Type"]
     response = await open_stream(call.request, 200, {**JSON_HEADERS, "Content-Type": kind})
     if call.request.method == "HEAD":
@@ -101,8 +104,8 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
     return Wanted(
         kind=kind,
         since=since.strip('"'),
-        limit=query.count("limit", None),
-        descending=query.flag("descending") and kind == "normal",
+        limit=None if _BELOW_ZERO.match(query.text("limit")) else query.count("limit", None),
+        descending=query.flag("descending"),
         seq_interval=max(1, query.count("seq_interval", 1) or 1),
         timeout=min(_milliseconds(query, "timeout", FEED_TIMEOUT), FEED_TIMEOUT),
         heartbeat=_heartbeat(query),
@@ -135,21 +138,18 @@ class _Sender:
         await self._write_tail(position, pending)
 
     async def send_descending(self) -> None:
-        """The newest first: one pass over what is there, no waiting."""
-        since, look, limit = self._feed.position, self._wanted.look, self._wanted.limit
-        await self._write(b'{"results":[\n')
-        room = -1 if limit is None or look.filter is not None else limit
-        changes = await self._database.run(lambda store: store.documents.changes(since, room, descending=True))
-        last = since
-        done = 0
-        while done < len(changes) and self._sent != limit:
+        """The newest first, page by page: one pass over what is there."""
+        newest, limit = self._feed.position, self._wanted.limit
+        if self._wanted.is_object:
+            await self._write(b'{"results":[\n')
+        pending = await self._database.run(lambda store: store.documents.count_changes(0))
+        page = Page((), 0, newest + 1, more=True)
+        while page.more and self._sent != limit and not self._database.feeds.closed:
             left = None if limit is None else limit - self._sent
-            rows, looked_at = await self._database.run(render_rows, look, changes[done : done + PAGE_ROWS], left)
-            done += looked_at
-            last = changes[done - 1].seq
-            await self._write_rows(rows)
-        behind = await self._database.run(lambda store: store.documents.count_changes(since))
-        await self._write_tail(last, behind - done)
+            page = await self._database.run(read_page_back, self._wanted.look, page.reached, left)
+            pending -= page.looked_at
+            await self._write_rows(page.rows)
+        await self._write_tail(min(page.reached, newest), max(0, pending))
 
     async def _send_rows(self, through: int | None) -> bool:
         """What is there now, page by page; True if it stopped at the limit, with rows left."""

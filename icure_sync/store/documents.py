@@ -219,9 +219,13 @@ class Documents:
             (start, *(() if end is None else (end,)), limit, skip),
         )
 
-    def changes(self, since: int = 0, limit: int = 500, *, descending: bool = False) -> list[DocumentChange]:
-        """Documents changed after `since`, by seq; `descending`: the newest first. `limit` -1: all."""
-        return self._changes(f"seq > ? ORDER BY seq {'DESC' if descending else 'ASC'} LIMIT ?", (since, limit))
+    def changes(self, since: int = 0, limit: int = 500) -> list[DocumentChange]:
+        """Documents changed after `since`, by seq. `limit` -1: all."""
+        return self._changes("seq > ? ORDER BY seq LIMIT ?", (since, limit))
+
+    def changes_before(self, before: int, limit: int = 500) -> list[DocumentChange]:
+        """Documents changed before `before` and not since, the newest first."""
+        return self._changes("seq < ? ORDER BY seq DESC LIMIT ?", (before, limit))
 
     def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> dict[DocId, Missing]:
         """Which of these revisions are not known here (`_revs_diff`). Documents that lack nothing are left out."""

@@ -289,7 +289,8 @@ def test_every_change_moves_a_document_to_a_new_seq(store: Store):
 def test_the_feed_goes_on_after_a_seq_in_pages_and_backwards(store: Store):
     store.documents.apply([revision(f"doc-{number}", "1a") for number in range(5)])
     assert [change.seq for change in store.documents.changes(1, 2)] == [2, 3]
-    assert [change.seq for change in store.documents.changes(2, 10, descending=True)] == [5, 4, 3]
+    assert [change.seq for change in store.documents.changes_before(6, 3)] == [5, 4, 3]
+    assert [change.seq for change in store.documents.changes_before(3)] == [2, 1]
     assert store.documents.changes(5) == []
 
 
