@@ -19,16 +19,17 @@ from msgspec import Raw
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.errors import HttpRefusal, bad_request, doc_validation, document_too_large
-from icure_sync.hub.limits import MAX_CONTENT_TYPE, MAX_DOCUMENT, MAX_REV_TEXT
+from icure_sync.hub.limits import MAX_CONTENT_TYPE
 from icure_sync.hub.paths import check_doc_id
-from icure_sync.ids import MAX_GENERATION, DocId, Rev
+from icure_sync.ids import MAX_GENERATION, MAX_REV_HASH, DocId, Rev
+from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.replication.wire import Attachment
 
 Members = dict[str, Raw]
 MEMBERS: Final = msgspec.json.Decoder(Members)
 _VALUE: Final = msgspec.json.Decoder(Any)
 
-_REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_TEXT}}})\Z", re.ASCII)
+_REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_HASH}}})\Z", re.ASCII)
 _MD5_DIGITS = 32  # of CouchDB's own revisions
 _HEX = re.compile(r"[0-9A-Fa-f]+\Z")
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_revs_info", "_local_seq"})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_DOCUMENT: Final = 8_000_000  # bytes of one body: CouchDB's default max_document_size
 MAX_JSON_BODY: Final = 64 * 2**20  # bytes of one JSON request, unpacked: a batch of eight of the largest documents
+MAX_VALUES: Final = 1_000_000  # JSON values in one request: each takes about a hundred bytes of memory at its worst
 MAX_SMALL_BODY: Final = 64 * 2**10  # bytes of a login: nothing longer is honest
 MAX_ATTACHMENT: Final = 2**30  # bytes of one attachment: CouchDB's default max_attachment_size
 MAX_DATABASE_NAME: Final = 238  # characters: CouchDB's own limit
-MAX_REV_TEXT: Final = 64  # characters after the dash: what a replica takes
 MAX_CONTENT_TYPE: Final = 1_000  # characters: what fits a header with room to spare
 MAX_HEADER: Final = 16 * 2**10  # bytes of the request line (a long document id) or of one header
 MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound on the answer's bookkeeping

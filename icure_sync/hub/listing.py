@@ -10,11 +10,11 @@ import msgspec
 from aiohttp import web
 
 from icure_sync.hub import bodies
-from icure_sync.hub.answers import encode, json_answer, stream_answer
+from icure_sync.hub.answers import encode, stream_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.errors import bad_request, query_parse_error
 from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
-from icure_sync.hub.local import read_local
+from icure_sync.hub.local import find_local
 from icure_sync.hub.paths import DESIGN, LOCAL
 from icure_sync.hub.rendering import Piece, Shape, render
 from icure_sync.hub.transfer import chunks_of
@@ -86,9 +86,8 @@ async def post_queries(call: DatabaseCall) -> web.StreamResponse:
 
 
 async def get_local_docs(call: DatabaseCall) -> web.StreamResponse:
-    """GET `_local_docs`: all of them; there are few."""
-    rows = await call.database.run(_local_rows, call.query.flag("include_docs"))
-    return json_answer({"total_rows": len(rows), "offset": 0, "rows": rows})
+    """GET `_local_docs`: all of them."""
+    return await stream_answer(call.request, _local_chunks(call, call.query.flag("include_docs")))
 
 
 def parse_listing(options: Mapping[str, Any]) -> Listing:
@@ -262,10 +261,32 @@ def _count_design(store: Store) -> int:
     return store.documents.count_before(DESIGN + "\U0010ffff") - store.documents.count_before(DESIGN)
 
 
-def _local_rows(store: Store, include_docs: bool) -> list[dict[str, Any]]:
-    rows = []
-    for name in store.local.ids():
-        document = read_local(store, DocId(LOCAL + name))
+async def _local_chunks(call: DatabaseCall, include_docs: bool) -> AsyncIterator[bytes]:
+    names = await call.database.run(lambda store: store.local.ids())
+    yield encode({"total_rows": len(names), "offset": 0})[:-1] + b',"rows":['
+    done = 0
+    separator = b""
+    while done < len(names):
+        rows, taken = await call.database.run(_local_page, names[done : done + PAGE_ROWS], include_docs)
+        done += taken
+        if rows:
+            yield separator + b",".join(rows)
+            separator = b","
+    yield b"]}\n"
+
+
+def _local_page(store: Store, names: Sequence[str], include_docs: bool) -> tuple[list[bytes], int]:
+    """The rows of as many of these as fit a page, and how many were looked at; what is gone meanwhile has none."""
+    rows: list[bytes] = []
+    taken = size = 0
+    for name in names:
+        taken += 1
+        document = find_local(store, DocId(LOCAL + name))
+        if document is None:
+            continue
         row = {"id": LOCAL + name, "key": LOCAL + name, "value": {"rev": document["_rev"]}}
-        rows.append(row | {"doc": document} if include_docs else row)
-    return rows
+        rows.append(encode(row | {"doc": document} if include_docs else row))
+        size += len(rows[-1])
+        if size > PAGE_BYTES:
+            break
+    return rows, taken

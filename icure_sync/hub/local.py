@@ -17,9 +17,9 @@ from icure_sync.hub.answers import etag, json_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import MEMBERS, Members
 from icure_sync.hub.errors import bad_request, document_too_large, not_found
-from icure_sync.hub.limits import MAX_DOCUMENT
 from icure_sync.hub.paths import LOCAL, check_doc_id
 from icure_sync.ids import DocId
+from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.store import Store
 
 _REV = re.compile(r"0-(\d{1,15})\Z", re.ASCII)
@@ -51,11 +51,9 @@ def parse_local(members: Members, doc_id: DocId | None = None) -> LocalDraft:
 
 
 def write_local(store: Store, draft: LocalDraft) -> str:
-    """Returns the new revision; `0-0` for a deletion. Raises not_found if there is nothing to delete."""
+    """Returns the new revision; `0-0` for a deletion, also of what is not there."""
     name = draft.id.removeprefix(LOCAL)
     if draft.deleted:
-        if store.local.get(name) is None:
-            raise not_found()
         store.local.remove(name)
         return "0-0"
     rev = f"0-{draft.number + 1}"
@@ -63,12 +61,18 @@ def write_local(store: Store, draft: LocalDraft) -> str:
     return rev
 
 
-def read_local(store: Store, doc_id: DocId) -> dict[str, Any]:
-    """The document with `_id` and `_rev`. Raises not_found."""
+def find_local(store: Store, doc_id: DocId) -> dict[str, Any] | None:
+    """The document with `_id` and `_rev`, or None."""
     document = store.local.get(doc_id.removeprefix(LOCAL))
+    return None if document is None else {"_id": doc_id, "_rev": "0-1", **document}
+
+
+def read_local(store: Store, doc_id: DocId) -> dict[str, Any]:
+    """The same; raises not_found."""
+    document = find_local(store, doc_id)
     if document is None:
         raise not_found()
-    return {"_id": doc_id, "_rev": "0-1", **document}
+    return document
 
 
 async def get_local(call: DatabaseCall) -> web.StreamResponse:
@@ -85,13 +89,18 @@ async def put_local(call: DatabaseCall) -> web.StreamResponse:
     draft = parse_local(members, call.document)
     rev = await call.database.run(write_local, draft)
     headers = {**etag(rev), **call.location(call.document)}
-    return json_answer({"ok": True, "id": call.document, "rev": rev}, 201, headers)
+    return json_answer({"ok": True, "id": call.document, "rev": rev}, 200 if draft.deleted else 201, headers)
 
 
 async def delete_local(call: DatabaseCall) -> web.StreamResponse:
-    """DELETE `/db/_local/id`."""
-    rev = await call.database.run(write_local, LocalDraft(call.document, 0, {}, deleted=True))
+    """DELETE `/db/_local/id`; here it is a mistake if there is nothing to delete."""
+    rev = await call.database.run(_delete, call.document)
     return json_answer({"ok": True, "id": call.document, "rev": rev}, headers=etag(rev))
+
+
+def _delete(store: Store, doc_id: DocId) -> str:
+    read_local(store, doc_id)
+    return write_local(store, LocalDraft(doc_id, 0, {}, deleted=True))
 
 
 def _number(rev: object) -> int:

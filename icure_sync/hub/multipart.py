@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import uuid
-import zlib
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -112,10 +111,10 @@ async def read_related(request: web.BaseRequest, database: Database) -> tuple[Me
         if not await parts.next_part():
             raise bad_request(f"the bytes of attachment {name[:80]!r} did not follow")
         content = parts.content()
-        if entry.encoding == "gzip":
-            content = _unpacked(content)
+        if entry.encoding == "gzip":  # what another server keeps compressed and sends so
+            content = bodies.inflated(content)
         uploads[name] = await store_bytes(database, content)
-        if entry.encoding != "gzip" and entry.length not in {None, uploads[name].length}:
+        if entry.length not in {None, uploads[name].length}:
             raise bad_request(f"attachment {name[:80]!r} is not as long as was said")
     return members, uploads
 
@@ -156,20 +155,6 @@ def _following(members: Members) -> list[tuple[str, _Entry]]:
         return []
     entries = bodies.decode(bytes(members["_attachments"]), _ENTRIES)
     return [(name, entry) for name, entry in entries.items() if entry.follows]
-
-
-async def _unpacked(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What another server keeps compressed and sends so (`encoding: gzip`)."""
-    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        async for chunk in chunks:
-            rest = chunk
-            while rest:
-                yield inflater.decompress(rest, MAX_JSON_BODY)
-                rest = inflater.unconsumed_tail
-        yield inflater.flush()
-    except zlib.error as error:
-        raise bad_request("the attachment is not gzip") from error
 
 
 class _Parts:
