@@ -55,7 +55,7 @@ async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
     doc_id, name = check_doc_id(call.document), check_attachment_name(call.attachment)
     rev = _named_rev(call)
     kind = check_content_type(call.request.headers.get("Content-Type", "application/octet-stream"))
-    await call.admit([Draft(doc_id, (), b"{}")])
+    await call.admit(Draft(doc_id, (), b"{}"))
     await call.database.run(_check_current, doc_id, rev)
     declared = call.request.content_length
     if declared is not None and declared > MAX_ATTACHMENT:
@@ -68,7 +68,7 @@ async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
 async def delete_attachment(call: DatabaseCall) -> web.StreamResponse:
     """DELETE: a new revision without it."""
     doc_id, rev = check_doc_id(call.document), _named_rev(call)
-    await call.admit([Draft(doc_id, (), b"{}")])
+    await call.admit(Draft(doc_id, (), b"{}"))
     await call.database.run(_check_current, doc_id, rev)
     await call.database.run(_find, doc_id, rev, call.attachment)
     written = await call.database.write(attach, doc_id, rev, call.attachment, None)

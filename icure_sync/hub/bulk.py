@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ from icure_sync.hub.drafts import Draft, Members, parse_draft, parse_rev
 from icure_sync.hub.errors import HttpRefusal, bad_request, not_found
 from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.local import LocalDraft, is_local, parse_local, write_local
-from icure_sync.hub.reading import find_rev, latest_revs, leaf_revs, parse_revs, parse_shape
+from icure_sync.hub.paths import check_doc_id
+from icure_sync.hub.reading import find_rev, latest_revs, leaf_revs, parse_shape
 from icure_sync.hub.rendering import Piece, Rendered, Shape
 from icure_sync.hub.transfer import chunks_of
 from icure_sync.hub.writing import edit_all, graft_all
@@ -35,7 +36,7 @@ class _BulkDocs(msgspec.Struct):
 
 
 class _BulkGet(msgspec.Struct):
-    docs: list[dict[str, Any]]
+    docs: list[Any]
 
 
 _BULK_DOCS = msgspec.json.Decoder(_BulkDocs)
@@ -44,7 +45,10 @@ _REVS = msgspec.json.Decoder(dict[str, list[str]])
 
 
 async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
-    """`_bulk_docs`: everything in it is stored in one transaction, or refused one by one."""
+    """`_bulk_docs`: everything in it is stored in one transaction, or refused one by one.
+
+    What cannot be read as a batch of documents, and a lost stub, refuse all of it, as on CouchDB.
+    """
     bodies.require_json(call.request)
     batch = bodies.decode(await bodies.read(call.request), _BULK_DOCS)
     drafts: list[Draft | LocalDraft] = []
@@ -56,15 +60,28 @@ async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
         if not batch.new_edits and draft.rev is None:
             raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
         drafts.append(draft)
-    proper = [draft for draft in drafts if isinstance(draft, Draft)]
-    admitted = iter(await call.admit(proper))
-    drafts = [next(admitted) if isinstance(draft, Draft) else draft for draft in drafts]
+    admitted = [await _admitted(call, draft) for draft in drafts]
+    fit = [one for one in admitted if not isinstance(one, HttpRefusal)]
     if not batch.new_edits:
-        refusals = await call.database.write(_graft_drafts, drafts)
-        return json_answer([_refused(refusal) for refusal in refusals], 201)
-    outcomes = await call.database.write(_edit_drafts, drafts)
-    rows = [_outcome(draft.id, outcome) for draft, outcome in zip(drafts, outcomes, strict=True)]
-    return json_answer(rows, 201)
+        rows = [
+            {"id": draft.id, "rev": draft.rev, "error": one.error, "reason": one.reason}
+            for draft, one in zip(drafts, admitted, strict=True)
+            if isinstance(draft, Draft) and isinstance(one, HttpRefusal)
+        ]
+        refusals = await call.database.write(_graft_drafts, fit)
+        return json_answer(rows + [_refused(refusal) for refusal in refusals], 201)
+    written = iter(await call.database.write(_edit_drafts, fit))
+    outcomes = [one if isinstance(one, HttpRefusal) else next(written) for one in admitted]
+    return json_answer([_outcome(draft.id, one) for draft, one in zip(drafts, outcomes, strict=True)], 201)
+
+
+async def _admitted(call: DatabaseCall, draft: Draft | LocalDraft) -> Draft | LocalDraft | HttpRefusal:
+    if isinstance(draft, LocalDraft):
+        return draft
+    try:
+        return await call.admit(draft)
+    except HttpRefusal as refusal:
+        return refusal
 
 
 async def post_bulk_get(call: DatabaseCall) -> web.StreamResponse:
@@ -73,7 +90,7 @@ async def post_bulk_get(call: DatabaseCall) -> web.StreamResponse:
     wanted = bodies.decode(await bodies.read(call.request), _BULK_GET).docs
     if len(wanted) > MAX_BULK_IDS:
         raise bad_request(f"more than {MAX_BULK_IDS} documents were asked for at once")
-    shape = parse_shape(call.query, "data")
+    shape = parse_shape(call.query, "data").of_revision()
     items = [_item(one, shape) for one in wanted]
     return await stream_answer(call.request, _bulk_get_chunks(call, items))
 
@@ -98,40 +115,48 @@ async def post_missing_revs(call: DatabaseCall) -> web.StreamResponse:
 async def _missing(call: DatabaseCall) -> Mapping[DocId, Any]:
     bodies.require_json(call.request)
     asked = bodies.decode(await bodies.read(call.request), _REVS)
-    if sum(map(len, asked.values())) > MAX_BULK_IDS:
-        raise bad_request(f"more than {MAX_BULK_IDS} revisions were asked for at once")
+    if len(asked) + sum(map(len, asked.values())) > MAX_BULK_IDS:
+        raise bad_request(f"more than {MAX_BULK_IDS} ids and revisions were asked for at once")
     revs = {DocId(doc_id): [parse_rev(rev) for rev in named] for doc_id, named in asked.items()}
     return await call.database.run(lambda store: store.documents.missing(revs))
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One entry of a `_bulk_get`. `refusal`: it cannot be read at all."""
+    """One entry of a `_bulk_get` that can be read. `rev` None: all leaves."""
 
     id: DocId
     rev: Rev | None
     shape: Shape
-    refusal: HttpRefusal | None = None
-    named: str = ""
 
 
-def _item(entry: Mapping[str, Any], shape: Shape) -> _Item:
-    doc_id, named = entry.get("id"), entry.get("rev")
+def _item(entry: object, shape: Shape) -> _Item | bytes:
+    """The row of an entry that cannot be read says why, with what was named in it."""
+    if not isinstance(entry, dict) or not entry:
+        return _bad_entry(None, None, bad_request("document must be a JSON object"))
+    doc_id = entry.get("id")
     if not isinstance(doc_id, str):
-        raise bad_request("document id missed")
-    if named is None:
-        return _Item(DocId(doc_id), None, shape)
+        return _bad_entry(None, None, bad_request("document id missed"))
+    named = None
     try:
-        since = parse_revs(entry.get("atts_since") or [], "atts_since")
-        rev = parse_rev(named)
+        check_doc_id(doc_id)
+        rev = parse_rev(named := entry["rev"]) if "rev" in entry else None
+        if "atts_since" in entry:
+            named = entry["atts_since"]
+            if not isinstance(named, list):
+                raise bad_request("att_since value must be array of revs.")
+            since = tuple(parse_rev(named := one) for one in named)
+            shape = replace(shape, atts_since=since)
     except HttpRefusal as refusal:
-        return _Item(DocId(doc_id), None, shape, refusal, str(named)[:100])
-    if since:
-        shape = Shape(shape.revs, attachments=shape.attachments, atts_since=since)
+        return _bad_entry(doc_id, named, refusal)
     return _Item(DocId(doc_id), rev, shape)
 
 
-async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item]) -> AsyncIterator[bytes]:
+def _bad_entry(doc_id: str | None, named: object, refusal: HttpRefusal) -> bytes:
+    return b'{"id":' + encode(doc_id) + b',"docs":[' + _error(doc_id, named, refusal) + b"]}"
+
+
+async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item | bytes]) -> AsyncIterator[bytes]:
     yield b'{"results":['
     at = 0
     is_latest = call.query.flag("latest")
@@ -143,13 +168,21 @@ async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item]) -> AsyncI
     yield b"]}\n"
 
 
-def _bulk_get_page(store: Store, items: Sequence[_Item], is_latest: bool, is_first: bool) -> tuple[list[Piece], int]:
+def _bulk_get_page(
+    store: Store, items: Sequence[_Item | bytes], is_latest: bool, is_first: bool
+) -> tuple[list[Piece], int]:
     """As many items as fit a page: their pieces, and how many they are. Adjacent texts are joined."""
     texts: list[bytes] = []
     pieces: list[Piece] = []
     size = done = 0
     for item in items:
-        texts.append((b"" if is_first and not done else b",") + b'{"id":' + encode(item.id) + b',"docs":[')
+        if not (is_first and not done):
+            texts.append(b",")
+        done += 1
+        if isinstance(item, bytes):
+            texts.append(item)
+            continue
+        texts.append(b'{"id":' + encode(item.id) + b',"docs":[')
         for number, found in enumerate(_read_item(store, item, is_latest)):
             texts.append(b"," if number else b"")
             if isinstance(found, bytes):
@@ -165,7 +198,6 @@ def _bulk_get_page(store: Store, items: Sequence[_Item], is_latest: bool, is_fir
                     texts.clear()
             texts.append(b"}")
         texts.append(b"]}")
-        done += 1
         if size > PAGE_BYTES:
             break
     pieces.append(b"".join(texts))
@@ -173,8 +205,6 @@ def _bulk_get_page(store: Store, items: Sequence[_Item], is_latest: bool, is_fir
 
 
 def _read_item(store: Store, item: _Item, is_latest: bool) -> list[Rendered | bytes]:
-    if item.refusal is not None:
-        return [_error(item.id, item.named, item.refusal)]
     missing = not_found()
     try:
         if item.rev is None:
@@ -187,7 +217,7 @@ def _read_item(store: Store, item: _Item, is_latest: bool) -> list[Rendered | by
     return [one if isinstance(one, Rendered) else _error(item.id, one, missing) for one in found]
 
 
-def _error(doc_id: DocId, rev: str, refusal: HttpRefusal) -> bytes:
+def _error(doc_id: str | None, rev: object, refusal: HttpRefusal) -> bytes:
     return encode({"error": {"id": doc_id, "rev": rev, "error": refusal.error, "reason": refusal.reason}})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -69,13 +68,13 @@ class DatabaseCall(Call):
         """Raises unauthorized or forbidden."""
         self.database.security.check_admin(self.caller)
 
-    async def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The drafts as they may be stored: only administrators write design documents; passwords are hashed.
+    async def admit(self, draft: Draft) -> Draft:
+        """The draft as it may be stored: only administrators write design documents; passwords are hashed.
 
-        Raises forbidden.
+        Raises forbidden; bad_request for a user whose values cannot be read.
         """
-        if any(draft.id.startswith(DESIGN) for draft in drafts):
+        if draft.id.startswith(DESIGN):
             self.require_database_admin()
         if self.database.name != USERS:
-            return list(drafts)
-        return [await self.house.accounts.hashed(draft, self.caller) for draft in drafts]
+            return draft
+        return await self.house.accounts.hashed(draft, self.caller)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from icure_sync.errors import InvalidEntity, StoreCorrupt, StoreError, StoreFull
+from icure_sync.errors import InvalidEntity, NotFound, StoreCorrupt, StoreError, StoreFull
 from icure_sync.hub import (
     attachments,
     bulk,
@@ -107,6 +107,8 @@ async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
         response = refusal_answer(bad_request("the request was cut short"))  # for the record: nobody reads it
     except InvalidEntity as error:
         response = refusal_answer(bad_request(f"{error.attempted}: {error.wrong}"))
+    except NotFound as error:
+        response = refusal_answer(not_found(error.wrong))
     except StoreFull as error:
         log.warning("%s", error)
         response = refusal_answer(HttpRefusal(507, "insufficient_storage", "no room, or no permission, to write"))
@@ -174,6 +176,8 @@ def _database_handler(call: DatabaseCall) -> DatabaseHandler:
     if call.request.method == "POST":
         raise bad_request("Referer header required.")
     if call.document.startswith("_local/"):
+        if call.attachment:
+            raise bad_request("_local documents do not accept attachments.")
         return _method(_LOCAL, call.request)
     if call.attachment:
         return _method(_ATTACHMENT, call.request)

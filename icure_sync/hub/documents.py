@@ -71,10 +71,10 @@ async def put_document(call: DatabaseCall) -> web.StreamResponse:
     if not call.query.flag("new_edits", default=True):
         if draft.rev is None:
             raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
-        (draft,) = await call.admit([draft])
+        draft = await call.admit(draft)
         await call.database.write(graft, draft, uploads)
         return _written(call, draft.id, draft.history[0])
-    (draft,) = await call.admit([replace(draft, history=_named_rev(call, draft))])
+    draft = await call.admit(replace(draft, history=_named_rev(call, draft)))
     rev = await call.database.write(edit, draft, uploads)
     if call.query.text("batch") == "ok":
         return json_answer({"ok": True, "id": draft.id}, 202)
@@ -89,7 +89,7 @@ async def delete_document(call: DatabaseCall) -> web.StreamResponse:
     draft = replace(draft, history=_named_rev(call, draft))
     if draft.rev is None:
         raise conflict()
-    (draft,) = await call.admit([draft])
+    draft = await call.admit(draft)
     rev = await call.database.write(edit, draft, {})
     return json_answer({"ok": True, "id": doc_id, "rev": rev}, headers=etag(rev))
 
@@ -103,7 +103,7 @@ async def post_document(call: DatabaseCall) -> web.StreamResponse:
         local_rev = await call.database.run(write_local, local)
         return json_answer({"ok": True, "id": local.id, "rev": local_rev}, 201, call.location(local.id))
     draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
-    (draft,) = await call.admit([draft])
+    draft = await call.admit(draft)
     rev = await call.database.write(edit, draft, {})
     if call.query.text("batch") == "ok":
         return json_answer({"ok": True, "id": draft.id}, 202)
@@ -119,7 +119,7 @@ async def copy_document(call: DatabaseCall) -> web.StreamResponse:
     target, rev = check_doc_id(unquote(name)), Query.of("?" + query).text("rev")
     history = (parse_rev(rev),) if rev else ()
     source = await call.database.run(read_copied, call.document, call.query.text("rev"))
-    (draft,) = await call.admit([Draft(target, history, source)])
+    draft = await call.admit(Draft(target, history, source))
     written = await call.database.write(edit, draft, {})
     return _written(call, target, written)
 
@@ -145,7 +145,7 @@ async def refuse_function(call: DatabaseCall) -> web.StreamResponse:
 
 async def _get_open_revs(call: DatabaseCall, doc_id: DocId, wanted: str) -> web.StreamResponse:
     wants_json = multipart.accepts_json_only(call.request)
-    shape = parse_shape(call.query, "data" if wants_json else "follows")
+    shape = parse_shape(call.query, "data" if wants_json else "follows").of_revision()
     if wanted == "all":
         revs = await call.database.run(leaf_revs, doc_id)
     else:

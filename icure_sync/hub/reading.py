@@ -61,12 +61,10 @@ def winner(store: Store, doc_id: DocId) -> Revision:
 
 def read_rev(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered:
     """One revision whose body is still here. Raises not_found."""
-    revision = store.documents.get(doc_id, rev)
-    if revision is None:
+    found = find_rev(store, doc_id, rev, shape.of_revision())
+    if not isinstance(found, Rendered):
         raise not_found("missing")
-    tree = store.documents.tree(doc_id) if _asks_of_tree(shape) else None
-    is_winner = tree is not None and tree.winner().rev == rev
-    return render(store, revision, shape, tree if is_winner else None)
+    return found
 
 
 def read_latest(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered:
@@ -74,7 +72,9 @@ def read_latest(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered
     tree = store.documents.tree(doc_id)
     if tree is None or rev not in tree:
         raise not_found("missing")
-    return read_rev(store, doc_id, tree.winner().rev, shape)
+    revision = store.documents.get(doc_id)
+    assert revision is not None  # its tree was found in this same visit
+    return render(store, revision, shape, tree)
 
 
 def find_rev(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Found:

@@ -47,6 +47,10 @@ class Shape:
     attachments: Bytes = "stub"
     atts_since: tuple[Rev, ...] = ()
 
+    def of_revision(self) -> Shape:
+        """What is shown of a revision asked for by name: not what belongs to the document as a whole."""
+        return Shape(self.revs, attachments=self.attachments, atts_since=self.atts_since)
+
 
 PLAIN = Shape()
 

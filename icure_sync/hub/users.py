@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.drafts import Draft
 from icure_sync.hub.errors import HttpRefusal, forbidden
@@ -22,6 +23,7 @@ from icure_sync.ids import DocId
 
 USERS = "_users"
 PREFIX = "org.couchdb.user:"
+_MEMBERS = msgspec.json.Decoder(dict[str, Any])
 _HASH_MEMBERS = ("password_scheme", "pbkdf2_prf", "iterations", "salt", "derived_key")
 
 
@@ -51,13 +53,13 @@ def read_account(body: bytes) -> Account | None:
 def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None, rounds: int) -> Draft:
     """The draft with its `password` made into a hash, checked to be a user. Slow on purpose.
 
-    `before`: the members of the winner, None for a new user. Raises forbidden.
+    `before`: the members of the winner, None for a new user. Raises forbidden, bad_request.
     """
     if draft.deleted or not draft.id.startswith(PREFIX):
         if not caller.is_admin:
             raise forbidden("Only administrators may do that in the users database.")
         return draft
-    members: dict[str, Any] = msgspec.json.decode(draft.body)
+    members = bodies.decode(draft.body, _MEMBERS)
     _check_user(draft.id, members)
     if not caller.is_admin:
         _check_own(members, before)

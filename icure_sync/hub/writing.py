@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from icure_sync import strict_json
 from icure_sync.hub.drafts import Draft, Part, next_rev
 from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, missing_stub
 from icure_sync.ids import DocId, Rev, generation
@@ -18,6 +19,7 @@ from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Refusal, Revision
 from icure_sync.store import Blob, Store
 
+_BOUNDLESS = "a number in it is beyond what readers can hold"
 Uploads = Mapping[str, Blob]  # attachment name -> bytes that came beside the document
 
 
@@ -30,7 +32,9 @@ class _Files:
 
 
 def edit(store: Store, draft: Draft, uploads: Uploads) -> Rev:
-    """A new revision on a leaf (`new_edits=true`). Raises conflict, missing_stub."""
+    """A new revision on a leaf (`new_edits=true`). Raises conflict, missing_stub, bad_request."""
+    if strict_json.has_boundless_number(draft.body):
+        raise bad_request(_BOUNDLESS)
     with store.transaction():
         tree = store.documents.tree(draft.id) or RevTree()
         parent = _parent(tree, draft)
@@ -64,7 +68,9 @@ def graft(store: Store, draft: Draft, uploads: Uploads) -> None:
 
 def graft_all(store: Store, drafts: Sequence[Draft], uploads: Uploads) -> list[Refusal]:
     """Revisions that were made elsewhere, in one transaction. Returns what the store refuses. Raises missing_stub."""
-    refusals: list[Refusal] = []
+    refusals = [_boundless(draft) for draft in drafts if strict_json.has_boundless_number(draft.body)]
+    if refusals:
+        drafts = [draft for draft in drafts if not strict_json.has_boundless_number(draft.body)]
     with store.transaction():
         plain = [draft for draft in drafts if not draft.parts]
         if plain:
@@ -83,12 +89,15 @@ def attach(store: Store, doc_id: DocId, rev: Rev | None, name: str, file: tuple[
         draft = Draft(doc_id, (rev,) if rev else (), b"{}")
         parent = _parent(tree, draft)
         before = store.documents.get(doc_id, parent) if parent else None
-        parts = {} if before is None or before.deleted else {one: Part("stub", "") for one in before.attachments}
+        if before is not None and before.deleted and rev is None:
+            before = None  # the document begins anew
+        parts = {} if before is None else {one: Part("stub", "") for one in before.attachments}
         parts.pop(name, None)
         if file is not None:
             parts[name] = Part("follows", file[0])
-        body = b"{}" if before is None or before.deleted else before.body
-        return edit(store, Draft(doc_id, draft.history, body, parts=parts), {name: file[1]} if file else {})
+        body, deleted = (b"{}", False) if before is None else (before.body, before.deleted)
+        new = Draft(doc_id, draft.history, body, deleted, parts=parts)
+        return edit(store, new, {name: file[1]} if file else {})
 
 
 def _child_generation(parent: Rev | None) -> int:
@@ -97,17 +106,21 @@ def _child_generation(parent: Rev | None) -> int:
 
 
 def _parent(tree: RevTree, draft: Draft) -> Rev | None:
-    """The leaf that an edit extends; None: it begins the document. Raises conflict."""
+    """The leaf that an edit extends; None: it begins the document. Raises conflict.
+
+    As on CouchDB, a tombstone beside a live leaf can be named; where all is deleted, only a draft that names none
+    goes on.
+    """
     if not tree:
         if draft.has_ancestry:
             raise conflict()
         return draft.rev
+    winner = tree.winner()
     if draft.rev is None:
-        winner = tree.winner()
         if not winner.deleted or draft.deleted:
             raise conflict()
         return winner.rev
-    if all(leaf.rev != draft.rev or leaf.deleted for leaf in tree.leaves()):
+    if winner.deleted or all(leaf.rev != draft.rev for leaf in tree.leaves()):
         raise conflict()
     return draft.rev
 
@@ -157,12 +170,24 @@ def _apply(store: Store, revision: Revision, files: _Files) -> None:
 
 
 def _take(store: Store, revision: Revision, files: _Files) -> list[Refusal]:
+    """A revision that is here already stays as it is; at most it gets bytes that it lacks and has the digest of."""
+    known = store.documents.get(revision.id, revision.rev)
     refusals = store.documents.apply([revision])
-    if not refusals:
-        for name, blob in files.blobs.items():
-            if blob is not None:
-                store.attachments.link(revision.id, revision.rev, name, blob)
+    held = known or store.documents.get(revision.id, revision.rev)
+    if held is None:  # refused, or older than all that is kept
+        return refusals
+    for name, blob in files.blobs.items():
+        stub = held.attachments.get(name)
+        if stub is None or blob is None:
+            continue
+        lacks = store.attachments.find(held.id, held.rev, name) is None
+        if known is None or (lacks and (stub.digest, stub.length) == (blob.digest, blob.length)):
+            store.attachments.link(held.id, held.rev, name, blob)
     return refusals
+
+
+def _boundless(draft: Draft) -> Refusal:
+    return Refusal(draft.id, draft.rev, "bad_request", _BOUNDLESS)
 
 
 def members_of(store: Store, doc_id: DocId) -> Mapping[str, Any] | None:
