@@ -1,13 +1,16 @@
 """The databases of a hub: one encrypted store file each, made, opened when first asked for, and deleted. Knows no HTTP.
 
-The key of each file is derived from the hub's one key and the file's own random salt, which is a part of its name; so a
-database that is deleted and made anew shares nothing with the old one.
+A file is called after its database, percent-encoded; after a hash of the name, if that would be too long for a file
+(the name is in the store's settings). The key of each file is derived from the hub's one key and the file's own random
+salt, which is a part of its name; so a database that is deleted and made anew shares nothing with the old one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
+from icure_sync.errors import StoreError
 from icure_sync.hub.drafts import is_history
 from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
 from icure_sync.hub.feeds import Feeds
@@ -26,8 +30,13 @@ from icure_sync.store import Store
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 SUFFIX = ".db"
-_FACTS, _SECURITY, _REVS_LIMIT = "hub.database", "hub.security", "hub.revs_limit"  # settings of each store
+_NAME, _FACTS = "hub.name", "hub.database"  # settings of each store
+_SECURITY, _REVS_LIMIT = "hub.security", "hub.revs_limit"
+_MAX_STEM = 100  # bytes of a file name before its salt: some file systems take 143 in all, and SQLite adds to it
+_HASHED = "~"  # before a hash: in no database's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +124,24 @@ class Databases:
         self._key = key
         self._open: dict[str, Database] = {}
         self._turns: dict[str, asyncio.Lock] = {}
-        self._paths = {name: path for path in folder.iterdir() if (name := _name_of(path)) is not None}
+        self._paths = {stem: path for path in folder.iterdir() if (stem := _stem_of(path)) is not None}
+        self._names = {stem: unquote(stem) for stem in self._paths if not stem.startswith(_HASHED)}
+
+    async def load(self) -> None:
+        """Read the names that are in no file name. A damaged database stays unlisted; who knows its name is told."""
+        for stem in self._paths.keys() - self._names.keys():
+            try:
+                name = await asyncio.to_thread(self._read_name, self._paths[stem])
+                if name is not None:  # else its making was cut short
+                    self._names[stem] = name
+            except StoreError as error:
+                log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
 
     def names(self) -> list[str]:
-        return sorted(self._paths)
+        return sorted(self._names.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._paths
+        return _stem(name) in self._paths
 
     def __iter__(self) -> Iterator[Database]:
         """Those that are open."""
@@ -134,28 +154,30 @@ class Databases:
         async with self._turn(name):
             if name in self._open:
                 return self._open[name]
-            if name not in self._paths:
+            if name not in self:
                 raise database_missing()
-            return await self._open_path(name, self._paths[name])
+            return await self._open_path(name, self._paths[_stem(name)])
 
     async def create(self, name: str) -> Database:
         """Raises file_exists."""
         async with self._turn(name):
-            if name in self._paths:
+            if name in self:
                 reason = "The database could not be created, the file already exists."
                 raise HttpRefusal(412, "file_exists", reason)
-            path = self._folder / f"{quote(name, safe='')}.{os.urandom(8).hex()}{SUFFIX}"
+            stem = _stem(name)
+            path = self._folder / f"{stem}.{os.urandom(8).hex()}{SUFFIX}"
             database = await self._open_path(name, path)
-            self._paths[name] = path
+            self._paths[stem] = path
             return database
 
     async def delete(self, name: str) -> None:
         """Ends its feeds and removes its files. Raises not_found."""
         database = await self.get(name)
         async with self._turn(name):
-            path = self._paths.pop(name, None)
+            path = self._paths.pop(_stem(name), None)
             if path is None:
                 raise database_missing()
+            self._names.pop(_stem(name), None)
             self._open.pop(name, None)
             await database.close()
             await asyncio.to_thread(_remove, path)
@@ -171,13 +193,25 @@ class Databases:
         self._open.clear()
 
     async def _open_path(self, name: str, path: Path) -> Database:
-        key = hmac.digest(self._key, b"icure_sync hub database\0" + path.name.encode(), "sha256")
-        store = await asyncio.to_thread(Store.open, path, key)
-        facts, security, revs_limit = await store.run(_read_settings, store)
+        store = await asyncio.to_thread(self._open_store, path)
+        facts, security, revs_limit = await store.run(_read_settings, store, name)
         database = Database(name, path, store, facts, security)
         await database.set_revs_limit(revs_limit)
         self._open[name] = database
+        self._names[_stem(name)] = name
         return database
+
+    def _open_store(self, path: Path) -> Store:
+        key = hmac.digest(self._key, b"icure_sync hub database\0" + path.name.encode(), "sha256")
+        return Store.open(path, key)
+
+    def _read_name(self, path: Path) -> str | None:
+        store = self._open_store(path)
+        try:
+            name = store.settings.get(_NAME)
+            return name if isinstance(name, str) else None
+        finally:
+            store.close()
 
     def _turn(self, name: str) -> asyncio.Lock:
         return self._turns.setdefault(name, asyncio.Lock())
@@ -189,18 +223,26 @@ def _limit_history(store: Store, limit: int) -> None:
         store.settings.put(_REVS_LIMIT, limit)
 
 
-def _read_settings(store: Store) -> tuple[Facts, Security, int]:
+def _read_settings(store: Store, name: str) -> tuple[Facts, Security, int]:
     facts = store.settings.get(_FACTS)
     if facts is None:
         facts = {"created": int(time.time()), "epoch": os.urandom(8).hex()}
         store.settings.put(_FACTS, facts)
+    if store.settings.get(_NAME) is None:
+        store.settings.put(_NAME, name)
     security = Security.parse(store.settings.get(_SECURITY) or DEFAULT)
     return Facts(facts["created"], facts["epoch"]), security, store.settings.get(_REVS_LIMIT) or REVS_LIMIT
 
 
-def _name_of(path: Path) -> str | None:
+def _stem(name: str) -> str:
+    """What the file of a database is called before its salt."""
+    quoted = quote(name, safe="")
+    return quoted if len(quoted) <= _MAX_STEM else _HASHED + hashlib.sha256(name.encode()).hexdigest()
+
+
+def _stem_of(path: Path) -> str | None:
     stem, dot, _ = path.name.removesuffix(SUFFIX).rpartition(".")
-    return unquote(stem) if dot and path.name.endswith(SUFFIX) else None
+    return stem if dot and path.name.endswith(SUFFIX) else None
 
 
 def _remove(path: Path) -> None:

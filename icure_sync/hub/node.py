@@ -66,7 +66,7 @@ async def post_dbs_info(call: Call) -> web.StreamResponse:
         raise bad_request("`keys` member must exist.")
     rows: list[dict[str, Any]] = []
     for key in keys:
-        if key in call.house.databases:
+        if isinstance(key, str) and key in call.house.databases:
             rows.append({"key": key, "info": await describe(await call.house.databases.get(key))})
         else:
             rows.append({"key": key, "error": "not_found"})

@@ -54,14 +54,15 @@ def document_of(segments: tuple[str, ...]) -> tuple[DocId, str]:
 
 
 def check_database_name(name: str) -> str:
-    """`name`, if CouchDB would take it. Raises illegal_database_name."""
-    legal = name in SYSTEM_DATABASES or (len(name) <= MAX_DATABASE_NAME and _DATABASE_NAME.match(name))
-    if not legal:
+    """`name`, if CouchDB would take it. Raises illegal_database_name, database_name_too_long."""
+    if name not in SYSTEM_DATABASES and not _DATABASE_NAME.match(name):
         reason = (
             "Only lowercase characters (a-z), digits (0-9), and any of the characters _, $, (, ), +, -, and / "
             "are allowed. Must begin with a letter."
         )
         raise HttpRefusal(400, "illegal_database_name", f"Name: {name!r}. {reason}")
+    if len(name) > MAX_DATABASE_NAME:
+        raise HttpRefusal(400, "database_name_too_long", f"At least one path segment of `{name}` is too long.")
     return name
 
 

@@ -66,7 +66,6 @@ class Hub:
         self._tls = tls
         self._databases: Databases | None = None
         self._runner: web.ServerRunner | None = None
-        self._ended = asyncio.Event()
         self.port = port
         self.new_admin: tuple[str, str] | None = None
 
@@ -90,6 +89,7 @@ class Hub:
         key = await asyncio.to_thread(open_key, self._data, self._passphrase)
         self._databases = Databases(self._data, key)
         try:
+            await self._databases.load()
             house = await self._furnish(self._databases)
             await self._listen(house)
         except BaseException:
@@ -106,11 +106,6 @@ class Hub:
             await runner.cleanup()
         if databases is not None:
             await databases.close()
-        self._ended.set()
-
-    async def serve_forever(self) -> None:
-        """Wait, once started, until somebody calls `close`."""
-        await self._ended.wait()
 
     async def _furnish(self, databases: Databases) -> House:
         """The users, the administrators and the secrets that every request needs."""

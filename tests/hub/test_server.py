@@ -1,11 +1,11 @@
 """The hub's beginning and end: its folder, its key, its first administrator, where it listens, restarts."""
 
-import asyncio
 import datetime as dt
 import io
 import ssl
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 import aiohttp
 import pytest
@@ -166,12 +166,6 @@ def test_listening_elsewhere_than_loopback_needs_tls_or_a_flag(tmp_path: Path, h
     Hub(tmp_path / "hub", host=host, expose=True)
 
 
-async def test_serving_for_ever_ends_when_the_hub_is_closed(tmp_path: Path) -> None:
-    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
-        serving = asyncio.create_task(hub.serve_forever())
-    await serving
-
-
 async def test_closing_ends_waiting_feeds_with_a_normal_last_line(tmp_path: Path) -> None:
     async with aiohttp.ClientSession(headers=login(*ADMIN)) as session:
         async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
@@ -240,3 +234,47 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
     paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return paths
+
+
+@pytest.mark.parametrize("name", ["a" * 238, "b" * 230, "c" + "%2F" * 81, "d" * 101])
+async def test_every_legal_name_can_be_a_databases(tmp_path: Path, name: str) -> None:
+    plain = unquote(name)
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        assert (await ask(hub, "PUT", f"/{name}"))[0] == 201
+        assert (await ask(hub, "PUT", f"/{name}"))[0] == 412
+        assert (await ask(hub, "PUT", f"/{name}/a", json={"v": 1}))[0] == 201
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        assert (await ask(hub, "GET", "/_all_dbs"))[1] == ["_users", plain]
+        assert (await ask(hub, "GET", f"/{name}"))[1]["db_name"] == plain
+        assert (await ask(hub, "GET", f"/{name}/a"))[0] == 200
+        assert (await ask(hub, "DELETE", f"/{name}"))[0] == 200
+        assert (await ask(hub, "GET", "/_all_dbs"))[1] == ["_users"]
+        assert len(list((tmp_path / "hub").glob("*.db"))) == 1
+
+
+async def test_a_longer_name_is_refused(tmp_path: Path) -> None:
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        status, answer = await ask(hub, "PUT", "/" + "a" * 239)
+        assert (status, answer["error"]) == (400, "database_name_too_long")
+
+
+async def test_a_damaged_database_of_a_long_name_is_told_to_who_asks_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "a" * 238
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        await ask(hub, "PUT", f"/{name}")
+    (path,) = (tmp_path / "hub").glob("~*.db")
+    path.write_bytes(bytes(path.stat().st_size))
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        assert "cannot open the store" in caplog.text
+        assert (await ask(hub, "GET", "/_all_dbs"))[1] == ["_users"]
+        assert (await ask(hub, "GET", f"/{name}"))[1]["error"] == "file_corruption"
+        assert (await ask(hub, "PUT", f"/{name}"))[0] == 412
+
+
+async def test_what_is_no_name_is_no_database(tmp_path: Path) -> None:
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        keys = [[1], {"a": 1}, 5, None, "nosuch"]
+        status, rows = await ask(hub, "POST", "/_dbs_info", json={"keys": keys})
+        assert (status, rows) == (200, [{"key": key, "error": "not_found"} for key in keys])
