@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 
 from icure_sync.hub import multipart
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Attachment, Revision
 from tests.hub.conftest import ADMIN, Browser
 
 MEBIBYTE = 2**20
@@ -117,6 +119,64 @@ async def test_what_a_couchdb_keeps_compressed_is_stored_plain(browse: Browser, 
     assert answer.status == 201
     assert (await browse("GET", f"{clinic}/a/f")).body == plain
     assert (await browse("GET", f"{clinic}/a")).json["_attachments"]["f"]["digest"] == md5(plain)
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "followed", "none of it"])
+async def test_compressed_bytes_that_are_not_whole_write_nothing(browse: Browser, clinic: str, damage: str) -> None:
+    plain = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(200))
+    packer = zlib.compressobj(wbits=31)
+    packed = packer.compress(plain) + packer.flush()
+    packed = {"cut": packed[:-900], "followed": packed + b"x", "none of it": b""}.get(damage, packed)
+    length = len(plain) + (damage == "longer")
+    entry = {"follows": True, "content_type": "text/plain", "encoding": "gzip", "revpos": 1, "length": length}
+    head = json.dumps({"_rev": "1-a", "_attachments": {"f": entry}}).encode()
+    body = b"--b\r\n\r\n" + head + b"\r\n--b\r\n\r\n" + packed + b"\r\n--b--"
+    kind = {"Content-Type": 'multipart/related; boundary="b"'}
+    answer = await browse("PUT", f"{clinic}/a?new_edits=false", data=body, headers=kind)
+    assert (answer.status, answer.json["error"]) == (400, "bad_request")
+    assert (await browse("GET", f"{clinic}/a")).status == 404
+
+
+async def test_a_revision_that_is_here_keeps_its_bytes(browse: Browser, clinic: str) -> None:
+    def push(name: str, data: bytes) -> dict[str, object]:
+        file = {"content_type": "text/plain", "data": base64.b64encode(data).decode()}
+        docs = [{"_id": "a", "_rev": "1-a", "_attachments": {name: file}}, {"_id": f"with-{name}", "_rev": "1-a"}]
+        return {"new_edits": False, "docs": docs}
+
+    for name, data in (("f", b"one"), ("f", b"two"), ("g", b"two"), ("f", b"one")):
+        answer = await browse("POST", f"{clinic}/_bulk_docs", push(name, data))
+        assert (answer.status, answer.json) == (201, [])
+    assert (await browse("GET", f"{clinic}/a/f")).body == b"one"
+    assert (await browse("GET", f"{clinic}/a")).json["_attachments"].keys() == {"f"}
+    assert (await browse("GET", f"{clinic}/with-g")).status == 200
+    child = {"_attachments": {"f": {"stub": True, "revpos": 1, "digest": md5(b"one"), "length": 3}}, "_rev": "1-a"}
+    await browse("PUT", f"{clinic}/a", child)
+    assert (await browse("GET", f"{clinic}/a/f")).body == b"one"
+
+
+async def test_bytes_that_a_revision_lacks_are_taken_if_they_have_its_digest(browse: Browser, clinic: str) -> None:
+    assert browse.hub._databases is not None
+    database = await browse.hub._databases.get("clinic")
+    stub = Attachment("f", "text/plain", 3, md5(b"one"), 1)
+    revision = Revision(DocId("a"), (Rev("1-a"),), b"{}", attachments={"f": stub})
+    await database.write(lambda store: store.documents.apply([revision]))
+    for data, status in ((b"two", 404), (b"one", 200)):
+        file = {"content_type": "text/plain", "data": base64.b64encode(data).decode()}
+        docs = [{"_id": "a", "_rev": "1-a", "_attachments": {"f": file}}]
+        await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+        assert (await browse("GET", f"{clinic}/a/f")).status == status
+
+
+async def test_a_revision_older_than_all_that_is_kept_brings_no_bytes(browse: Browser, clinic: str) -> None:
+    await browse("PUT", f"{clinic}/_revs_limit", 1)
+    file = {"content_type": "text/plain", "data": ""}
+    docs = [
+        {"_id": "a", "_rev": "2-b", "_revisions": {"start": 2, "ids": ["b", "a"]}},
+        {"_id": "a", "_rev": "1-a", "_attachments": {"f": file}},
+    ]
+    for doc in docs:
+        assert (await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": [doc]})).status == 201
+    assert (await browse("GET", f"{clinic}/a")).json["_rev"] == "2-b"
 
 
 async def test_an_attachment_beyond_the_limit_is_refused(

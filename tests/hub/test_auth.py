@@ -34,12 +34,8 @@ async def test_members_by_name_or_role_read_and_write_documents(browse: Browser,
 async def test_members_neither_write_design_documents_nor_settings(browse: Browser, clinic: str) -> None:
     ann = await browse.make_user("ann", "pw")
     await browse("PUT", f"{clinic}/_security", PRIVATE)
-    design = {"docs": [{"_id": "_design/d"}]}
-    replicated = {"new_edits": False, "docs": [{"_id": "_design/d", "_rev": "1-a"}]}
     for method, path, body in (
         ("PUT", "/_design/d", {}),
-        ("POST", "/_bulk_docs", design),
-        ("POST", "/_bulk_docs", replicated),
         ("POST", "", {"_id": "_design/d"}),
         ("PUT", "/_design/d/attachment", {}),
         ("PUT", "/_security", {}),
@@ -49,6 +45,47 @@ async def test_members_neither_write_design_documents_nor_settings(browse: Brows
     ):
         assert (await browse(method, clinic + path, body, auth=ann)).status in {401, 403}, (method, path)
     assert (await browse("GET", f"{clinic}/_design/d")).status == 404
+
+
+async def test_a_members_design_document_does_not_keep_the_rest_of_his_batch_out(browse: Browser, clinic: str) -> None:
+    ann = await browse.make_user("ann", "pw")
+    await browse("PUT", f"{clinic}/_security", PRIVATE)
+    edits = {"docs": [{"_id": "a"}, {"_id": "_design/d"}, {"_id": "_local/cp"}, {"_id": "b"}]}
+    rows = (await browse("POST", f"{clinic}/_bulk_docs", edits, auth=ann)).json
+    assert [(row["id"], row.get("error")) for row in rows] == [
+        ("a", None),
+        ("_design/d", "forbidden"),
+        ("_local/cp", None),
+        ("b", None),
+    ]
+    docs = [{"_id": "_design/d", "_rev": "1-a"}, {"_id": "c", "_rev": "1-c"}]
+    rows = (await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs}, auth=ann)).json
+    assert [(row["id"], row["rev"], row["error"]) for row in rows] == [("_design/d", "1-a", "forbidden")]
+    listed = (await browse("GET", f"{clinic}/_all_docs")).json["rows"]
+    assert [row["id"] for row in listed] == ["a", "b", "c"]
+
+
+async def test_a_malformed_user_does_not_keep_the_others_out(browse: Browser) -> None:
+    def user(name: str) -> dict[str, object]:
+        return {"_id": f"org.couchdb.user:{name}", "name": name, "type": "user", "roles": [], "password": name}
+
+    rows = (await browse("POST", "/_users/_bulk_docs", {"docs": [user("ann"), user("bob") | {"type": "x"}]})).json
+    assert [row.get("error") for row in rows] == [None, "forbidden"]
+    assert (await browse("GET", "/_session", auth=("ann", "ann"))).status == 200
+
+
+async def test_guesses_at_once_are_counted_like_guesses_in_turn(browse: Browser) -> None:
+    ann = await browse.make_user("ann", "right")
+    guesses = [("ann", f"wrong {number}") for number in range(15)]
+    answers = await asyncio.gather(*(browse("GET", "/_session", auth=guess) for guess in [*guesses, ann]))
+    assert [answer.status for answer in answers].count(401) == FAILURES_BEFORE_LOCK
+    assert answers[-1].status == 403
+
+
+async def test_many_first_requests_at_once_with_the_right_password_all_get_in(browse: Browser) -> None:
+    ann = await browse.make_user("ann", "right")
+    answers = await asyncio.gather(*(browse("GET", "/_session", auth=ann) for _ in range(20)))
+    assert {answer.status for answer in answers} == {200}
 
 
 async def test_administrators_of_a_database_change_its_settings_but_do_not_delete_it(

@@ -1,10 +1,13 @@
 """Moving many documents: what is stored is what was sent, pages join, refusals are told one by one."""
 
+import io
 import json
+import resource
 
 import pytest
 
-from icure_sync.hub import bulk
+from icure_sync.hub import bulk, listing
+from icure_sync.hub.limits import MAX_VALUES
 from tests.hub.conftest import Browser
 
 
@@ -63,15 +66,96 @@ async def test_nothing_of_a_batch_with_a_lost_stub_is_stored(browse: Browser, cl
     assert (await browse("GET", f"{clinic}/_all_docs")).json["total_rows"] == 0
 
 
+async def test_a_document_that_no_reader_can_hold_is_refused_alone(browse: Browser, clinic: str) -> None:
+    path = f"{clinic}/_bulk_docs"
+    headers = {"Content-Type": "application/json"}
+    for number in (b"1e999", b"-1.5E+400", b"9" * 401, b"9" * 5_000):
+        docs = b'[{"_id":"good"},{"_id":"bad","_rev":"1-a","v":[' + number + b"]}]"
+        edits = (await browse("POST", path, data=b'{"docs":' + docs + b"}", headers=headers)).json
+        assert [row.get("error") for row in edits][1] == "bad_request"
+        docs = docs.replace(b'"good"', b'"good","_rev":"1-b"')
+        rows = await browse("POST", path, data=b'{"new_edits":false,"docs":' + docs + b"}", headers=headers)
+        assert [(row["id"], row["rev"], row["error"]) for row in rows.json] == [("bad", "1-a", "bad_request")]
+        alone = await browse("PUT", f"{clinic}/bad", data=b'{"v":' + number + b"}", headers=headers)
+        assert (alone.status, alone.json["error"]) == (400, "bad_request")
+    assert [row["id"] for row in (await browse("GET", f"{clinic}/_all_docs")).json["rows"]] == ["good"]
+
+
+async def test_entries_that_ask_for_nothing_readable_get_a_row_each(browse: Browser, clinic: str) -> None:
+    await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": [replicated(1)]})
+    asked = [
+        1,
+        {},
+        {"id": 1},
+        {"rev": "1-a"},
+        {"id": ""},
+        {"id": "_x"},
+        {"id": "d00001", "rev": 5},
+        {"id": "d00001", "rev": None},
+        {"id": "d00001", "atts_since": 5},
+        {"id": "d00001", "atts_since": ["x"]},
+        {"id": "d00001"},
+    ]
+    results = (await browse("POST", f"{clinic}/_bulk_get", {"docs": asked})).json["results"]
+    said = [(one["id"], one["docs"][0]["error"]["rev"], one["docs"][0]["error"]["error"]) for one in results[:-1]]
+    assert said == [
+        (None, None, "bad_request"),
+        (None, None, "bad_request"),
+        (None, None, "bad_request"),
+        (None, None, "bad_request"),
+        ("", None, "illegal_docid"),
+        ("_x", None, "illegal_docid"),
+        ("d00001", 5, "bad_request"),
+        ("d00001", None, "bad_request"),
+        ("d00001", 5, "bad_request"),
+        ("d00001", "x", "bad_request"),
+    ]
+    assert results[-1]["docs"][0]["ok"]["_id"] == "d00001"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("_bulk_docs", b'{"docs":[' + b"{}," * MAX_VALUES + b"{}]}"),
+        ("_bulk_get", b'{"docs":[' + b"[]," * MAX_VALUES + b"[]]}"),
+        ("_revs_diff", b"{" + b'"a":[],' * MAX_VALUES + b'"b":[]}'),
+        ("_all_docs", b'{"keys":[' + b"1," * MAX_VALUES + b"1]}"),
+    ],
+)
+async def test_millions_of_small_values_are_refused_before_they_are_made(
+    browse: Browser, clinic: str, path: str, text: bytes
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    headers = {"Content-Type": "application/json"}
+    answer = await browse("POST", f"{clinic}/{path}", data=io.BytesIO(text), headers=headers)
+    assert (answer.status, answer.json["error"]) == (413, "too_large")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 10 * len(text)
+
+
+@pytest.mark.parametrize("asked", [{f"d{number}": [] for number in range(100_001)}, {"a": ["1-a"] * 100_001}])
+async def test_too_many_ids_or_revisions_are_refused(browse: Browser, clinic: str, asked: object) -> None:
+    assert (await browse("POST", f"{clinic}/_revs_diff", asked)).json["error"] == "bad_request"
+
+
+async def test_local_documents_are_listed_in_pages_that_join(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE_BYTES", 3_000)
+    monkeypatch.setattr(listing, "PAGE_ROWS", 7)
+    docs = [{"_id": f"_local/{number:03d}", "v": "x" * 1_000} for number in range(40)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})
+    listed = (await browse("GET", f"{clinic}/_local_docs?include_docs=true")).json
+    assert listed["total_rows"] == 40
+    assert [row["doc"] for row in listed["rows"]] == [{**doc, "_rev": "0-1"} for doc in docs]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
         ("_bulk_docs", {"docs": {}}),
         ("_bulk_docs", {"docs": [[]]}),
         ("_bulk_docs", {"docs": [], "new_edits": "no"}),
-        ("_bulk_get", {"docs": [1]}),
-        ("_bulk_get", {"docs": [{}]}),
-        ("_bulk_get", {"docs": [{"id": 1}]}),
+        ("_bulk_get", {"docs": {}}),
         ("_revs_diff", {"a": [1]}),
         ("_revs_diff", {"a": ["1"]}),
         ("_all_docs", {"keys": 1}),

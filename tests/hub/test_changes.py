@@ -7,6 +7,10 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from icure_sync.errors import StoreCorrupt
+from icure_sync.hub import change_rows, feeds
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Revision
 from tests.hub.conftest import ADMIN, Browser
 
 FOR_ANN = {"delegations.ann": {"$exists": True}}
@@ -156,3 +160,71 @@ async def test_a_large_feed_is_one_json_object(browse: Browser, clinic: str, kin
     feed = (await browse("GET", f"{clinic}/_changes?feed={kind}&include_docs=true")).json
     assert [row["doc"]["_id"] for row in feed["results"]] == [doc["_id"] for doc in docs]
     assert feed["last_seq"] == feed["results"][-1]["seq"]
+
+
+async def poison(browse: Browser, number: str) -> None:
+    """A document that no reader can hold, as an older store or another writer may have kept it."""
+    assert browse.hub._databases is not None
+    database = await browse.hub._databases.get("clinic")
+    revision = Revision(DocId(f"poison-{number}"), (Rev("1-a"),), f'{{"v":{number}}}'.encode())
+    await database.write(lambda store: store.documents.apply([revision]))
+
+
+async def test_a_document_that_cannot_be_read_passes_no_filter_and_stops_no_feed(browse: Browser, clinic: str) -> None:
+    for number in ("1e999", "9" * 5_000, "9" * 401):
+        await poison(browse, number)
+    await write(browse, clinic, "hers", "ann")
+    path = f"{clinic}/_changes?filter=_selector"
+    for selector in (FOR_ANN, {"$or": [FOR_ANN, {"v": {"$mod": [3, 1]}}]}):
+        rows = (await browse("POST", path, {"selector": selector})).json["results"]
+        assert [row["id"] for row in rows] == ["hers"]
+    fields = {"selector": {"v": {"$exists": True}}, "fields": ["v"]}
+    assert (await browse("POST", path + "&include_docs=true", fields)).status == 200
+
+
+async def test_a_sleeping_feed_sleeps_on_past_a_document_that_cannot_be_read(browse: Browser, clinic: str) -> None:
+    async with Line(browse, clinic, "feed=continuous&since=now&heartbeat=60&filter=_selector", FOR_ANN) as feed:
+        await feed.beat()
+        await poison(browse, "1e999")
+        await write(browse, clinic, "hers", "ann")
+        async with asyncio.timeout(10):
+            assert (await feed.next())["id"] == "hers"
+
+
+async def test_sleepers_read_for_themselves_when_nobody_can_read_for_them(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreCorrupt("read the new rows", "a page is damaged", "put a backup in its place")
+
+    async with Line(browse, clinic, "feed=continuous&since=now&heartbeat=60&filter=_selector", FOR_ANN) as feed:
+        await feed.beat()
+        monkeypatch.setattr(feeds, "_read_arrivals", fail)
+        await write(browse, clinic, "hers", "ann")
+        async with asyncio.timeout(10):
+            assert (await feed.next())["id"] == "hers"
+    assert "a page is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["normal", "longpoll"])
+async def test_the_newest_come_first_page_by_page_whatever_since_says(
+    browse: Browser, clinic: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_rows, "PAGE_ROWS", 7)
+    ids = [f"d{number:02d}" for number in range(40)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": one, "n": one[-1]} for one in ids]})
+    for since in ("0", "now", "anything"):
+        path = f"{clinic}/_changes?descending=true&feed={kind}&since={since}"
+        answer = (await browse("GET", path)).json
+        assert [row["id"] for row in answer["results"]] == ids[::-1]
+        assert (answer["last_seq"], answer["pending"]) == (answer["results"][-1]["seq"], 0)
+        few = (await browse("GET", path + "&limit=9")).json
+        assert ([row["id"] for row in few["results"]], few["pending"]) == (ids[:-10:-1], 31)
+    found = (await browse("POST", path + "&filter=_selector&limit=2", {"selector": {"n": "3"}})).json
+    assert ([row["id"] for row in found["results"]], found["pending"]) == (["d33", "d23"], 23)
+
+
+async def test_a_limit_below_zero_is_none(browse: Browser, clinic: str) -> None:
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": "a"}, {"_id": "b"}]})
+    for limit in ("-1", "-50"):
+        assert len((await browse("GET", f"{clinic}/_changes?limit={limit}")).json["results"]) == 2

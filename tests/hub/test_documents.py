@@ -1,18 +1,20 @@
 """Documents as clients edit and read them, beyond what the recorded scenarios show."""
 
+import asyncio
 import hashlib
 import zlib
 from urllib.parse import quote
 
+import aiohttp
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from icure_sync.hub.drafts import MEMBERS, next_rev, parse_draft
-from icure_sync.hub.limits import MAX_DOCUMENT
 from icure_sync.hub.rendering import splice
-from tests.hub.conftest import Browser
+from icure_sync.replication.limits import MAX_DOCUMENT
+from tests.hub.conftest import ADMIN, Browser
 
 
 async def test_numbers_and_escapes_come_back_as_they_were_sent(browse: Browser, clinic: str) -> None:
@@ -120,3 +122,78 @@ def test_different_edits_get_different_revisions(one: bytes, other: bytes) -> No
         for body in (one, other)
     ]
     assert (next_rev(drafts[0], None, {}) == next_rev(drafts[1], None, {})) == (one == other)
+
+
+async def test_a_tombstone_beside_a_live_leaf_can_be_edited(browse: Browser, clinic: str) -> None:
+    for doc_id in ("a", "b", "c"):
+        leaves = [{"_id": doc_id, "_rev": "1-a"}, {"_id": doc_id, "_rev": "2-dead", "_deleted": True}]
+        await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": leaves})
+    assert (await browse("PUT", f"{clinic}/a", {"_rev": "2-dead", "v": 1})).status == 201
+    revived = (await browse("GET", f"{clinic}/a?conflicts=true&revs=true")).json
+    assert (revived["v"], revived["_conflicts"], revived["_revisions"]["ids"][1]) == (1, ["1-a"], "dead")
+    assert (await browse("DELETE", f"{clinic}/b?rev=2-dead")).status == 200
+    assert (await browse("PUT", f"{clinic}/c/f?rev=2-dead", data=b"x")).status == 201
+    leaves = (await browse("GET", f"{clinic}/c?open_revs=all", headers={"Accept": "application/json"})).json
+    assert [("_deleted" in one["ok"], "_attachments" in one["ok"]) for one in leaves] == [(False, False), (True, True)]
+
+
+async def test_where_all_is_deleted_no_tombstone_can_be_edited(browse: Browser, clinic: str) -> None:
+    first = (await browse("PUT", f"{clinic}/a", {})).json["rev"]
+    gone = (await browse("DELETE", f"{clinic}/a?rev={first}")).json["rev"]
+    for body in ({"_rev": gone}, {"_rev": gone, "_deleted": True}):
+        assert (await browse("PUT", f"{clinic}/a", body)).status == 409
+    assert (await browse("PUT", f"{clinic}/a", {})).json["rev"].startswith("3-")
+
+
+async def test_a_revision_asked_for_by_name_shows_nothing_of_the_whole_document(browse: Browser, clinic: str) -> None:
+    first = (await browse("PUT", f"{clinic}/a", {"v": 1})).json["rev"]
+    second = (await browse("PUT", f"{clinic}/a", {"v": 2, "_rev": first})).json["rev"]
+    every = "meta=true&revs_info=true&conflicts=true&local_seq=true"
+    headers = {"Accept": "application/json"}
+    for rev, value in ((first, 1), (second, 2)):
+        plain = {"_id": "a", "_rev": rev, "v": value}
+        assert (await browse("GET", f"{clinic}/a?rev={rev}&{every}")).json == plain
+        listed = await browse("GET", f"{clinic}/a?open_revs=[%22{rev}%22]&{every}", headers=headers)
+        assert listed.json == [{"ok": plain}]
+        results = (await browse("POST", f"{clinic}/_bulk_get?{every}", {"docs": [{"id": "a", "rev": rev}]})).json
+        assert results["results"][0]["docs"] == [{"ok": plain}]
+    for path in (f"/a?{every}", f"/a?rev={first}&latest=true&{every}"):
+        whole = (await browse("GET", clinic + path)).json
+        assert [one["rev"] for one in whole["_revs_info"]] == [second, first]
+        assert whole["_local_seq"] == 2
+
+
+async def test_local_documents_take_no_attachments(browse: Browser, clinic: str) -> None:
+    await browse("PUT", f"{clinic}/_local/a", {"v": 1})
+    for method, body in (("PUT", {"v": 2}), ("GET", None), ("DELETE", None)):
+        answer = await browse(method, f"{clinic}/_local/a/b", body)
+        assert (answer.status, answer.json["error"]) == (400, "bad_request")
+    assert (await browse("GET", f"{clinic}/_local/a")).json["v"] == 1
+    assert (await browse("PUT", f"{clinic}/_local/a%2Fb", {"v": 3})).json["id"] == "_local/a/b"
+
+
+async def test_a_local_document_written_as_deleted_need_not_be_there(browse: Browser, clinic: str) -> None:
+    for _ in range(2):
+        answer = await browse("PUT", f"{clinic}/_local/a", {"_deleted": True})
+        assert (answer.status, answer.json["rev"]) == (200, "0-0")
+        assert (await browse("DELETE", f"{clinic}/_local/a")).status == 404
+        docs = [{"_id": "_local/b", "_deleted": True}, {"_id": "_local/a"}]
+        assert (await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})).status == 201
+
+
+@pytest.mark.parametrize("path", ["/a", "/_all_docs?include_docs=true", "/a?open_revs=all", "/a/f", "/_local_docs"])
+async def test_the_answer_to_a_head_has_no_body(browse: Browser, clinic: str, path: str) -> None:
+    await browse("PUT", f"{clinic}/a", {"v": "x" * 600_000})
+    rev = (await browse("GET", f"{clinic}/a")).json["_rev"]
+    await browse("PUT", f"{clinic}/a/f?rev={rev}", data=bytes(600_000))
+    login = aiohttp.encode_basic_auth(*ADMIN)
+    reader, writer = await asyncio.open_connection("127.0.0.1", browse.hub.port)
+    for method, target in (("HEAD", clinic + path), ("GET", "/_up")):
+        writer.write(f"{method} {target} HTTP/1.1\r\nHost: hub\r\nAuthorization: {login}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        following = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert following.startswith(b"HTTP/1.1 200")
