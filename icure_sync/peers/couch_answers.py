@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,9 +25,8 @@ from icure_sync.strict_json import is_too_deep
 T = TypeVar("T")
 
 MALFORMED = "malformed_document"  # the `error` of a Refusal of a document that does not parse
-_KNOWN_KEYS = 4096  # member names kept in their encoded form: a model has some hundred
 
-_HASHES = re.compile(r"[0-9a-f]*\Z", re.ASCII)
+_HASH = re.compile(rf"[0-9a-f]{{1,{MAX_REV_HASH}}}\Z", re.ASCII)
 
 
 _NULL = Raw(b"null")
@@ -117,6 +115,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 _head = msgspec.json.Decoder(_Head)
 _named = msgspec.json.Decoder(_Named)
 _members = msgspec.json.Decoder(dict[str, Raw])
+_encode = msgspec.json.Encoder().encode  # raw members come out as they went in
 
 
 class Answers:
@@ -204,14 +203,9 @@ def _revision(data: bytes) -> Revision:
         raise RecursionError
     head = _head.decode(data)
     members = _members.decode(data)
-    body = b"{%b}" % b",".join([_key(name) + value for name, value in members.items() if name[:1] != "_"])
+    body = _encode({name: value for name, value in members.items() if name[:1] != "_"})
     attachments = {name: _attachment(name, stub) for name, stub in head.attachments.items()} if head.attachments else {}
     return Revision(DocId(head.id), _history(head), body, head.deleted, attachments)
-
-
-@lru_cache(_KNOWN_KEYS)
-def _key(name: str) -> bytes:
-    return msgspec.json.encode(name) + b":"
 
 
 def _history(head: _Head) -> tuple[Rev, ...]:
@@ -221,8 +215,10 @@ def _history(head: _Head) -> tuple[Rev, ...]:
     ids, start = path.ids, path.start
     if not ids or len(ids) > start or head.rev != f"{start}-{ids[0]}":
         raise ValueError("its history does not lead to its revision")
-    if not _HASHES.match("".join(ids)) or not all(ids) or len(max(ids, key=len)) > MAX_REV_HASH:
+    if not all(map(_HASH.match, ids)):
         raise ValueError("its history holds ids that are no revision ids")
+    if len(ids) == 1:  # most documents of a first sync
+        return (Rev(head.rev),)
     return tuple([Rev(f"{start - depth}-{digits}") for depth, digits in enumerate(ids)])
 
 
