@@ -216,6 +216,7 @@ class Replica:
         """Pull, then push. What the other side refuses is in the report, and kept for the next time."""
         pulled = await self.pull(peer, progress=progress)
         pushed = await self.push(peer, progress=progress)
+        await self._store.run(self._store.attachments.collect)  # bytes of revisions that were displaced
         conflicts = await self._store.run(conflicts_of, self._store)
         refused = (*pulled.refused, *pushed.refused)
         return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
