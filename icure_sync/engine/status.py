@@ -72,9 +72,15 @@ class SyncFacts:
         return self._store.documents.count_changes(int(last["seq"]) if last else 0)
 
     def refused(self) -> tuple[Refusal, ...]:
-        """What the other side, or this one, would not take the last time."""
+        """What each server, or this replica, would not take the last time that the two met."""
         outcomes = (self._last(direction) for direction in ("pull", "push"))
-        return tuple(Refusal(**each) for outcome in outcomes if outcome for each in outcome["refused"])
+        return tuple(
+            Refusal(**each)
+            for outcome in outcomes
+            if outcome
+            for refused in outcome["refused"].values()
+            for each in refused
+        )
 
     def last_sync(self) -> int | None:
         """When the last push or pull ended, ms since 1970."""
@@ -82,8 +88,11 @@ class SyncFacts:
         return max(times, default=None)
 
     def _keep(self, direction: str, outcome: Outcome, time: int) -> None:
-        refused = [asdict(refusal) for refusal in outcome.refused]
-        self._store.settings.put(f"last/{direction}", {"time": time, "seq": outcome.seq, "refused": refused})
+        before = self._last(direction)
+        refused = dict(before["refused"]) if before else {}
+        refused[outcome.peer] = [asdict(refusal) for refusal in outcome.refused]
+        kept = {peer: each for peer, each in refused.items() if each}
+        self._store.settings.put(f"last/{direction}", {"time": time, "seq": outcome.seq, "refused": kept})
 
     def _last(self, direction: str) -> Any:
         return self._store.settings.get(f"last/{direction}")

@@ -47,7 +47,7 @@ def parse_address(url: str) -> Address:
         raise _invalid("it is not a URL") from None
     if parts.scheme not in ("http", "https"):
         raise _invalid("it does not begin with http:// or https://")
-    if not parts.hostname:
+    if not parts.hostname or not _is_host(parts.hostname):
         raise _invalid("it names no host")
     if parts.query or parts.fragment:
         raise _invalid("it has a ? or # in it")
@@ -60,6 +60,14 @@ def parse_address(url: str) -> Address:
     if parts.username is not None:
         credentials = Credentials(unquote(parts.username), unquote(parts.password or ""))
     return Address(server, unquote(database), credentials)
+
+
+def _is_host(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _invalid(wrong: str) -> InvalidEntity:

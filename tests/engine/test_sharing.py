@@ -8,7 +8,7 @@ import pytest
 from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered
 from icure_sync.model import Contact, Document, Form, Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
-from icure_sync.replication.wire import Revision
+from icure_sync.replication.wire import Refusal, Revision
 
 
 @pytest.fixture
@@ -225,3 +225,23 @@ async def test_a_second_parent_that_a_server_claims_does_not_hide_a_genuine_revi
     for replica in (laptop, phone):
         await replica._store.run(replica._store.documents.apply, [claimed, genuine])
         assert (await replica.get(Patient, john.id)).note == "later"
+
+
+async def test_status_lists_what_each_server_refused(open_replica):
+    class Picky(MemoryPeer):
+        async def write(self, revisions, source):
+            wanted = [each for each in revisions if each.id != self.refuses]
+            refused = [Refusal(each.id, each.rev, "forbidden", "not here") for each in revisions if each not in wanted]
+            return [*await super().write(wanted, source), *refused]
+
+    a = await open_replica("hcp-a")
+    john = await a.save(Patient(first_name="John"))
+    picky, other = Picky("picky"), MemoryPeer("other")
+    picky.refuses = john.id
+    await a.sync(picky)
+    assert [each.id for each in (await a.sync(other)).refused] == []
+    assert [each.id for each in (await a.status()).refused] == [john.id]
+    picky.refuses = ""
+    assert (await a.sync(picky)).refused == ()
+    assert (await a.status()).refused == ()
+    assert john.id in picky.leaves()

@@ -38,6 +38,7 @@ def test_an_address_shows_without_its_credentials():
         "clinic",
         "ftp://h/db",
         "http:///db",
+        "http://a..b/db",
         "http://h",
         "http://h/",
         "http://h/db?x=1",
