@@ -27,7 +27,7 @@ from icure_sync.engine.opening import entity_of
 from icure_sync.engine.suite import Content, Parent, Stored, Written
 from icure_sync.errors import NoAccess
 from icure_sync.ids import DocId, HcpId
-from icure_sync.model import Entity, MedicalEntity, to_record, with_record_ids
+from icure_sync.model import Contact, Entity, MedicalEntity, to_record, with_record_ids
 from icure_sync.model.schema import CLASSIC
 
 
@@ -108,6 +108,8 @@ class ClassicSuite:
         return frozenset(DocId(each) for each in self.opened(stored).foreign_ids)
 
     def _record(self, entity: Entity) -> dict[str, Any]:
-        named = with_record_ids(entity, lambda: new_uuid(self._entropy))
-        record: dict[str, Any] = authored(to_record(named))
+        if isinstance(entity, Contact):  # services are the records that other software knows by their ids
+            services = with_record_ids(Contact(services=entity.services), lambda: new_uuid(self._entropy)).services
+            entity = entity.replace(services=services)
+        record: dict[str, Any] = authored(to_record(entity))
         return record

@@ -68,6 +68,10 @@ class Keyed:
 
     def save(self, entity: E, parent: Entity | None) -> E:
         """Create or edit. Returns it as it is stored now."""
+        if not isinstance(entity, Entity):
+            raise InvalidEntity(
+                "save a record", f"{type(entity).__name__} is no entity", "save a Patient, a Contact, …"
+            )
         if parent is not None and (entity.id or isinstance(entity, Hcp)):
             raise InvalidEntity(f"save {entity.TYPE} {entity.id}", "it cannot be filed", "save it without a parent")
         if isinstance(entity, Hcp):

@@ -15,7 +15,7 @@ from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Parent, Stored, Suite, Written
 from icure_sync.engine.verdicts import UNSEEN, Verdicts
 from icure_sync.errors import StaleRevision
-from icure_sync.ids import DocId, HcpId
+from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Entity, search_text
 from icure_sync.replication.wire import Attachment as Stub
 from icure_sync.store import Held, Store
@@ -23,6 +23,8 @@ from icure_sync.store import Held, Store
 E = TypeVar("E", bound=Entity)
 
 PAGE = 256  # records opened at a time: a few milliseconds between two looks of the event loop
+
+SHARES_REMEMBERED = 10_000  # so that an entity read before sharing can be written after it
 
 Cursor = tuple[int, int]  # which of the terms of a type, and after which document
 
@@ -35,11 +37,14 @@ class Records:
         self._opener = opener
         self._verdicts = verdicts
         self._first_suite = first_suite
+        self._same_content: dict[tuple[DocId, str], Rev] = {}  # what was shared here: the content stayed
 
     # Reading
 
     def get(self, cls: type[E], doc_id: DocId) -> E:
         """The record. Raises NotFound, NoAccess, Tampered, UnsupportedSuite."""
+        if self._store.documents.tree(doc_id) is None:
+            raise not_found(cls, doc_id)
         entity = self._opener.open(doc_id).entity
         if not isinstance(entity, cls) or entity.deleted:
             raise not_found(cls, doc_id)
@@ -74,12 +79,15 @@ class Records:
                 yield opened
 
     def shown(self, entity: Entity) -> Opened:
-        """What this entity was opened from. Raises NotFound, StaleRevision."""
+        """What this entity was opened from, or what sharing made of that. Raises NotFound, StaleRevision."""
         doc_id = DocId(entity.id)
         if self._store.documents.tree(doc_id) is None:
             raise not_found(type(entity), doc_id)
         opened = self._opener.open(doc_id)
-        if opened.stored.rev != entity.rev:
+        rev = self._same_content.get((doc_id, entity.rev), entity.rev)
+        while (doc_id, rev) in self._same_content:
+            rev = self._same_content[doc_id, rev]
+        if opened.stored.rev != rev:
             opened = self._leaf(entity)
         if opened.content.type != entity.TYPE:
             raise not_found(type(entity), doc_id)
@@ -105,7 +113,11 @@ class Records:
         """`delegate` can open the record from now on. Nothing is written if that was so."""
         if delegate in opened.content.shared_with:
             return opened.entity
-        return self.keep(opened.suite.share(opened.stored, delegate), opened.suite)
+        shared = self.keep(opened.suite.share(opened.stored, delegate), opened.suite)
+        self._same_content[opened.stored.id, opened.stored.rev] = Rev(shared.rev)
+        while len(self._same_content) > SHARES_REMEMBERED:
+            del self._same_content[next(iter(self._same_content))]
+        return shared
 
     def delete(self, entity: Entity) -> Entity:
         """Hide the record; its content stays."""

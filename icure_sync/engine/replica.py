@@ -20,7 +20,7 @@ from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Report
 from icure_sync.engine.status import Conflict, Status, SyncFacts, conflicts_of
 from icure_sync.engine.sync import Outcome, SyncReport, replicate
-from icure_sync.errors import InvalidEntity, NoAccess
+from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
 from icure_sync.ids import DocId, HcpId
 from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient
 from icure_sync.model.schema import SEALED_1
@@ -35,6 +35,7 @@ E = TypeVar("E", bound=Entity)
 DEVICE_ID_BYTES = 8
 SEARCH_MOST = 200  # hits of one search: more than a person reads
 _DEVICE = "device"
+_HCP = "hcp"  # whose opened content the search index holds
 _SUITES = (SEALED_1,)
 
 Clock = Callable[[], int]  # ms since 1970, possibly wrong: decides nothing
@@ -73,6 +74,8 @@ class Replica:
 
         Raises WrongPassphrase, StoreLocked, StoreCorrupt, StoreFull, SchemaTooNew.
         """
+        if not passphrase:
+            raise InvalidEntity("open a replica", "the passphrase is empty", "choose a long one")
         file = Path(path)
         key = await asyncio.to_thread(_database_key, file, passphrase, entropy)
         store = await asyncio.to_thread(Store.open, file, key)
@@ -286,7 +289,14 @@ class Replica:
 
 def _database_key(path: Path, passphrase: str, entropy: Entropy) -> bytes:
     if key_path(path).exists() or path.exists():
-        return unlock_key(path, passphrase)
+        key = unlock_key(path, passphrase)
+        if not path.exists():  # another process that is making it has had half a second
+            raise StoreCorrupt(
+                f"open the replica {path}",
+                "its file is gone, and only its key is here",
+                f"put its copy back; or remove {key_path(path)} to begin anew with what the server has",
+            )
+        return key
     return create_key(path, passphrase, entropy=entropy)
 
 
@@ -305,5 +315,10 @@ def replica_over(
         store.settings.put(_DEVICE, device)
     if identity is None:
         return Replica(store, None, device, clock)
+    owner = store.settings.get(_HCP)
+    if owner is None and not store.read_only:
+        store.settings.put(_HCP, identity.hcp_id)
+    elif owner not in (None, identity.hcp_id):
+        raise NoAccess("open the replica", f"it is that of {owner}", f"open it as {owner}, or make another replica")
     keyed = Keyed(store, identity, suites=suites, device=device, entropy=entropy, clock=clock)
     return Replica(store, keyed, device, clock)

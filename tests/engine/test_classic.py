@@ -194,3 +194,16 @@ async def test_a_replica_that_was_not_opened_for_the_suite_shows_nothing_of_it(t
         assert [each async for each in replica.find(Patient)] == []
     finally:
         store.close()
+
+
+async def test_an_edit_changes_nothing_but_what_was_edited(replicas, database):
+    before = await _document(database, IDS["patient"])
+    patient = await replicas[A].get(Patient, IDS["patient"])
+    await replicas[A].save(patient.replace(note="édité"))
+    await replicas[A].sync(CouchPeer(database))
+    after = await _document(database, IDS["patient"])
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {
+        "_rev",
+        "modified",
+        "encryptedSelf",
+    }

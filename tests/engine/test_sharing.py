@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered
+from icure_sync.errors import Misplaced, NoAccess, NotFound, StaleRevision, Tampered
 from icure_sync.model import Contact, Document, Form, Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Refusal, Revision
@@ -245,3 +245,17 @@ async def test_status_lists_what_each_server_refused(open_replica):
     assert (await a.sync(picky)).refused == ()
     assert (await a.status()).refused == ()
     assert john.id in picky.leaves()
+
+
+async def test_an_entity_read_before_sharing_can_be_written_after_it(open_replica, server):
+    a, b, c = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c")]
+    await _met(server, a, b, c)
+    john = await a.save(Patient(first_name="John"))
+    visit = await a.save(Contact(description="Cough"), patient=john)
+    for delegate in ("hcp-b", "hcp-c"):
+        await a.share(john, with_=delegate, include_linked=True)
+    assert (await a.save(john.replace(note="haemoptysis"))).shared_with == {"hcp-a", "hcp-b", "hcp-c"}
+    gone = await a.delete(visit)
+    assert (await a.restore(gone)).description == "Cough"
+    with pytest.raises(StaleRevision):
+        await a.save(visit.replace(description="from before the deletion"))
