@@ -1,10 +1,15 @@
-"""What all tests share: the real CouchDB, if there is one."""
+"""What all tests share: how generated examples are chosen, and the real CouchDB, if there is one."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import settings
+
+# No example is timed: machines are shared. In CI the same examples come in every run; elsewhere new ones are tried.
+settings.register_profile("shared", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

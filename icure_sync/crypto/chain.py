@@ -63,7 +63,7 @@ def sealing_keys(subject: Subject, document: Mapping[str, Any], keyring: Keyring
         if hcp_key is None:
             attempts.append(f"the Hcp key {entry['kid']} of {entry['owner']} is not here")
             continue
-        found[of] = _promised(subject, of, _unwrap(subject, "encryptionKeys", entry, hcp_key))
+        found[of] = _content_key(subject, entry, hcp_key, keyring)
     if len(found) < len(set(names)):
         raise _no_access(subject, keyring, attempts)
     return sorted(found.items())
@@ -146,6 +146,17 @@ def _hcp_key(entry: Entry, keyring: Keyring) -> HcpKey | None:
 
 def _unwrap(subject: Subject, map_name: str, entry: Entry, hcp_key: HcpKey) -> bytes:
     return open_envelope(hcp_key.key, from_text(entry["key"]), wrap_data(subject, map_name, entry))
+
+
+def _content_key(subject: Subject, entry: Entry, hcp_key: HcpKey, keyring: Keyring) -> SymmetricKey:
+    """Unwrapped once for each entry: what is remembered goes by all that unwrapping depends on."""
+    data = wrap_data(subject, "encryptionKeys", entry)
+    known = keyring.unwrapped(data, entry["key"])
+    if known is not None:
+        return known
+    key = _promised(subject, entry["of"], open_envelope(hcp_key.key, from_text(entry["key"]), data))
+    keyring.remember(data, entry["key"], key)
+    return key
 
 
 def _promised(subject: Subject, name: str, key: bytes) -> SymmetricKey:

@@ -10,19 +10,23 @@ from collections.abc import Iterable
 
 from icure_sync.crypto.hcp_keys import HcpKey, self_key
 from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import NoAccess
 from icure_sync.ids import HcpId, Kid
+
+REMEMBERED = 20_000  # content keys, about 15 MB: the records of a practice; gone when the identity is let go
 
 
 class Keyring:
     """Grows as Hcp documents bring keys. A kid names a key, so a reader never tries keys in turn."""
 
-    __slots__ = ("_pairs", "_retired", "identity")
+    __slots__ = ("_pairs", "_retired", "_unwrapped", "identity")
 
     def __init__(self, identity: Identity, keys: Iterable[HcpKey] = ()) -> None:
         self.identity = identity
         self._pairs: dict[tuple[str, str], dict[str, HcpKey]] = {}
         self._retired: set[tuple[str, str]] = set()
+        self._unwrapped: dict[tuple[bytes, str], SymmetricKey] = {}
         self.add(self_key(identity))
         for key in keys:
             self.add(key)
@@ -55,6 +59,16 @@ class Keyring:
                 "sync, so that both Hcp documents are here, then share again",
             )
         return key
+
+    def unwrapped(self, data: bytes, envelope: str) -> SymmetricKey | None:
+        """The content key of an envelope that was opened before, under associated data that names its key."""
+        return self._unwrapped.get((data, envelope))
+
+    def remember(self, data: bytes, envelope: str, key: SymmetricKey) -> None:
+        """Opening an envelope is a third of opening a small record, and records are opened again and again."""
+        if len(self._unwrapped) >= REMEMBERED:
+            del self._unwrapped[next(iter(self._unwrapped))]
+        self._unwrapped[data, envelope] = key
 
     def __len__(self) -> int:
         return sum(map(len, self._pairs.values()))

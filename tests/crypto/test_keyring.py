@@ -7,6 +7,7 @@ import pytest
 from icure_sync.crypto.envelope import kid
 from icure_sync.crypto.hcp_keys import HcpKey
 from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import NoAccess
 from icure_sync.ids import HcpId
 from tests.keys import A, B, C, hcp_key, identity, keyring
@@ -63,3 +64,13 @@ def test_a_keyring_shows_no_key():
     assert repr(keyring(A)) == "Keyring(hcp_id='hcp-a', keys=5)"
     assert hcp_key(A, B).key.hex() not in repr(hcp_key(A, B))
     assert repr(hcp_key(A, B).key) not in repr(hcp_key(A, B))
+
+
+def test_a_content_key_is_remembered_for_its_own_envelope_and_place_and_not_for_ever(monkeypatch):
+    monkeypatch.setattr("icure_sync.crypto.keyring.REMEMBERED", 2)
+    ring = Keyring(identity(A))
+    for number in range(3):
+        ring.remember(b"place", f"envelope {number}", SymmetricKey(bytes([number]) * 32))
+    assert ring.unwrapped(b"place", "envelope 0") is None
+    assert ring.unwrapped(b"place", "envelope 2") == bytes([2]) * 32
+    assert ring.unwrapped(b"elsewhere", "envelope 2") is None
