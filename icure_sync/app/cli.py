@@ -153,7 +153,7 @@ def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 def _add_records(nouns: Nouns[argparse.ArgumentParser], noun: str, flags: dict[str, str]) -> None:
     verbs = _group(nouns, noun, f"Add, list, show, edit and delete {noun}s.")
-    add = _command(verbs, "add", "records:add", f"Add a {noun}.")
+    add = _command(verbs, "add", "records:add", f"Add {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
     edit = _command(verbs, "edit", "records:edit", f"Change fields of a {noun}.")
     for command in (add, edit):
         for name, text in flags.items():
