@@ -58,10 +58,10 @@ class Records:
             return [], None
         winners = self._store.documents.winners_of_type(terms[place], after, PAGE)
         with self._one_commit(winners):
-            opened = [self._opener.try_held(held) for held in winners]
-        found = [each.entity for each in opened if each is not None and each.content.deleted == deleted]
+            shown = (self._opener.try_held(held) for held in winners)  # one at a time: what it was opened from goes
+            entities = [each.entity for each in shown if each is not None and each.content.deleted == deleted]
         following = (place, winners[-1].number) if len(winners) == PAGE else (place + 1, 0)
-        return [entity for entity in found if isinstance(entity, cls)], following
+        return [entity for entity in entities if isinstance(entity, cls)], following
 
     def search(self, cls: type[E], text: str, limit: int) -> list[E]:
         """Records whose searchable text holds these words, the best first. Brings the index up to date first."""
