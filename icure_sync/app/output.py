@@ -15,7 +15,6 @@ from icure_sync.errors import IcureSyncError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2  # argparse's own
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 COLUMN_GAP = "  "

@@ -56,7 +56,6 @@ RSA_BITS_LEAST = 2048  # what released SDKs made; anything below is refused
 RSA_BITS_MOST = 8192  # a larger key is only a way to waste our time
 RSA_DER_BYTES_MOST = 8192  # a private key of that many bits takes 4.8 KB
 SIGNING_KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 
 SCRYPT_N = 2**17
 SCRYPT_R = 8

@@ -8,10 +8,9 @@ from typing import Any
 from icure_sync import strict_json
 from icure_sync.canonical import pack
 from icure_sync.crypto.primitives import sha256
+from icure_sync.crypto.revision import REV_DIGITS
 from icure_sync.engine.suite import Stored, Written
 from icure_sync.ids import DocId, Rev, generation
-
-REV_DIGITS = 32
 
 
 def next_revision(doc_id: DocId, above: Stored | None, document: Mapping[str, Any]) -> Written:

@@ -16,15 +16,13 @@ from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.revision import written
 from icure_sync.engine.suite import Content, Stored, Written
-from icure_sync.engine.writers import Writers
+from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId
 from icure_sync.merge import registers
 from icure_sync.merge.registers import Author
 from icure_sync.model import Hcp, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, record_lists
-
-RECORD_ID_BYTES = 8  # of a record in a list: unique within its list
 
 _STAMPS = ("context", "writers", "fields")
 _MEMBERS = frozenset(

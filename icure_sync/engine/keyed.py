@@ -138,13 +138,13 @@ class Keyed:
         """
         opened = self._shareable(entity, delegate)
         failed: list[str] = []
-        with self._store.transaction():
-            shared = self.records.share(opened, delegate)
-            for child in self._family(opened):
-                try:
-                    self.records.share(child, delegate)
-                except UNREADABLE as error:
-                    failed.append(f"{child.stored.id}: {error.wrong}")
+        # Each is durable by itself: a key that was made on the way must not be known here and rolled back.
+        shared = self.records.share(opened, delegate)
+        for child in self._family(opened):
+            try:
+                self.records.share(child, delegate)
+            except UNREADABLE as error:
+                failed.append(f"{child.stored.id}: {error.wrong}")
         if failed:
             raise NoAccess(
                 f"share everything under {entity.id} with {delegate}",

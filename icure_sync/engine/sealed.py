@@ -17,13 +17,11 @@ from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Content, Parent, Stored, Written
-from icure_sync.engine.writers import Writers
+from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
 from icure_sync.ids import DocId, HcpId
 from icure_sync.merge import registers
 from icure_sync.model import Entity, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, clear, record_lists
-
-RECORD_ID_BYTES = 8  # of a record in a list: unique within its list
 
 Changes = Mapping[registers.Path, Any]
 

@@ -13,6 +13,7 @@ from icure_sync.ids import DocId
 from icure_sync.merge.registers import Author
 
 WRITER_BYTES = 8
+RECORD_ID_BYTES = 8  # of a record in a list: unique within its list
 
 
 class Writers:
