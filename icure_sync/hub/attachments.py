@@ -61,7 +61,7 @@ async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
     if declared is not None and declared > MAX_ATTACHMENT:
         raise HttpRefusal(413, "attachment_too_large", name)
     blob = await store_bytes(call.database, bodies.pieces(call.request))
-    written = await call.database.write(attach, doc_id, rev, name, (kind, blob))
+    written = await call.database.run(attach, doc_id, rev, name, (kind, blob))
     return json_answer({"ok": True, "id": doc_id, "rev": written}, 201, call.location(doc_id, name))
 
 
@@ -71,7 +71,7 @@ async def delete_attachment(call: DatabaseCall) -> web.StreamResponse:
     await call.admit(Draft(doc_id, (), b"{}"))
     await call.database.run(_check_current, doc_id, rev)
     await call.database.run(_find, doc_id, rev, call.attachment)
-    written = await call.database.write(attach, doc_id, rev, call.attachment, None)
+    written = await call.database.run(attach, doc_id, rev, call.attachment, None)
     return json_answer({"ok": True, "id": doc_id, "rev": written})
 
 

@@ -68,9 +68,9 @@ async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
             for draft, one in zip(drafts, admitted, strict=True)
             if isinstance(draft, Draft) and isinstance(one, HttpRefusal)
         ]
-        refusals = await call.database.write(_graft_drafts, fit)
+        refusals = await call.database.run(_graft_drafts, fit)
         return json_answer(rows + [_refused(refusal) for refusal in refusals], 201)
-    written = iter(await call.database.write(_edit_drafts, fit))
+    written = iter(await call.database.run(_edit_drafts, fit))
     outcomes = [one if isinstance(one, HttpRefusal) else next(written) for one in admitted]
     return json_answer([_outcome(draft.id, one) for draft, one in zip(drafts, outcomes, strict=True)], 201)
 

@@ -8,6 +8,7 @@ salt, which is a part of its name; so a database that is deleted and made anew s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -48,7 +49,7 @@ class Facts:
 
 
 class Database:
-    """One open database. Everything that touches its store goes through `run` and `write`."""
+    """One open database. Everything that touches its store goes through `run`."""
 
     def __init__(self, name: str, path: Path, store: Store, facts: Facts, security: Security) -> None:
         self.name = name
@@ -60,20 +61,14 @@ class Database:
         self.revs_limit = REVS_LIMIT
         self._closed = False
         self.writes = 0  # since it was opened: tells caches that they are stale
+        self._watch = contextlib.ExitStack()
+        self._watch.enter_context(store.watch(self._changed))
 
     async def run(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`function(store, …)` in the store's thread. Raises not_found once the database is deleted."""
         if self._closed:
             raise database_missing()
         return await self.store.run(lambda: function(self.store, *args, **kwargs))
-
-    async def write(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same for a function that may change documents: wakes the feeds."""
-        try:
-            return await self.run(function, *args, **kwargs)
-        finally:
-            self.writes += 1
-            self.feeds.announce()
 
     async def set_security(self, value: dict[str, Any]) -> None:
         """Raises bad_request for what is not a security object."""
@@ -113,7 +108,12 @@ class Database:
     async def close(self) -> None:
         await self.feeds.close()
         self._closed = True
+        self._watch.close()
         await asyncio.to_thread(self.store.close)
+
+    def _changed(self) -> None:
+        self.writes += 1
+        self.feeds.announce()
 
 
 class Databases:

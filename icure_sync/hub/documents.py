@@ -72,10 +72,10 @@ async def put_document(call: DatabaseCall) -> web.StreamResponse:
         if draft.rev is None:
             raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
         draft = await call.admit(draft)
-        await call.database.write(graft, draft, uploads)
+        await call.database.run(graft, draft, uploads)
         return _written(call, draft.id, draft.history[0])
     draft = await call.admit(replace(draft, history=_named_rev(call, draft)))
-    rev = await call.database.write(edit, draft, uploads)
+    rev = await call.database.run(edit, draft, uploads)
     if call.query.text("batch") == "ok":
         return json_answer({"ok": True, "id": draft.id}, 202)
     return _written(call, draft.id, rev)
@@ -90,7 +90,7 @@ async def delete_document(call: DatabaseCall) -> web.StreamResponse:
     if draft.rev is None:
         raise conflict()
     draft = await call.admit(draft)
-    rev = await call.database.write(edit, draft, {})
+    rev = await call.database.run(edit, draft, {})
     return json_answer({"ok": True, "id": doc_id, "rev": rev}, headers=etag(rev))
 
 
@@ -104,7 +104,7 @@ async def post_document(call: DatabaseCall) -> web.StreamResponse:
         return json_answer({"ok": True, "id": local.id, "rev": local_rev}, 201, call.location(local.id))
     draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
     draft = await call.admit(draft)
-    rev = await call.database.write(edit, draft, {})
+    rev = await call.database.run(edit, draft, {})
     if call.query.text("batch") == "ok":
         return json_answer({"ok": True, "id": draft.id}, 202)
     return json_answer({"ok": True, "id": draft.id, "rev": rev}, 201, call.location(draft.id))
@@ -120,7 +120,7 @@ async def copy_document(call: DatabaseCall) -> web.StreamResponse:
     history = (parse_rev(rev),) if rev else ()
     source = await call.database.run(read_copied, call.document, call.query.text("rev"))
     draft = await call.admit(Draft(target, history, source))
-    written = await call.database.write(edit, draft, {})
+    written = await call.database.run(edit, draft, {})
     return _written(call, target, written)
 
 

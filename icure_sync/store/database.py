@@ -10,7 +10,7 @@ A transaction that has ended is on the disk: `synchronous=FULL` syncs the log at
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -67,6 +67,7 @@ class Database:
     def __init__(self, path: Path, key: bytes, *, read_only: bool = False) -> None:
         """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
         self.path = path
+        self.committed: Callable[[], None] = _nobody  # called after each commit, in the thread that made it
         name, flags, vfs = _read_only(path) if read_only else (str(path), _READ_WRITE, _LOCKING)
         try:
             self._connection = apsw.Connection(name, flags=flags, vfs=vfs, statementcachesize=_STATEMENTS)
@@ -139,6 +140,7 @@ class Database:
             if not self._connection.get_autocommit():  # SQLite itself ends it when the disk is full
                 self.run("ROLLBACK")
             raise
+        self.committed()
 
     @contextlib.contextmanager
     def _savepoint(self) -> Iterator[None]:
@@ -200,6 +202,10 @@ class Database:
         if getattr(error, "extendedresult", None) in _UNREADABLE:  # the library's stubs leave it out
             return StoreCorrupt(attempted, f"the disk does not give a part of it back ({error})", _REPLACE)
         return StoreFull(attempted, f"the disk does not take it ({error})", "check the disk and its quota, and repeat")
+
+
+def _nobody() -> None:
+    """Whom a commit concerns until somebody says so."""
 
 
 def _read_only(path: Path) -> tuple[str, int, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from icure_sync.errors import StoreError
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
 from icure_sync.store.database import Database
@@ -43,6 +44,9 @@ class Store:
         self.settings = Settings(database)
         self.hcp_keys = HcpKeys(database)
         self.pins = Pins(database)
+        self._watchers: tuple[Callable[[], object], ...] = ()
+        self._announced: int | None = self.documents.update_seq()
+        database.committed = self._announce
 
     @classmethod
     def open(cls, path: Path, key: bytes) -> Store:
@@ -83,6 +87,19 @@ class Store:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
+    @contextlib.contextmanager
+    def watch(self, changed: Callable[[], None]) -> Iterator[None]:
+        """Inside, `changed` is called in the running event loop after each commit that changed a document.
+
+        The call is made before the one who asked `run` for that commit gets his answer.
+        """
+        watcher = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, changed)
+        self._watchers = (*self._watchers, watcher)  # replaced, never altered: the store's thread reads it
+        try:
+            yield
+        finally:
+            self._watchers = tuple(one for one in self._watchers if one is not watcher)
+
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         """One durable commit for everything done inside; nothing of it if an exception leaves."""
         return self._database.transaction()
@@ -92,6 +109,16 @@ class Store:
         with self._database.transaction():
             self.documents.prune_all()
             self.attachments.collect()
+
+    def _announce(self) -> None:
+        """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""
+        seq = None
+        with contextlib.suppress(StoreError):
+            seq = self.documents.update_seq()
+        if seq is None or seq != self._announced:
+            self._announced = seq
+            for watcher in self._watchers:
+                watcher()
 
     def check(self) -> list[str]:
         """What is wrong with the file, one line each; nothing if it is sound."""

@@ -159,7 +159,7 @@ async def test_bytes_that_a_revision_lacks_are_taken_if_they_have_its_digest(bro
     database = await browse.hub._databases.get("clinic")
     stub = Attachment("f", "text/plain", 3, md5(b"one"), 1)
     revision = Revision(DocId("a"), (Rev("1-a"),), b"{}", attachments={"f": stub})
-    await database.write(lambda store: store.documents.apply([revision]))
+    await database.run(lambda store: store.documents.apply([revision]))
     for data, status in ((b"two", 404), (b"one", 200)):
         file = {"content_type": "text/plain", "data": base64.b64encode(data).decode()}
         docs = [{"_id": "a", "_rev": "1-a", "_attachments": {"f": file}}]

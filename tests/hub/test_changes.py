@@ -167,7 +167,7 @@ async def poison(browse: Browser, number: str) -> None:
     assert browse.hub._databases is not None
     database = await browse.hub._databases.get("clinic")
     revision = Revision(DocId(f"poison-{number}"), (Rev("1-a"),), f'{{"v":{number}}}'.encode())
-    await database.write(lambda store: store.documents.apply([revision]))
+    await database.run(lambda store: store.documents.apply([revision]))
 
 
 async def test_a_document_that_cannot_be_read_passes_no_filter_and_stops_no_feed(browse: Browser, clinic: str) -> None:

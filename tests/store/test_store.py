@@ -248,3 +248,38 @@ def test_a_database_that_another_just_made_is_not_made_again(path: Path, monkeyp
     second = Store.open(path, KEY)
     assert second.documents.count() == 1
     second.close()
+
+
+# Watching
+
+
+async def test_whoever_watches_is_told_of_each_changed_document_before_the_writer_goes_on(path: Path):
+    store = Store.open(path, KEY)
+    told: list[int] = []
+    with store.watch(lambda: told.append(store.documents.update_seq())):
+        await store.run(store.documents.apply, [revision("john", "1a")])
+        assert told == [1]
+        await store.run(store.documents.apply, [revision("john", "2b", "1a"), revision("mary", "1a")])
+        assert told == [1, 3]
+    await store.run(store.documents.apply, [revision("paul", "1a")])
+    assert told == [1, 3]
+    store.close()
+
+
+async def test_nobody_is_told_of_what_changes_no_document_or_was_undone(path: Path):
+    store = Store.open(path, KEY)
+    told: list[None] = []
+
+    def undone() -> None:
+        with store.transaction():
+            store.documents.apply([revision("john", "1a")])
+            raise KeyError
+
+    with store.watch(lambda: told.append(None)):
+        await store.run(store.settings.put, "colour", "blue")
+        await store.run(store.local.put, "log", {})
+        with pytest.raises(KeyError):
+            await store.run(undone)
+        await asyncio.sleep(0)
+    assert told == []
+    store.close()
