@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from icure_sync.errors import NotFound
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.filters import passes
 from icure_sync.replication.wire import (
@@ -22,6 +22,7 @@ from icure_sync.replication.wire import (
     Attachment,
     Change,
     Changes,
+    Listing,
     Missing,
     PeerInfo,
     Refusal,
@@ -74,11 +75,20 @@ class LocalPeer:
     async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
         return await self._store.run(self._changes, int(since), limit, selector)
 
+    async def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:  # noqa: ARG002  as the port names it
+        """Has no index for others: nobody pulls a first time from a device."""
+        pages: tuple[Listing, ...] = ()
+        for page in pages:
+            yield page
+
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         return await self._store.run(self._store.documents.missing, revs)
 
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
         return await self._store.run(self._store.documents.fetch, revs)
+
+    async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
+        return await self._store.run(self._leaves, ids)
 
     async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
         blob = await self._store.run(self._store.attachments.find, doc_id, rev, name)
@@ -110,6 +120,12 @@ class LocalPeer:
         if selector is not None:
             rows = [row for change in found if (row := self._filtered(change, selector)).leaves]
         return Changes(tuple(rows), Seq(str(last)), documents.count_changes(last))
+
+    def _leaves(self, ids: Sequence[DocId]) -> list[Revision | Refusal]:
+        found: list[Revision | Refusal] = []
+        for doc_id in ids:
+            found += self._store.documents.leaves(doc_id) or [Refusal(doc_id, None, "not_found", "missing")]
+        return found
 
     def _filtered(self, change: DocumentChange, selector: Selector) -> Change:
         """The row with the leaves that the selector passes, each by its own body."""

@@ -14,16 +14,18 @@ from urllib.parse import quote
 import msgspec
 
 from icure_sync.errors import DatabaseMissing, NotFound
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.couch_address import parse_address
 from icure_sync.peers.couch_answers import Answers
 from icure_sync.peers.couch_documents import path_of
+from icure_sync.peers.couch_feed import Feed
+from icure_sync.peers.couch_index import Index
 from icure_sync.peers.couch_requests import Request, Requests, Timeouts, json_body
 from icure_sync.peers.couch_writing import Writer
 from icure_sync.peers.limits import PIECE
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.limits import SEQ_INTERVAL
-from icure_sync.replication.wire import Changes, Missing, PeerInfo, Refusal, Revision
+from icure_sync.replication.wire import Changes, Listing, Missing, PeerInfo, Refusal, Revision
 
 _DEFAULT_TIMEOUTS = Timeouts()
 
@@ -46,6 +48,9 @@ class CouchPeer:
         self._requests = Requests(address, timeouts)
         self._answers = Answers(self._shown)
         self._writer = Writer(self._requests, self._answers, self._path, self._shown)
+        self._feed = Feed(self._requests, self._answers, self._path, self._shown, timeouts)
+        self._index = Index(self._requests, self._answers, self._path, self._shown, timeouts.feed)
+        self._page_silence = timeouts.feed
         self._local_revs: dict[str, str] = {}  # of `_local` documents, as last read: other servers insist on them
 
     def __repr__(self) -> str:
@@ -94,12 +99,19 @@ class CouchPeer:
         query = {"style": "all_docs", "since": since, "limit": str(limit), "seq_interval": str(SEQ_INTERVAL)}
         path = self._path + "/_changes"
         if selector is None:
-            request = Request("GET", path, attempted, query=query, feed=True)
+            request = Request("GET", path, attempted, query=query, silence=self._page_silence)
         else:
             text = _encode({"selector": selector})
             query["filter"] = "_selector"
-            request = Request("POST", path, attempted, query=query, body=json_body([text]), feed=True)
+            body = json_body([text])
+            request = Request("POST", path, attempted, query=query, body=body, silence=self._page_silence)
         return self._answers.changes(await self._requests.answer(request), attempted)
+
+    def follow(self, since: Seq, *, selector: Selector | None = None) -> AsyncGenerator[Changes, None]:
+        return self._feed.follow(since, selector)
+
+    def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:
+        return self._index.listed(hcp)
 
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         attempted = f"compare revisions with {self._shown}"
@@ -107,11 +119,10 @@ class CouchPeer:
         return self._answers.missing(await self._requests.answer(request), attempted)
 
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
-        attempted = f"read documents of {self._shown}"
-        wanted = [{"id": doc_id, "rev": rev} for doc_id, named in revs.items() for rev in named]
-        body = json_body([_encode({"docs": wanted})])
-        request = Request("POST", self._path + "/_bulk_get", attempted, query={"revs": "true"}, body=body)
-        return self._answers.documents(await self._requests.answer(request), attempted)
+        return await self._bulk_get([{"id": doc_id, "rev": rev} for doc_id, named in revs.items() for rev in named])
+
+    async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
+        return await self._bulk_get([{"id": doc_id} for doc_id in ids])
 
     async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
         path = self._path + path_of(doc_id) + "/" + quote(name, safe="")
@@ -131,6 +142,12 @@ class CouchPeer:
             await self._requests.answer(request)
         except NotFound:
             return
+
+    async def _bulk_get(self, wanted: Sequence[Mapping[str, str]]) -> Sequence[Revision | Refusal]:
+        attempted = f"read documents of {self._shown}"
+        body = json_body([_encode({"docs": wanted})])
+        request = Request("POST", self._path + "/_bulk_get", attempted, query={"revs": "true"}, body=body)
+        return self._answers.documents(await self._requests.answer(request), attempted)
 
     def _local_path(self, local_id: str) -> str:
         return f"{self._path}/_local/{quote(local_id, safe='')}"

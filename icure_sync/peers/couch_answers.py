@@ -9,7 +9,7 @@ BadAnswer if it is something else.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from icure_sync.errors import IcureSyncError
 from icure_sync.ids import MAX_REV_HASH, DocId, Rev, Seq
-from icure_sync.peers.couch_refusals import not_a_couchdb
+from icure_sync.peers.couch_refusals import error_in_feed, not_a_couchdb
 from icure_sync.replication.trouble import BatchRefused, Undecodable
 from icure_sync.replication.wire import Attachment, Change, Changes, Missing, PeerInfo, Refusal, Revision
 from icure_sync.strict_json import is_too_deep
@@ -30,6 +30,7 @@ _HASH = re.compile(rf"[0-9a-f]{{1,{MAX_REV_HASH}}}\Z", re.ASCII)
 
 
 _NULL = Raw(b"null")
+_NO_REV = (None, "undefined")  # a CouchDB that was asked for all leaves of a document says the latter
 
 
 class _Info(Struct):
@@ -54,6 +55,24 @@ class _Changes(Struct):
     results: list[_Row]
     last_seq: Raw
     pending: int | None = None
+
+
+class _Line(Struct):
+    id: str | UnsetType = UNSET
+    changes: list[_Leaf] | UnsetType = UNSET
+    seq: Raw = _NULL
+    deleted: bool = False
+    last_seq: Raw | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class _Entry(Struct):
+    id: str
+
+
+class _Listing(Struct):
+    rows: list[_Entry]
+    update_seq: Raw = _NULL
 
 
 class _Missing(Struct):
@@ -108,6 +127,8 @@ class _Named(Struct, rename=lambda name: "_" + name):
 
 _info = msgspec.json.Decoder(_Info)
 _changes = msgspec.json.Decoder(_Changes)
+_line = msgspec.json.Decoder(_Line)
+_listing = msgspec.json.Decoder(_Listing)
 _missing = msgspec.json.Decoder(dict[str, _Missing])
 _bulk_get = msgspec.json.Decoder(_BulkGet)
 _bulk_docs = msgspec.json.Decoder(list[_Failure])
@@ -134,16 +155,38 @@ class Answers:
     def changes(self, body: bytes, attempted: str) -> Changes:
         """`_changes?style=all_docs`. A seq that is no string is kept as its JSON text."""
         page = self._decode(_changes, body, attempted)
-        rows = tuple(
-            Change(
-                DocId(row.id),
-                tuple([Rev(leaf.rev) for leaf in row.changes]),
-                None if bytes(row.seq) == b"null" else _seq(row.seq),
-                row.deleted,
-            )
-            for row in page.results
-        )
+        rows = tuple(_change(row.id, row.changes, row.seq, row.deleted) for row in page.results)
         return Changes(rows, _seq(page.last_seq), page.pending)
+
+    def feed(self, lines: Iterable[bytes], attempted: str, since: Seq) -> tuple[Changes, bool]:
+        """Lines of `_changes?feed=continuous` as one page, and whether the feed ends with them.
+
+        `since`: the last seq before them. Empty lines are heartbeats. What a CouchDB says at the end (`last_seq`) is
+        no place to go on from: a database that was deleted ends its feed with one, too.
+        Raises what a refusal with these words raises for an error among the rows.
+        """
+        rows = []
+        ended = False
+        for text in lines:
+            if not text.strip():
+                continue
+            line = self._decode(_line, text, attempted)
+            if line.error is not UNSET:
+                raise error_in_feed(text, line.error, attempted, self._peer)
+            if line.last_seq is not UNSET:
+                ended = True
+                break
+            if line.id is UNSET or line.changes is UNSET:
+                raise not_a_couchdb(attempted, self._peer, "other JSON than the protocol allows")
+            rows.append(_change(line.id, line.changes, line.seq, line.deleted))
+            since = rows[-1].seq or since
+        return Changes(tuple(rows), since), ended
+
+    def listed(self, body: bytes, attempted: str) -> tuple[tuple[DocId, ...], Seq | None]:
+        """The ids in a view's rows, and its `update_seq`, if it was asked for."""
+        found = self._decode(_listing, body, attempted)
+        seq = None if bytes(found.update_seq) == b"null" else _seq(found.update_seq)
+        return tuple([DocId(row.id) for row in found.rows]), seq
 
     def missing(self, body: bytes, attempted: str) -> Mapping[DocId, Missing]:
         """`_revs_diff`."""
@@ -183,6 +226,11 @@ class Answers:
         if body.lstrip()[:1] in (b"{", b"["):
             return Undecodable(attempted, f"the answer of {self._peer} is broken JSON", "sync again")
         return not_a_couchdb(attempted, self._peer, "something that is not JSON")
+
+
+def _change(doc_id: str, leaves: Sequence[_Leaf], seq: Raw, deleted: bool) -> Change:
+    revs = tuple([Rev(leaf.rev) for leaf in leaves])
+    return Change(DocId(doc_id), revs, None if bytes(seq) == b"null" else _seq(seq), deleted)
 
 
 def _got(doc_id: str, got: _Got) -> Revision | Refusal:
@@ -229,7 +277,7 @@ def _attachment(name: str, stub: _Stub) -> Attachment:
 
 
 def _refusal(doc_id: str, failure: _Failure) -> Refusal:
-    rev = None if failure.rev is None else Rev(failure.rev)
+    rev = None if failure.rev in _NO_REV else Rev(failure.rev)
     return Refusal(DocId(failure.id or doc_id), rev, failure.error or "unknown_error", failure.reason or "")
 
 

@@ -24,6 +24,8 @@ from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, Ser
 
 _ABSENT = {404, 405}  # 405: the endpoint is not there
 
+_STATUS_OF = {"unauthorized": 401, "forbidden": 403, "not_found": 404}  # of error words that come without a status
+
 _NOT_A_COUCHDB = "check that the address is that of a database on a CouchDB or a hub"
 
 
@@ -69,6 +71,11 @@ def error_of(refused: Refused, attempted: str, peer: str) -> IcureSyncError:
         case _:
             found = BadAnswer(attempted, f"{peer} answers {refused.status} ({error}: {reason})", _NOT_A_COUCHDB)
     return found
+
+
+def error_in_feed(line: bytes, word: str, attempted: str, peer: str) -> IcureSyncError:
+    """The error that a CouchDB writes among the rows of a feed: its status, 200, was sent before."""
+    return error_of(Refused(_STATUS_OF.get(word, 500), line), attempted, peer)
 
 
 def redirected(attempted: str, peer: str) -> BadAnswer:

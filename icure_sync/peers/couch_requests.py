@@ -24,6 +24,7 @@ from icure_sync.peers.limits import (
     CONNECT_SECONDS,
     CONNECTIONS,
     FEED_SILENCE_SECONDS,
+    HEARTBEAT_SECONDS,
     MAX_ANSWER,
     MAX_REFUSAL,
     PIECE,
@@ -39,13 +40,15 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `silence`: without a byte of the answer; `feed`: the same for a changes feed; `sending`: until the other
-    side has taken one piece of what is sent."""
+    """Seconds. `silence`: without a byte of the answer; `feed`: the same for a page of changes or of an index;
+    `sending`: until the other side has taken one piece of what is sent; `heartbeat`: between two signs of life of a
+    feed that is followed."""
 
     connect: float = CONNECT_SECONDS
     silence: float = SILENCE_SECONDS
     feed: float = FEED_SILENCE_SECONDS
     sending: float = SENDING_SECONDS
+    heartbeat: float = HEARTBEAT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,11 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path`: below the server, percent-encoded; `attempted`: what it is for, in the words of an error."""
+    """`path`: below the server, percent-encoded; `attempted`: what it is for, in the words of an error.
+
+    `silence`: seconds without a byte of the answer, where they are not the usual ones; `feed`: it lasts, and has a
+    connection of its own.
+    """
 
     method: str
     path: str
@@ -67,6 +74,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
     accept: str = JSON
+    silence: float | None = None
     feed: bool = False
 
 
@@ -96,11 +104,13 @@ class Requests:
         self._timeouts = timeouts
         self._login = Login(address)
         self._session: aiohttp.ClientSession | None = None
+        self._feeds: aiohttp.ClientSession | None = None  # apart: feeds that wait shall not keep requests waiting
 
     async def close(self) -> None:
         """Close all connections; the login stays."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions = (self._session, self._feeds)
+        self._session = self._feeds = None
+        for session in filter(None, sessions):
             await session.close()
 
     async def answer(self, request: Request) -> bytes:
@@ -136,10 +146,10 @@ class Requests:
         sent = {"Accept": request.accept, **headers}
         if request.body is not None:
             sent |= {"Content-Type": request.body.content_type, "Content-Length": str(request.body.length)}
-        if request.accept != JSON:
-            sent["Accept-Encoding"] = "identity"  # attachments as they are
-        silence = self._timeouts.feed if request.feed else self._timeouts.silence
-        return self._connected().request(
+        if request.accept != JSON or request.feed:
+            sent["Accept-Encoding"] = "identity"  # attachments as they are; feeds without waiting for a block to fill
+        silence = self._timeouts.silence if request.silence is None else request.silence
+        return self._connected(request).request(
             request.method,
             URL(self._address.server + request.path, encoded=True).update_query(request.query),
             headers=sent,
@@ -163,14 +173,13 @@ class Requests:
                     raise redirected(attempted, str(self._address))
                 raise error_of(await _refused(response), attempted, str(self._address))
 
-    def _connected(self) -> aiohttp.ClientSession:
+    def _connected(self, request: Request) -> aiohttp.ClientSession:
+        if request.feed:
+            if self._feeds is None:
+                self._feeds = _session(connections=0)  # without a limit: as many as are followed
+            return self._feeds
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),  # the login keeps the one cookie there is
-                headers={"User-Agent": "icure-sync"},
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+            self._session = _session(CONNECTIONS)
         return self._session
 
     def _keep_cookie(self, response: aiohttp.ClientResponse) -> None:
@@ -212,6 +221,15 @@ class Requests:
                 raise upload.failure from error
             check = "check the address and the network, then sync again"
             raise Unreachable(attempted, f"there is no connection to {peer}", check) from error
+
+
+def _session(connections: int) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),  # the login keeps the one cookie there is
+        headers={"User-Agent": "icure-sync"},
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
 
 
 class _Upload:

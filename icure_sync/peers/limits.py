@@ -9,11 +9,18 @@ SENDING_SECONDS = (
     300.0  # for the other side to take one piece: on a line of 1 KB/s, with what the socket holds before it
 )
 
-CONNECTIONS = 8  # at once to one server: as many requests as one replication has under way
+HEARTBEAT_SECONDS = 20.0  # between two signs of life of a feed: intermediaries drop what is silent for a minute
+WATCHDOG_HEARTBEATS = 2.5  # heartbeats without a byte: one may be late, two are not
+EARLY_ANSWER = 0.5  # of the time that a longpoll was given: an answer without rows before that is the feed's end
+FEED_PAUSE_SECONDS = 5.0  # before such an end is told: a server that answers at once is asked no more often
+
+CONNECTIONS = 8  # at once to one server: as many requests as one replication has under way; feeds come on top
 
 MAX_ANSWER = 32 * 1024 * 1024  # bytes of one answer held in memory; a request that gets more is made smaller
 MAX_REFUSAL = 64 * 1024  # bytes of an answer that says no: more is not an explanation
 MAX_WORDS = 300  # characters of the server's own words that go into an error
+
+LISTED_ROWS = 10_000  # rows of one page of an index: about 1 MB of answer
 
 REQUEST_BYTES = 4 * 1024 * 1024  # bytes of documents in one `_bulk_docs`: one lost costs no more than that
 INLINE_BYTES = 256 * 1024  # bytes of attachments of one revision sent inside its JSON; more is streamed

@@ -6,6 +6,7 @@ the object lives. Knows no network, no files and no keys.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from icure_sync.errors import NotFound
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.merge.revtree import Leaf, RevTree, is_path
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.filters import passes
@@ -24,6 +25,7 @@ from icure_sync.replication.wire import (
     Attachment,
     Change,
     Changes,
+    Listing,
     Missing,
     PeerInfo,
     Refusal,
@@ -31,6 +33,7 @@ from icure_sync.replication.wire import (
 )
 
 SEQ_EVERY = 3  # rows between two seqs of the feed: as `seq_interval` does, so that nobody counts on a seq in every row
+FOLLOWED_ROWS = 100  # rows of one page of a feed that is followed
 PIECE = 64 * 1024  # bytes of an attachment handed over at once
 
 _body = msgspec.json.Decoder(dict[str, Any])
@@ -53,6 +56,7 @@ class MemoryPeer:
         self._documents: dict[DocId, _Document] = {}  # in the order of their last change
         self._local: dict[str, dict[str, Any]] = {}
         self._last = 0
+        self._followers: set[asyncio.Event] = set()
 
     async def info(self) -> PeerInfo:
         live = sum(not document.tree.winner().deleted for document in self._documents.values())
@@ -79,6 +83,27 @@ class MemoryPeer:
                 rows.append(Change(doc_id, leaves, seq, document.tree.winner().deleted))
         return Changes(tuple(rows), self._seq(max(position, self._last)), 0)
 
+    async def follow(self, since: Seq, *, selector: Selector | None = None) -> AsyncGenerator[Changes, None]:
+        news = asyncio.Event()
+        self._followers.add(news)
+        try:
+            while True:
+                news.clear()
+                page = await self.changes(since, limit=FOLLOWED_ROWS, selector=selector)
+                if page.last_seq == since:
+                    await news.wait()
+                    continue
+                since = page.last_seq
+                yield page
+        finally:
+            self._followers.discard(news)
+
+    async def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:  # noqa: ARG002  as the port names it
+        """Has no index."""
+        pages: tuple[Listing, ...] = ()
+        for page in pages:
+            yield page
+
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         found = {}
         for doc_id, wanted in revs.items():
@@ -90,6 +115,15 @@ class MemoryPeer:
 
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
         return [self._revision(doc_id, rev) for doc_id, wanted in revs.items() for rev in wanted]
+
+    async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
+        found: list[Revision | Refusal] = []
+        for doc_id in ids:
+            if leaves := self.tree(doc_id).leaves():
+                found += [self._revision(doc_id, leaf.rev) for leaf in leaves]
+            else:
+                found.append(Refusal(doc_id, None, "not_found", "missing"))
+        return found
 
     async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
         document = self._documents.get(doc_id)
@@ -123,13 +157,15 @@ class MemoryPeer:
             document.content[revision.rev, name] = data
         document.seq = self._last
         self._documents[revision.id] = document  # last in the order of changes
+        for news in self._followers:
+            news.set()
 
     def tree(self, doc_id: DocId) -> RevTree:
         """The revision tree of a document, empty if it is not known."""
         document = self._documents.get(doc_id)
         return document.tree if document else RevTree()
 
-    def leaves(self) -> dict[DocId, tuple[Leaf, ...]]:
+    def all_leaves(self) -> dict[DocId, tuple[Leaf, ...]]:
         """The leaves of every document: what two peers must agree about after a replication both ways."""
         return {doc_id: document.tree.leaves() for doc_id, document in sorted(self._documents.items())}
 

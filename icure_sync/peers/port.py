@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
-from icure_sync.ids import DocId, Rev, Seq
-from icure_sync.replication.wire import Changes, Missing, PeerInfo, Refusal, Revision
+from icure_sync.ids import DocId, HcpId, Rev, Seq
+from icure_sync.replication.wire import Changes, Listing, Missing, PeerInfo, Refusal, Revision
 
 Selector = Mapping[str, Any]  # a Mango selector, for `_changes?filter=_selector`
 
@@ -29,6 +29,20 @@ class Peer(Protocol):
     async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
         """Up to `limit` rows after `since` ("0": from the start), all leaves of each document."""
 
+    def follow(self, since: Seq, *, selector: Selector | None = None) -> AsyncGenerator[Changes, None]:
+        """Everything after `since`, and then whatever comes, in pages as it comes.
+
+        A page without rows only says how far the feed is. Ends when the peer ends its feed: a database deleted or made
+        anew, a server that closes. Raises as `changes` does, and TimedOut after a silence. Closing the generator gives
+        the connection back.
+        """
+
+    def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:
+        """The ids of what a device of this Hcp needs, in pages, from the peer's index by delegate.
+
+        No page at all: there is no index. An id may come more than once.
+        """
+
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         """Which of these revisions are not here (`_revs_diff`). Documents that lack nothing are left out."""
 
@@ -36,6 +50,12 @@ class Peer(Protocol):
         """These revisions with their histories (`_bulk_get?revs=true`), without attachment bytes.
 
         What the peer has not, or what does not parse, comes as a Refusal.
+        """
+
+    async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
+        """All leaves of these documents, deleted ones too, as `fetch` gives revisions.
+
+        A document that is not there is a Refusal `not_found` without a rev.
         """
 
     def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:

@@ -71,6 +71,14 @@ class Missing:
     possible_ancestors: tuple[Rev, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Ids out of a server's index. `seq`: where the feed goes on from there; the first page pins it for all."""
+
+    ids: tuple[DocId, ...]
+    seq: Seq
+
+
 BAD_ATTACHMENT = "bad_attachment"  # the `error` of a Refusal: the source does not give the bytes that it announced
 
 

@@ -244,7 +244,7 @@ async def test_status_lists_what_each_server_refused(open_replica):
     picky.refuses = ""
     assert (await a.sync(picky)).refused == ()
     assert (await a.status()).refused == ()
-    assert john.id in picky.leaves()
+    assert john.id in picky.all_leaves()
 
 
 async def test_an_entity_read_before_sharing_can_be_written_after_it(open_replica, server):

@@ -108,13 +108,13 @@ async def test_a_bad_document_is_recorded_and_never_blocks_the_others(judge):
     outcome = await run(source, target)
     assert {refusal.id for refusal in outcome.refused} == BAD
     assert outcome.documents == 97
-    assert {*source.leaves()} - {*target.leaves()} == BAD
+    assert {*source.all_leaves()} - {*target.all_leaves()} == BAD
     assert outcome.seq != START
     target.judge = lambda _: []
     healed = await run(source, target)
     assert healed.refused == ()
     assert healed.documents == len(BAD)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     target.writes = 0
     assert (await run(source, target)).documents == 0
     assert target.writes == 0
@@ -137,7 +137,7 @@ async def test_a_refused_revision_leaves_the_record_when_a_later_one_of_the_docu
     await run(source, target)
     outcome = await run(source, target)
     assert outcome.refused == ()
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_what_one_server_refused_is_still_owed_to_it_after_another_has_taken_it():
@@ -145,11 +145,11 @@ async def test_what_one_server_refused_is_still_owed_to_it_after_another_has_tak
     first = await run(source, picky)
     second = await run(source, willing, seed=2)
     assert second.refused == ()
-    assert source.leaves() == willing.leaves()
+    assert source.all_leaves() == willing.all_leaves()
     assert (await run(source, picky)).refused == first.refused
     picky.judge = lambda _: []
     assert (await run(source, picky)).documents == len(BAD)
-    assert source.leaves() == picky.leaves()
+    assert source.all_leaves() == picky.all_leaves()
 
 
 async def test_what_one_source_does_not_give_is_still_on_record_for_it_after_another_was_pulled_from():
@@ -203,7 +203,7 @@ async def test_with_too_many_refusals_the_checkpoint_waits(monkeypatch: pytest.M
     assert outcome.seq == "50-f" or int(outcome.seq.partition("-")[0]) < 400
     target.judge = lambda _: []
     await run(source, target)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_a_document_over_the_limit_is_refused_before_it_is_sent():
@@ -229,7 +229,7 @@ async def test_a_revision_id_that_no_replica_accepts_is_quarantined_and_the_rest
     outcome = await run(source, target, PULL)
     (refusal,) = outcome.refused
     assert (refusal.id, refusal.rev, refusal.error) == ("doc-001", "99999999999999999999-abc", "quarantined")
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert (await run(source, target, PULL)).refused == (refusal,)
 
 
@@ -244,7 +244,7 @@ async def test_a_document_named_twice_on_one_page_is_fetched_by_both_rows():
     for mark in range(3):
         source.put(revision("a", rev(1, mark)))
     outcome = await run(source, target, PULL)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert outcome.seq == (await source.info()).update_seq
 
 
@@ -273,7 +273,7 @@ async def test_a_document_that_did_not_come_is_asked_for_alone():
     source, target = withholding(lambda doc_id, times: doc_id == "doc-005" and times == 1), MemoryPeer()
     outcome = await run(source, target, PULL)
     assert outcome.refused == ()
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert source.asked["doc-005"] == 2
 
 
@@ -281,10 +281,10 @@ async def test_a_document_that_never_comes_is_recorded_and_fetched_when_it_is_th
     source, target = withholding(lambda doc_id, _: doc_id == "doc-005"), MemoryPeer()
     outcome = await run(source, target, PULL)
     assert [(refusal.id, refusal.error) for refusal in outcome.refused] == [("doc-005", "not_found")]
-    assert DocId("slipped-in") not in target.leaves()
+    assert DocId("slipped-in") not in target.all_leaves()
     source.lost = lambda *_: False
     assert (await run(source, target, PULL)).refused == ()
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_a_document_that_makes_every_answer_unreadable_is_recorded_and_the_others_come():
@@ -299,7 +299,7 @@ async def test_a_document_that_makes_every_answer_unreadable_is_recorded_and_the
         source.put(revision(f"doc-{number:03}", rev(1, number)))
     outcome = await run(source, target, PULL)
     assert {(refusal.id, refusal.error) for refusal in outcome.refused} == {(bad, "nested_too_deeply") for bad in BAD}
-    assert {*source.leaves()} - {*target.leaves()} == BAD
+    assert {*source.all_leaves()} - {*target.all_leaves()} == BAD
 
 
 def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) -> FailingPeer:
@@ -319,14 +319,14 @@ def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) ->
 async def test_a_connection_that_breaks_now_and_then_is_no_end(call: str):
     source, target = filled(), MemoryPeer()
     await run(failing(source, call, Unreachable(*THREE), times=4), target, PULL)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 @pytest.mark.parametrize("call", ["write", "write done", "missing", "commit", "write_local", "write_local done"])
 async def test_a_target_that_breaks_now_and_then_is_no_end(call: str):
     source, target = filled(), MemoryPeer()
     await run(source, failing(target, call, TimedOut(*THREE), times=4))
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert (await run(source, target)).since != START
 
 
@@ -353,7 +353,7 @@ async def test_what_cannot_mend_itself_ends_the_attempt_with_that_one_error(erro
         assert raised.value is error
         assert raised.value.__cause__ is None
         await run(source, target)
-        assert source.leaves() == target.leaves()
+        assert source.all_leaves() == target.all_leaves()
 
 
 async def test_a_peer_that_is_gone_ends_the_attempt_after_a_bounded_number_of_tries():
@@ -384,7 +384,7 @@ async def test_a_source_that_is_gone_while_its_attachments_are_read_is_no_docume
         await run(FailingPeer(source, fail), target, PULL)
     assert not [name for name in target._local if "refused" in name]
     await run(source, target, PULL)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_an_attachment_that_fails_several_times_makes_no_other_travel_again(store: Store):
@@ -475,7 +475,7 @@ def hasty_clock() -> Clock:
 async def test_a_target_made_anew_under_the_attempt_gets_everything_again(after: int, clock: Callable[[], Clock]):
     source, target = filled(600), Replaced(after)
     await run(source, target, clock=clock())
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything_again():
@@ -488,19 +488,19 @@ async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything
     class Restored(FailingPeer):
         async def commit(self) -> None:
             if "commit" not in self.calls:  # an older log and none of the new documents, under the same name
-                for doc_id in [doc_id for doc_id in target.leaves() if doc_id.startswith("new-")]:
+                for doc_id in [doc_id for doc_id in target.all_leaves() if doc_id.startswith("new-")]:
                     target.remove(doc_id)
                 await target.write_local(PUSH.log_id, {"history": (log or {})["history"][1:]})
             await super().commit()
 
     await run(source, Restored(target, lambda *_: None))
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
 
 
 async def test_a_conflict_in_the_log_of_another_server_makes_the_attempt_decide_again():
     source, target = filled(), MemoryPeer()
     await run(source, failing(target, "write_local", CheckpointConflict(*THREE), times=1))
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert (await run(source, target)).since != START
 
 
@@ -527,7 +527,7 @@ async def test_a_replication_that_ends_while_a_checkpoint_is_under_way_ends():
 
     source, target = filled(30), Lingering()
     outcome = await asyncio.wait_for(run(source, target, clock=hasty_clock()), timeout=20)
-    assert source.leaves() == target.leaves()
+    assert source.all_leaves() == target.all_leaves()
     assert outcome.seq == (await source.info()).update_seq
 
 
