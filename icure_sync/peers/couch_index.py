@@ -22,6 +22,8 @@ from icure_sync.replication.wire import Listing
 
 VIEW = "/_design/icure_sync/_view/by_delegate"
 
+_Key = tuple[str | None, ...]
+
 _encode = msgspec.json.encode
 
 
@@ -39,8 +41,7 @@ class Index:
     async def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:
         """Raises NotFound if the index goes away between two pages."""
         seq: Seq | None = None
-        keys: tuple[list[str | None], ...] = ([hcp], *(["", shared] for shared in SHARED_TYPES), [None])
-        for key in keys:
+        for key in _keys(hcp):
             last: DocId | None = None
             while True:
                 try:
@@ -62,9 +63,7 @@ class Index:
                     raise not_a_couchdb(self._attempted, self._peer, "the same page again")
                 last = ids[-1]
 
-    async def _page(
-        self, key: list[str | None], last: DocId | None, *, pinned: bool
-    ) -> tuple[tuple[DocId, ...], Seq | None]:
+    async def _page(self, key: _Key, last: DocId | None, *, pinned: bool) -> tuple[tuple[DocId, ...], Seq | None]:
         text = _encode(key).decode()
         query = {"startkey": text, "endkey": text, "limit": str(LISTED_ROWS)}
         if last is not None:
@@ -73,3 +72,8 @@ class Index:
             query["update_seq"] = "true"
         request = Request("GET", self._path, self._attempted, query=query, silence=self._silence)
         return self._answers.listed(await self._requests.answer(request), self._attempted)
+
+
+def _keys(hcp: HcpId) -> list[_Key]:
+    """One's own documents, those for everyone, and those in conflict: their other leaves may name someone else."""
+    return [(hcp,), *(("", shared) for shared in SHARED_TYPES), (None,)]
