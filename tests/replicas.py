@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 
 from icure_sync.engine.clock import Clock
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.wire import Attachment, Changes, Missing, PeerInfo, Refusal, Revision
+from icure_sync.replication.wire import Attachment, Changes, Listing, Missing, PeerInfo, Refusal, Revision
 
 
 def rev(generation: int, mark: int) -> Rev:
@@ -102,6 +103,23 @@ class FailingPeer:
 
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
         return await self._through("fetch", revs)
+
+    async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
+        return await self._through("leaves", ids)
+
+    async def follow(self, since: Seq, *, selector: Selector | None = None) -> AsyncIterator[Changes]:
+        self.calls.append("follow")
+        self._fail("follow", len(self.calls))
+        async with aclosing(self.inner.follow(since, selector=selector)) as pages:
+            async for page in pages:
+                yield page
+
+    async def listed(self, hcp: HcpId) -> AsyncIterator[Listing]:
+        self.calls.append("listed")
+        self._fail("listed", len(self.calls))
+        async with aclosing(self.inner.listed(hcp)) as pages:
+            async for page in pages:
+                yield page
 
     async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncIterator[bytes]:
         self.calls.append("attachment")
