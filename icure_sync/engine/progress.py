@@ -16,6 +16,8 @@ class Phase(StrEnum):
 
     CONNECTING = "connecting"
     TRANSFERRING = "transferring"
+    IDLE = "idle"  # live: everything is settled, the next change is waited for
+    WAITING = "waiting"  # live: the attempt failed, the next one comes after a pause
     FINISHING = "finishing"
     DONE = "done"
 
@@ -45,16 +47,17 @@ class Meter:
         self._clock = clock
         self._started = clock.monotonic()
         self._reported = self._started
-        self._phase = Phase.CONNECTING
+        self._phase: Phase | None = None
         self._read = 0
         self._pending = 0
         self._done = 0
         self._size = 0
 
     def enter(self, phase: Phase) -> None:
-        """Another phase begins."""
-        self._phase = phase
-        self._send()
+        """A phase begins, or goes on."""
+        if phase is not self._phase:
+            self._phase = phase
+            self._send()
 
     def read(self, documents: int, pending: int | None) -> None:
         """A page of the feed came; `pending` are still behind it, if the source says so."""
@@ -73,7 +76,7 @@ class Meter:
             self._send()
 
     def _send(self) -> None:
-        if self._report is None:
+        if self._report is None or self._phase is None:
             return
         self._reported = self._clock.monotonic()
         elapsed = self._reported - self._started

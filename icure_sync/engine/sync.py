@@ -1,4 +1,4 @@
-"""One-shot replication between two peers, and the report of a sync. Owns the order of an attempt's steps.
+"""One attempt of a replication between two peers, and the report of a sync. Owns the order of its steps.
 
 An attempt finishes or fails with one typed error; it never gives up halfway in silence, and what it has written stays.
 See replication/PROTOCOL.md.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from icure_sync.engine.checkpointer import Checkpointer, LogChanged
@@ -15,11 +16,12 @@ from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.patience import Entropy, Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter, Phase, Report
-from icure_sync.engine.transfer import Transfer
+from icure_sync.engine.transfer import Following, Transfer
+from icure_sync.engine.waiting import first_of
 from icure_sync.errors import BadAnswer, IcureSyncError
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
-from icure_sync.replication.limits import CHECKPOINT_SECONDS, MAX_LOG_RESTARTS
+from icure_sync.replication.limits import CHECKPOINT_SECONDS, LIVE_CHECKPOINT_SECONDS, MAX_LOG_RESTARTS, TRICKLE
 from icure_sync.replication.wire import Refusal
 
 
@@ -51,24 +53,35 @@ class SyncReport:
     refused: tuple[Refusal, ...]
 
 
+Remember = Callable[[Outcome], Awaitable[None]]
+
+
+async def _nobody(outcome: Outcome) -> None:
+    """For whom an outcome is kept, if nobody says so."""
+
+
 async def replicate(
     source: Peer,
     target: Peer,
     plan: Plan,
     *,
+    following: Following | None = None,
     report: Report | None = None,
+    remember: Remember = _nobody,
     clock: Clock = SYSTEM_CLOCK,
     entropy: Entropy = os.urandom,
 ) -> Outcome:
-    """Bring the target everything that the source has and the plan's selector passes.
+    """Bring the target everything that the source has and the plan's selector passes; if `following`, also what comes.
 
-    Raises one error of the kinds that the two peers raise: the peer's that stopped the attempt, or the local store's.
-    Safe to repeat and to cancel at any moment: the next attempt goes on from the last checkpoint.
+    `remember` gets the outcome so far with each checkpoint. Raises one error of the kinds that the two peers raise: the
+    peer's that stopped the attempt, or the local store's. Safe to repeat and to cancel at any moment: the next attempt
+    goes on from the last checkpoint.
     """
     meter = Meter(plan.direction, report, clock)
     for _ in range(MAX_LOG_RESTARTS):
+        attempt = Attempt(source, target, plan, following, meter, remember, clock, entropy)
         try:
-            return await _attempt(source, target, plan, meter=meter, clock=clock, entropy=entropy)
+            return await attempt.run()
         except LogChanged:
             continue
         except BaseExceptionGroup as group:
@@ -82,52 +95,81 @@ async def replicate(
     )
 
 
-async def _attempt(source: Peer, target: Peer, plan: Plan, *, meter: Meter, clock: Clock, entropy: Entropy) -> Outcome:
-    meter.enter(Phase.CONNECTING)
-    checkpointer = await Checkpointer.open(source, target, plan, clock, entropy)
-    since = checkpointer.saved
-    transfer = Transfer(
-        source,
-        target,
-        since=since,
-        selector=plan.selector,
-        refused=await checkpointer.read_refused(),
-        patience=Patience(clock, entropy),
-        meter=meter,
-        clock=clock,
-    )
-    meter.enter(Phase.TRANSFERRING)
-    await _run(transfer, checkpointer, clock)
-    meter.enter(Phase.FINISHING)
-    await checkpointer.save(transfer.safe, transfer.refused)
-    meter.enter(Phase.DONE)
-    tally = transfer.tally
-    refused = transfer.refused.refusals
-    return Outcome(tally.documents, tally.revisions, tally.size, since, checkpointer.saved, refused, checkpointer.name)
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, from the first look at both ends to the last checkpoint."""
 
+    source: Peer
+    target: Peer
+    plan: Plan
+    following: Following | None
+    meter: Meter
+    remember: Remember
+    clock: Clock
+    entropy: Entropy
 
-async def _run(transfer: Transfer, checkpointer: Checkpointer, clock: Clock) -> None:
-    """Transfer, with a checkpoint beside it begun every CHECKPOINT_SECONDS."""
-    due = asyncio.Event()
-    last = clock.monotonic()
+    async def run(self) -> Outcome:
+        """Raises as `replicate`, and LogChanged; all perhaps in an exception group."""
+        self.meter.enter(Phase.CONNECTING)
+        if self.following:
+            self.following.brings.clear()
+            self.following.skips.clear()
+        checkpointer = await Checkpointer.open(self.source, self.target, self.plan, self.clock, self.entropy)
+        since = checkpointer.saved
+        transfer = Transfer(
+            self.source,
+            self.target,
+            since=since,
+            selector=self.plan.selector,
+            refused=await checkpointer.read_refused(),
+            patience=Patience(self.clock, self.entropy),
+            meter=self.meter,
+            clock=self.clock,
+            following=self.following,
+        )
 
-    def on_batch() -> None:
-        if clock.monotonic() - last >= CHECKPOINT_SECONDS:
-            due.set()
-
-    async def keep_checkpoints() -> None:
-        nonlocal last
-        while await due.wait() and not finished:
-            due.clear()  # before the save: the end may come while it runs, and must not be missed
-            last = clock.monotonic()
+        async def save() -> Outcome:
             await checkpointer.save(transfer.safe, transfer.refused)
+            tally, refused = transfer.tally, transfer.refused.refusals
+            outcome = Outcome(
+                tally.documents, tally.revisions, tally.size, since, checkpointer.saved, refused, checkpointer.name
+            )
+            await self.remember(outcome)
+            return outcome
 
-    finished = False
-    async with asyncio.TaskGroup() as group:
-        group.create_task(keep_checkpoints())
-        await transfer.run(on_batch)
-        finished = True
-        due.set()
+        self.meter.enter(Phase.TRANSFERRING)
+        await self._transfer(transfer, save)
+        self.meter.enter(Phase.FINISHING)
+        outcome = await save()
+        if transfer.broken is not None:
+            raise transfer.broken
+        self.meter.enter(Phase.DONE)
+        return outcome
+
+    async def _transfer(self, transfer: Transfer, save: Callable[[], Awaitable[Outcome]]) -> None:
+        """Run the transfer, with checkpoints beside it."""
+        settled, finished = asyncio.Event(), asyncio.Event()
+
+        async def keep_checkpoints() -> None:
+            last, documents = self.clock.monotonic(), 0
+            while await settled.wait() and not finished.is_set():
+                settled.clear()  # before the save: what is settled while it runs must not be missed
+                trickle = transfer.is_caught_up and transfer.tally.documents - documents < TRICKLE
+                due = last + (LIVE_CHECKPOINT_SECONDS if trickle else CHECKPOINT_SECONDS)
+                if (pause := due - self.clock.monotonic()) > 0:
+                    if not (self.following and transfer.is_caught_up):
+                        continue  # there is more to come, or the end
+                    await first_of(self.clock.sleep(pause), finished.wait())
+                if finished.is_set():
+                    return
+                last, documents = self.clock.monotonic(), transfer.tally.documents
+                await save()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_checkpoints())
+            await transfer.run(settled.set)
+            finished.set()
+            settled.set()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,7 +1,8 @@
 """The pipeline of one attempt: reading, comparing, fetching and writing run at once over bounded queues.
 
-Owns the tasks and the queues between them, and what is settled. How far a checkpoint may go is decided in
-replication/sequences.py; when one is written is the checkpointer's matter; what becomes of a batch is the carrier's.
+Owns the tasks and the queues between them, and what is settled. How the feed is read is feed.py's; how far a checkpoint
+may go is decided in replication/sequences.py; when one is written is the checkpointer's matter; what becomes of a batch
+is the carrier's.
 
     _read ── pages ── _compare ── batches ── _carry, CARRIERS at once: fetch, write, settle
 """
@@ -9,19 +10,23 @@ replication/sequences.py; when one is written is the checkpointer's matter; what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from icure_sync.engine.carrier import Carrier, Wanted
 from icure_sync.engine.clock import Clock
+from icure_sync.engine.echoes import Echoes
+from icure_sync.engine.feed import SourceFeed
 from icure_sync.engine.patience import Patience
-from icure_sync.engine.progress import Meter
+from icure_sync.engine.progress import Meter, Phase
+from icure_sync.errors import PeerError
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.batching import next_batch_size, next_page_size, weight
-from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, FIRST_ROWS, MOST_ROWS, PAGES_AHEAD
+from icure_sync.replication.batching import next_batch_size, weight
+from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.sequences import SafeSeq
@@ -65,8 +70,21 @@ class Tally:
     size: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What makes an attempt live: it goes on after the end of the feed, until `stop` is set.
+
+    `brings`: where it says what it carries over, for the attempt in the other direction; `skips`: what that one says,
+    of which the target need not be asked.
+    """
+
+    stop: asyncio.Event
+    brings: Echoes
+    skips: Echoes
+
+
 class Transfer:
-    """One run from a seq to the end of the source's feed."""
+    """One run from a seq to the end of the source's feed and, if it is live, on from there."""
 
     def __init__(
         self,
@@ -79,11 +97,13 @@ class Transfer:
         patience: Patience,
         meter: Meter,
         clock: Clock,
+        following: Following | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._since = since
-        self._selector = selector
+        self._feed = SourceFeed(source, selector, patience, clock)
+        self._following = following
         self._patience = patience
         self._meter = meter
         self._clock = clock
@@ -92,14 +112,20 @@ class Transfer:
         self._limit = FIRST_BATCH
         self.refused = refused
         self.tally = Tally()
+        self.is_caught_up = False  # the feed has been read to its end once
 
     @property
     def safe(self) -> Seq:
         """Everything up to here is durable on the target, or in `refused`."""
         return self._sequence.safe
 
-    async def run(self, on_batch: Callable[[], None]) -> None:
-        """Run to the end of the feed; `on_batch` is called after each batch.
+    @property
+    def broken(self) -> PeerError | None:
+        """What ended a live feed before it was told to stop. What had come of it is settled."""
+        return self._feed.broken
+
+    async def run(self, on_settled: Callable[[], None]) -> None:
+        """Run to the end of the feed; `on_settled` is called whenever something was settled.
 
         Raises the kinds of PeerError and StoreError, in an exception group.
         """
@@ -109,40 +135,53 @@ class Transfer:
         async def compare(page: _Page) -> None:
             for batch in self._batches(await self._compare(page)):  # made one by one: sizes follow what was measured
                 await batches.put(batch)
+            on_settled()
 
         async def carry(batch: _Batch) -> None:
             await self._carry(batch)
-            on_batch()
+            on_settled()
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read(pages))
+            group.create_task(self._read(pages, on_settled))
             group.create_task(_drain(pages, compare, then=batches))
             for _ in range(CARRIERS):
                 group.create_task(_drain(batches, carry))
 
-    async def _read(self, pages: asyncio.Queue[_Page | None]) -> None:
+    async def _read(self, pages: asyncio.Queue[_Page | None], on_settled: Callable[[], None]) -> None:
         await self._drop_withdrawn()
         again = [(Change(doc_id, revs, None), None) for doc_id, revs in self.refused.revisions().items()]
         for start in range(0, len(again), MOST_ROWS):
             await pages.put(_Page(again[start : start + MOST_ROWS]))
-        since, rows, more = self._since, FIRST_ROWS, True
-        while more:
-            changes = await self._patience.insist(partial(self._changes, since, rows))
-            tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
-            self._meter.read(len(changes.rows), changes.pending)
-            await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
-            more = _has_more(changes, since, rows)
-            since, rows = changes.last_seq, next_page_size(rows)
+        async with aclosing(self._changes()) as feed:
+            async for changes in feed:
+                tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
+                self._meter.read(len(changes.rows), changes.pending)
+                if changes.rows:
+                    await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
+                else:
+                    on_settled()
         await pages.put(None)
+
+    async def _changes(self) -> AsyncGenerator[Changes, None]:
+        """The source's feed to its end; in a live attempt, until that is stopped."""
+        since = self._since
+        async with aclosing(self._feed.pages(since)) as pages:
+            async for changes in pages:
+                yield changes
+                since = changes.last_seq
+        self.is_caught_up = True
+        if self._following is None:
+            return
+        self._tell_phase()
+        async with aclosing(self._feed.follow(since, self._following.stop)) as pages:
+            async for changes in pages:
+                yield changes
 
     async def _drop_withdrawn(self) -> None:
         """What was refused and the source offers no more: superseded there, or purged. Nothing is owed any more."""
         if questions := self.refused.questions():
             answer = await self._patience.insist(partial(self._source.missing, questions))
             self.refused = self.refused.without(self.refused.withdrawn(answer))
-
-    async def _changes(self, since: Seq, rows: int) -> Changes:
-        return await self._source.changes(since, limit=rows, selector=self._selector)
 
     async def _compare(self, page: _Page) -> list[_Lacking]:
         """The rows of a page of which the target lacks something. The others are settled at once."""
@@ -151,11 +190,16 @@ class Transfer:
         for row, _ in page.rows:  # a server may name a document twice
             known = announced.setdefault(row.id, [])
             for rev in row.leaves:
+                if self._following and self._following.skips.holds(row.id, rev):
+                    continue
                 if reason := reason_against_rev(rev):
                     refusals.append(Refusal(row.id, rev, _QUARANTINED, reason))
                 else:
                     known.append(rev)
+        announced = {doc_id: revs for doc_id, revs in announced.items() if revs}
         missing = await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
+        if self._following:
+            self._following.brings.add((doc_id, rev) for doc_id, lacking in missing.items() for rev in lacking.revs)
         # With no room to record them, quarantined revisions leave their row unsettled: the checkpoint waits before it.
         unsettled = {refusal.id for refusal in refusals} if self.refused.full else set()
         lacking: list[_Lacking] = []
@@ -204,6 +248,11 @@ class Transfer:
         settled = [ticket for ticket in tickets if ticket is not None]
         self._sequence.settle(settled)
         self._meter.settled(len(settled), size)
+        self._tell_phase()
+
+    def _tell_phase(self) -> None:
+        if self._following and self.is_caught_up:
+            self._meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
 
 
 async def _drain(
@@ -217,13 +266,6 @@ async def _drain(
     await inbox.put(None)
     if then is not None:
         await then.put(None)
-
-
-def _has_more(changes: Changes, since: Seq, limit: int) -> bool:
-    """Is there something behind this page? A source that says `pending` knows; of others a full page is a sign."""
-    if changes.pending is None:
-        return len(changes.rows) >= limit
-    return changes.pending > 0 and changes.last_seq != since
 
 
 def _known(announced: Mapping[DocId, Sequence[Rev]], missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:

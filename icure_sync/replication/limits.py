@@ -6,6 +6,8 @@ from __future__ import annotations
 MAX_SESSIONS = 50  # entries of one replication log: CouchDB's own bound; the document stays under 10 KB
 RECENT_SESSIONS = 8  # kept whatever their age: the last few minutes of a busy sync
 CHECKPOINT_SECONDS = 5.0  # between two checkpoints of one attempt: what a crash makes to be compared again
+LIVE_CHECKPOINT_SECONDS = 30.0  # the same for what trickles in live: little to compare again, and many devices
+TRICKLE = 100  # documents: fewer than that since the last checkpoint are a trickle
 MAX_LOG_RESTARTS = 3  # a log that changes under an attempt more often than that is being fought over
 
 # Refused documents
@@ -15,6 +17,7 @@ MAX_REASON = 500  # characters of a server's own words that are kept
 # Reading a feed
 FIRST_ROWS = 100  # rows of the first page: on a slow link, documents move before the whole feed was read
 MOST_ROWS = 2_000  # rows of later ones: about 300 KB of answer, and no more batches cut short at its end
+QUIET_SECONDS = 300.0  # a feed that says nothing for so long is asked how far it is: each time costs the server a scan
 SEQ_INTERVAL = 100  # rows between two seqs: a server's packed seq costs it more than the row itself
 
 # Batches
@@ -28,6 +31,10 @@ MAX_GROWTH = 4.0  # from one batch or page to the next, so that one lucky batch 
 PAGES_AHEAD = 2  # pages of a feed read and not yet compared
 BATCHES_AHEAD = 1  # batches compared and not yet asked for: more would be sized by what is no longer true
 CARRIERS = 4  # batches being fetched or written at once: hides latency, and bounds the bodies in memory
+
+# Live sync
+MAX_ECHOES = 10_000  # revisions of which a live push remembers that they have just been pulled: a megabyte or two
+LINGER_SECONDS = 5.0  # that a live sync gets to finish what is under way when it is told to stop
 
 # Documents
 MAX_DOCUMENT = 8_000_000  # bytes: CouchDB's default max_document_size
