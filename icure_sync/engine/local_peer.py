@@ -1,14 +1,18 @@
 """The local store as a peer of a replication. Owns the way to its thread, and the arrival of attachment bytes.
 
 A revision is applied as soon as all its bytes are here, in one transaction with their links: a kill leaves both or
-neither, and what breaks later takes nothing back. Knows no network.
+neither, and what breaks later takes nothing back. Each file that has come is kept for it, also across a kill. Knows no
+network.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +21,7 @@ from icure_sync.errors import NotFound
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.filters import passes
+from icure_sync.replication.limits import MOST_ROWS
 from icure_sync.replication.wire import (
     BAD_ATTACHMENT,
     Attachment,
@@ -28,7 +33,7 @@ from icure_sync.replication.wire import (
     Refusal,
     Revision,
 )
-from icure_sync.store import Blob, DocumentChange, Store
+from icure_sync.store import Blob, DocumentChange, Store, Upload, receive
 
 NAME = "replica"
 FETCH_TRIES = 2  # a damaged transfer is repeated once; bytes that are wrong twice are wrong at the source
@@ -59,7 +64,6 @@ class LocalPeer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._arrived: dict[tuple[DocId, Rev, str], Blob] = {}  # checked bytes whose revision waits for the others
 
     async def info(self) -> PeerInfo:
         documents = self._store.documents
@@ -74,6 +78,18 @@ class LocalPeer:
 
     async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
         return await self._store.run(self._changes, int(since), limit, selector)
+
+    async def follow(self, since: Seq, *, selector: Selector | None = None) -> AsyncGenerator[Changes, None]:
+        changed = asyncio.Event()
+        with self._store.watch(changed.set):
+            while True:
+                changed.clear()  # before reading: what is written meanwhile wakes it again
+                page = await self.changes(since, limit=MOST_ROWS, selector=selector)
+                if page.last_seq != since:
+                    since = page.last_seq
+                    yield page
+                if not page.pending:
+                    await changed.wait()
 
     async def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:  # noqa: ARG002  as the port names it
         """Has no index for others: nobody pulls a first time from a device."""
@@ -137,16 +153,9 @@ class LocalPeer:
         for attachment in revision.attachments.values():
             arrived = await self._bytes(revision, attachment, source)
             if isinstance(arrived, Refusal):
-                self._forget(revision)
-                return [arrived]
+                return [arrived]  # the files that came wait: the source may give this one another time
             links.append(_Link(attachment.name, arrived))
-        self._forget(revision)
         return await self._store.run(self._apply, [revision], links)
-
-    def _forget(self, revision: Revision) -> None:
-        """Its files wait no longer."""
-        for name in revision.attachments:
-            self._arrived.pop((revision.id, revision.rev, name), None)
 
     def _apply(self, revisions: Sequence[Revision], links: Sequence[_Link]) -> list[Refusal]:
         """Take the revisions; `links` are the files of the one that has some.
@@ -159,29 +168,44 @@ class LocalPeer:
             if links and not refusals and self._store.documents.get(revisions[0].id, revisions[0].rev) is not None:
                 for link in links:  # a revision that is not here is older than all that is kept
                     self._store.attachments.link(revisions[0].id, revisions[0].rev, link.name, link.blob)
+            if links:
+                self._store.arrivals.forget(revisions[0].id, revisions[0].rev)
         return refusals
 
     async def _bytes(self, revision: Revision, attachment: Attachment, source: Peer) -> Blob | Refusal:
         """The bytes of one attachment, checked: those that are here, else the source's."""
-        named = (revision.id, revision.rev, attachment.name)
-        held = self._arrived.get(named) or await self._store.run(self._held, revision, attachment)
+        held = await self._store.run(self._held, revision, attachment)
         if held is not None:
             return held
         wrong = ""
         for _ in range(FETCH_TRIES):
+            end = partial(self._end, revision, attachment)
             try:
-                blob = await self._receive(source.attachment(revision.id, revision.rev, attachment.name))
+                async with aclosing(source.attachment(revision.id, revision.rev, attachment.name)) as pieces:
+                    came = await receive(self._store, pieces, end)
             except NotFound:
                 wrong = "the source does not have its bytes"
                 continue
-            wrong = _wrong_with(blob, attachment, revision)
-            if not wrong:
-                self._arrived[named] = blob
-                return blob
+            if isinstance(came, Blob):
+                return came
+            wrong = came
         return Refusal(revision.id, revision.rev, BAD_ATTACHMENT, f"attachment {attachment.name!r}: {wrong}")
 
+    def _end(self, revision: Revision, attachment: Attachment, upload: Upload) -> Blob | str:
+        """The bytes that came, kept for their revision, whatever happens until that is here; or what is wrong."""
+        with self._store.transaction():
+            blob = upload.finish()
+            wrong = _wrong_with(blob, attachment, revision)
+            if not wrong:
+                self._store.arrivals.keep(revision.id, revision.rev, attachment.name, blob, int(time.time()))
+        return wrong or blob
+
     def _held(self, revision: Revision, attachment: Attachment) -> Blob | None:
-        """What this revision has already, or a leaf of its document has under the same name, digest and length."""
+        """What came for this revision before, what it has already, or what a leaf of its document has under the same
+        name, digest and length."""
+        arrived = self._store.arrivals.find(revision.id, revision.rev, attachment.name)
+        if arrived is not None and not _wrong_with(arrived, attachment, revision):
+            return arrived
         same = (attachment.digest, attachment.length)
         revs = [revision.rev]
         for leaf in self._store.documents.leaves(revision.id):
@@ -193,17 +217,6 @@ class LocalPeer:
             if blob is not None and not _wrong_with(blob, attachment, revision):
                 return blob
         return None
-
-    async def _receive(self, pieces: AsyncGenerator[bytes, None]) -> Blob:
-        upload = await self._store.run(self._store.attachments.begin)
-        try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await self._store.run(upload.write, piece)
-            return await self._store.run(upload.finish)
-        except BaseException:
-            await self._store.run(upload.abandon)
-            raise
 
 
 def _row(change: DocumentChange, leaves: tuple[Rev, ...]) -> Change:

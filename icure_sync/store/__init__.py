@@ -3,6 +3,7 @@
 from icure_sync.store.attachments import Attachments, Blob, Lacking, Upload
 from icure_sync.store.documents import Documents
 from icure_sync.store.local import LocalDocuments
+from icure_sync.store.receiving import receive
 from icure_sync.store.rows import DocumentChange, Held
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
@@ -24,4 +25,5 @@ __all__ = [
     "Settings",
     "Store",
     "Upload",
+    "receive",
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from icure_sync.errors import NotFound, StoreError
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Attachment
 from icure_sync.store.database import Database
-from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+from icure_sync.store.limits import CHUNK_BYTES, DROPPED_CHUNKS, FRESH_SECONDS, STAGED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,18 @@ class Attachments:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._fresh: set[int] = set()  # blobs written since the last `collect`: their revisions may be on the way
+        self._fresh: dict[int, float] = {}  # blobs whose revisions may be on the way, and since when
         self._unfinished: set[int] = set()
 
     def put(self, chunks: Iterable[bytes]) -> Blob:
-        """Keep these bytes, durable on return. For what arrives slowly, use `begin`."""
+        """Keep these bytes, durable on return. For what arrives slowly, or is large, use `receive` (receiving.py)."""
         upload = self.begin()
         try:
             for chunk in chunks:
                 upload.write(chunk)
             return upload.finish()
         except BaseException:
-            with contextlib.suppress(StoreError):  # the next opening drops it
+            with contextlib.suppress(StoreError):  # `collect` drops it
                 upload.abandon()
             raise
 
@@ -112,35 +114,60 @@ class Attachments:
         )
         return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
 
-    def drop_unfinished(self) -> None:
-        """Drop the uploads that the last process did not end. When a store is opened: no upload is under way."""
-        with self._database.transaction():
-            for (number,) in self._database.rows("SELECT number FROM blobs WHERE sha256 IS NULL"):
-                _drop(self._database, number)
+    def collect(self) -> bool:
+        """Drop bytes that nothing needs: no revision, no arrival, no upload under way. True if there are more.
 
-    def collect(self) -> None:
-        """Drop blobs that no revision links to, except those written since the last time; they may just be waiting.
-
-        Costs one look into an index for each blob that is here.
+        A bounded part of them, so that others get their turn between two visits; the first of a round costs one look
+        into two indexes for each blob that is here. Those written within FRESH_SECONDS stay: their revision may be on
+        its way.
         """
         with self._database.transaction():
-            orphans = self._database.rows(
-                "SELECT number FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM attachments a WHERE a.blob = b.number)"
+            dead = self._dead()
+            if dead is None:
+                self._bury()
+                dead = self._dead()
+            if dead is None:
+                return False
+            dropped = self._database.run(
+                "DELETE FROM chunks WHERE rowid IN (SELECT rowid FROM chunks WHERE blob = ? LIMIT ?)",
+                (dead, DROPPED_CHUNKS),
             )
-            for (number,) in orphans:
-                if number not in self._fresh and number not in self._unfinished:
-                    _drop(self._database, number)
-        self._fresh.clear()
+            if dropped < DROPPED_CHUNKS:
+                self._database.run("DELETE FROM blobs WHERE number = ?", (dead,))
+        return True
+
+    def _dead(self) -> int | None:
+        """A blob without a name, which nobody is writing."""
+        number: int | None = self._database.value(
+            "SELECT number FROM blobs WHERE sha256 IS NULL AND number NOT IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(self._unfinished)),),
+        )
+        return number
+
+    def _bury(self) -> None:
+        """Take the name from blobs that nothing needs: like uploads that never ended, they are nobody's then."""
+        oldest = time.monotonic() - FRESH_SECONDS
+        self._fresh = {number: since for number, since in self._fresh.items() if since > oldest}
+        self._database.run(
+            "UPDATE blobs SET sha256 = NULL, digest = NULL WHERE sha256 IS NOT NULL "
+            "AND number NOT IN (SELECT value FROM json_each(?)) "
+            "AND NOT EXISTS (SELECT 1 FROM attachments a WHERE a.blob = blobs.number) "
+            "AND NOT EXISTS (SELECT 1 FROM arrivals a WHERE a.blob = blobs.number)",
+            (json.dumps(list(self._fresh)),),
+        )
 
     def _ended(self, upload: int, blob: int | None) -> None:
         """An upload is over, and its bytes are in this blob; None: they are not kept."""
         self._unfinished.discard(upload)
         if blob is not None:
-            self._fresh.add(blob)
+            self._fresh[blob] = time.monotonic()
 
 
 class Upload:
-    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else the next opening drops it."""
+    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else `collect` drops it after the next opening.
+
+    `digest` and `keep` are the two halves of `write`: they know nothing of each other, so they may run at once.
+    """
 
     def __init__(self, database: Database, number: int, ended: Callable[[int, int | None], None]) -> None:
         self._database = database
@@ -154,51 +181,67 @@ class Upload:
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes; a few megabytes at a time go to the disk."""
+        self.digest(piece)
+        self.keep(piece)
+
+    def digest(self, piece: bytes) -> None:
+        """Count the next bytes. Touches no database: any thread may."""
         self._sha256.update(piece)
         self._md5.update(piece)
         self._length += len(piece)
+
+    def keep(self, piece: bytes) -> None:
+        """Put the next bytes on the disk, a few megabytes at once."""
+        if len(piece) >= STAGED_BYTES and not self._pending:  # not even copied
+            whole = len(piece) - len(piece) % CHUNK_BYTES
+            self._flush(piece, whole)
+            self._pending += piece[whole:]
+            return
         self._pending += piece
         if len(self._pending) >= STAGED_BYTES:
-            self._flush(len(self._pending) - len(self._pending) % CHUNK_BYTES)
+            self._flush_pending(len(self._pending) - len(self._pending) % CHUNK_BYTES)
 
     def finish(self) -> Blob:
         """All bytes are there. Durable on return; the same bytes are kept once."""
         blob = Blob(self._sha256.digest(), "md5-" + base64.b64encode(self._md5.digest()).decode(), self._length)
         with self._database.transaction():
             twin = self._database.value("SELECT number FROM blobs WHERE sha256 = ?", (blob.sha256,))
-            if twin is not None:
-                _drop(self._database, self._number)
-            else:
-                self._flush(len(self._pending))
+            if twin is None:
+                self._flush_pending(len(self._pending))
                 self._database.run(
                     "UPDATE blobs SET sha256 = ?, digest = ?, length = ? WHERE number = ?",
                     (blob.sha256, blob.digest, blob.length, self._number),
                 )
+            elif self._stored == 0:
+                self._drop()
         self._ended(self._number, twin or self._number)
         return blob
 
     def abandon(self) -> None:
-        """Drop what came."""
+        """Keep nothing of what came. Much of it is dropped little by little, by `collect`."""
         self._ended(self._number, None)
-        with self._database.transaction():
-            _drop(self._database, self._number)
+        if self._stored == 0:
+            self._drop()
 
-    def _flush(self, size: int) -> None:
+    def _drop(self) -> None:
+        """Only the row is there yet."""
+        self._database.run("DELETE FROM blobs WHERE number = ?", (self._number,))
+
+    def _flush_pending(self, size: int) -> None:
+        self._flush(self._pending, size)
+        del self._pending[:size]
+
+    def _flush(self, data: bytes | bytearray, size: int) -> None:
+        """The first `size` bytes, chunk by chunk."""
         with self._database.transaction():
             self._database.run_many(
                 "INSERT INTO chunks (blob, start, bytes) VALUES (?, ?, ?)",
-                [
-                    (self._number, self._stored + start, bytes(self._pending[start : min(start + CHUNK_BYTES, size)]))
+                (
+                    (self._number, self._stored + start, bytes(data[start : min(start + CHUNK_BYTES, size)]))
                     for start in range(0, size, CHUNK_BYTES)
-                ],
+                ),
             )
-        del self._pending[:size]
         self._stored += size
-
-
-def _drop(database: Database, number: int) -> None:
-    database.run("DELETE FROM chunks WHERE blob = ?", (number,))
-    database.run("DELETE FROM blobs WHERE number = ?", (number,))
 
 
 def _no_attachment(doc_id: DocId, name: str) -> NotFound:

@@ -97,4 +97,18 @@ CREATE TABLE searched (through INTEGER NOT NULL);    -- every change up to this 
 INSERT INTO searched VALUES (0);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_ARRIVALS = """
+-- Files that have come and been checked, of revisions that have not: they wait for their other files.
+CREATE TABLE arrivals (
+    id    TEXT NOT NULL,             -- the document's: it may not be here at all
+    rev   TEXT NOT NULL,
+    name  TEXT NOT NULL,             -- the attachment's
+    blob  INTEGER NOT NULL,          -- blobs.number
+    since INTEGER NOT NULL,          -- seconds since 1970, by this device's clock
+    PRIMARY KEY (id, rev, name)
+) WITHOUT ROWID;
+CREATE INDEX arrivals_of ON arrivals (blob);
+CREATE INDEX arrivals_by_age ON arrivals (since);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from icure_sync.errors import StoreError
+from icure_sync.store.arrivals import Arrivals
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
 from icure_sync.store.database import Database
@@ -40,6 +41,7 @@ class Store:
         self.documents = Documents(database)
         self.local = LocalDocuments(database)
         self.attachments = Attachments(database)
+        self.arrivals = Arrivals(database)
         self.search = Search(database)
         self.settings = Settings(database)
         self.hcp_keys = HcpKeys(database)
@@ -66,8 +68,6 @@ class Store:
             database = Database(path, key, read_only=read_only)
             undo.callback(database.close)
             store = cls(database, held, read_only=read_only)
-            if not read_only:
-                store.attachments.drop_unfinished()
             undo.pop_all()
         return store
 
@@ -108,7 +108,8 @@ class Store:
         """Drop the bodies of displaced revisions, and the attachments that then belong to nothing."""
         with self._database.transaction():
             self.documents.prune_all()
-            self.attachments.collect()
+            while self.attachments.collect():
+                pass
 
     def _announce(self) -> None:
         """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""

@@ -16,7 +16,7 @@ from icure_sync.errors import NotFound
 from icure_sync.ids import DocId
 from icure_sync.replication.wire import Attachment
 from icure_sync.store import Blob, Store
-from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+from icure_sync.store.limits import CHUNK_BYTES, DROPPED_CHUNKS, STAGED_BYTES
 from tests.store.revisions import KEY, rev, revision
 
 DOC = DocId("scan")
@@ -133,16 +133,51 @@ def test_a_stub_with_impossible_numbers_is_refused_and_the_others_are_not(store:
     assert store.documents.count() == 1
 
 
-def test_an_upload_that_is_given_up_leaves_nothing(store: Store):
+def collect(store: Store) -> int:
+    """Drops everything that nothing needs; returns the number of visits that it took."""
+    return sum(1 for _ in iter(store.attachments.collect, False))
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that no revision names are not waited for."""
+    monkeypatch.setattr("icure_sync.store.attachments.FRESH_SECONDS", 0)
+
+
+@pytest.mark.parametrize("size", [1, STAGED_BYTES + 1])
+def test_an_upload_that_is_given_up_leaves_nothing(store: Store, size: int):
     def broken() -> Iterator[bytes]:
-        yield bytes(STAGED_BYTES + 1)
+        yield bytes(size)
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
         store.attachments.put(broken())
+    collect(store)
     assert store._database.rows("SELECT * FROM blobs") == store._database.rows("SELECT * FROM chunks") == []
 
 
+@pytest.mark.usefixtures("no_patience")
+def test_a_large_file_is_dropped_in_many_short_visits(store: Store):
+    visit = DROPPED_CHUNKS * CHUNK_BYTES
+    blob = store.attachments.put(bytes([number]) * 2**20 for number in range(2 * visit // 2**20 + 1))
+    assert collect(store) == 3
+    with pytest.raises(NotFound):
+        list(store.attachments.read(blob))
+    assert store._database.rows("SELECT * FROM blobs") == store._database.rows("SELECT * FROM chunks") == []
+
+
+def test_a_file_that_is_being_dropped_can_come_again(store: Store, monkeypatch: pytest.MonkeyPatch):
+    content = [bytes([number]) * 2**20 for number in range(DROPPED_CHUNKS * CHUNK_BYTES // 2**20 + 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr("icure_sync.store.attachments.FRESH_SECONDS", 0)
+        store.attachments.put(content)
+        assert store.attachments.collect()  # a part of it
+    again = store.attachments.put(content)
+    collect(store)
+    assert b"".join(store.attachments.read(again)) == b"".join(content)
+
+
+@pytest.mark.usefixtures("no_patience")
 def test_compaction_drops_bytes_that_no_revision_needs(store: Store):
     old, new = store.attachments.put([b"old"]), store.attachments.put([b"new"])
     store.documents.apply([revision("scan", "1a", files=stub(old))])
@@ -150,47 +185,39 @@ def test_compaction_drops_bytes_that_no_revision_needs(store: Store):
     store.documents.apply([revision("scan", "2b", "1a", files=stub(new))])
     link(store, new, "b", 2)
     store.compact()
-    store.compact()
     assert b"".join(store.attachments.read(new)) == b"new"
     with pytest.raises(NotFound):
         list(store.attachments.read(old))
-    store.documents.purge(DOC)
+    store.purges.purge({DOC: [rev(2, "b")]})
     store.compact()
     with pytest.raises(NotFound):
         list(store.attachments.read(new))
     assert store.check() == []
 
 
-def test_compaction_spares_bytes_whose_revision_is_on_the_way(store: Store):
+def test_compaction_spares_bytes_whose_revision_is_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch):
     waiting = store.attachments.put([b"waiting"])
     upload = store.attachments.begin()
     upload.write(bytes(STAGED_BYTES))
-    store.compact()
+    for _ in range(3):
+        store.compact()
     assert b"".join(store.attachments.read(waiting)) == b"waiting"
+    monkeypatch.setattr("icure_sync.store.attachments.FRESH_SECONDS", 0)
     store.compact()
     assert upload.finish().length == STAGED_BYTES
     with pytest.raises(NotFound):
         list(store.attachments.read(waiting))
 
 
-def test_an_upload_cut_short_is_dropped_at_the_next_opening(store: Store, path: Path):
-    kept = store.attachments.put([b"kept"])
-    upload = store.attachments.begin()
-    upload.write(bytes(2 * STAGED_BYTES))
+def test_an_upload_cut_short_is_dropped_after_the_next_opening(store: Store, path: Path):
+    kept, other = store.attachments.put([b"kept"]), store.attachments.put([b"nobody's"])
+    store.documents.apply([revision("scan", "1a", files=stub(kept))])
+    link(store, kept)
+    store.attachments.begin().write(bytes(2 * STAGED_BYTES))
     store.close()
     again = Store.open(path, KEY)
+    assert b"".join(again.attachments.read(other)) == b"nobody's"
+    collect(again)
     assert again._database.rows("SELECT sha256 FROM blobs") == [(kept.sha256,)]
     assert again._database.value("SELECT count(*) FROM chunks") == 1
     again.close()
-
-
-def test_collecting_frees_what_was_staged_and_never_linked(store: Store):
-    linked, stray = store.attachments.put([b"linked"]), store.attachments.put([b"stray"])
-    store.documents.apply([revision("scan", "1a", files=stub(linked))])
-    link(store, linked)
-    store.attachments.collect()
-    assert b"".join(store.attachments.read(stray)) == b"stray"  # it might have been on its way
-    store.attachments.collect()
-    assert b"".join(store.attachments.read(linked)) == b"linked"
-    with pytest.raises(NotFound):
-        list(store.attachments.read(stray))
