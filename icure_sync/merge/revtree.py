@@ -144,6 +144,22 @@ class RevTree:
         pairs = {rev: tuple(parent for parent in pairs[rev] if parent in kept) for rev in pairs if rev in kept}
         return RevTree(_cover(pairs), self.deleted & kept)
 
+    def without(self, leaves: Iterable[Rev]) -> RevTree:
+        """The other leaves with all their ancestors: what purging these leaves. What is no leaf of it is passed over.
+
+        No ancestor of a leaf turns into a leaf by it: what only purged leaves descend from is gone with them.
+        """
+        gone = frozenset(leaves)
+        pairs = _pairs(self.paths)
+        kept: set[Rev] = set()
+        walk = [leaf.rev for leaf in self.leaves() if leaf.rev not in gone]
+        while walk:
+            rev = walk.pop()
+            if rev not in kept:
+                kept.add(rev)
+                walk += pairs[rev]
+        return RevTree(_cover({rev: above for rev, above in pairs.items() if rev in kept}), self.deleted & kept)
+
     def to_value(self) -> list[Any]:
         """A compact plain value for msgpack: `[[[generation, hashes], …], [deleted revision, …]]`."""
         return [[_pack_path(path) for path in self.paths], sorted(self.deleted)]

@@ -13,7 +13,7 @@ from icure_sync.ids import DocId
 from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Revision
 from icure_sync.store.database import Database
-from icure_sync.store.heads import Term
+from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, Term
 from icure_sync.store.rows import pack_tree
 
 
@@ -23,14 +23,16 @@ class Batch:
     def __init__(self, database: Database) -> None:
         self._database = database
         row = database.row(
-            "SELECT update_seq, live, deleted, (SELECT max(number) FROM documents), "
+            "SELECT update_seq, live, deleted, delegates, foreign_keys, (SELECT max(number) FROM documents), "
             "(SELECT max(number) FROM revisions) FROM counters"
         )
         assert row is not None  # the first migration wrote it
         self._seq, self._live, self._deleted = row[:3]
-        self._document, self._revision = row[3] or 0, row[4] or 0  # the last numbers given
+        self._shown = {DELEGATE: row[3], FOREIGN_KEY: row[4]}  # how many terms of these kinds there are
+        self._document, self._revision = row[5] or 0, row[6] or 0  # the last numbers given
         self._documents: list[tuple[Any, ...]] = []
         self._moved: list[tuple[Any, ...]] = []
+        self._dropped: list[tuple[int]] = []
         self._revisions: list[tuple[Any, ...]] = []
         self._displaced: list[tuple[int]] = []
         self._terms: list[tuple[Any, ...]] = []
@@ -90,9 +92,19 @@ class Batch:
     def put_terms(self, document: int, terms: set[Term], before: AbstractSet[Term] = frozenset()) -> None:
         """What a document is found by from now on."""
         if before:
-            self._lost_terms += [(document, *term) for term in before - terms]
+            lost = before - terms
+            self._lost_terms += [(document, *term) for term in lost]
+            self._count_terms(lost, -1)
             terms = terms - before
         self._terms += [(document, *term) for term in terms]
+        self._count_terms(terms, 1)
+
+    def drop_document(self, number: int, terms: AbstractSet[Term], *, was_live: bool) -> None:
+        """A document of which nothing is left. The seq moves on, so that whoever watches it notices."""
+        self._seq += 1
+        self._count(was_live, -1)
+        self.put_terms(number, set(), terms)
+        self._dropped.append((number,))
 
     def write(self) -> None:
         """Everything collected, into the tables."""
@@ -116,10 +128,13 @@ class Batch:
             many("DELETE FROM terms WHERE doc = ? AND kind = ? AND term = ?", self._lost_terms)
         if self._terms:
             many("INSERT INTO terms (doc, kind, term) VALUES (?, ?, ?)", self._terms)
+        if self._dropped:
+            many("DELETE FROM documents WHERE number = ?", self._dropped)
         self._write_stubs()
-        if self._documents or self._moved:
+        if self._documents or self._moved or self._dropped:
             self._database.run(
-                "UPDATE counters SET update_seq = ?, live = ?, deleted = ?", (self._seq, self._live, self._deleted)
+                "UPDATE counters SET update_seq = ?, live = ?, deleted = ?, delegates = ?, foreign_keys = ?",
+                (self._seq, self._live, self._deleted, self._shown[DELEGATE], self._shown[FOREIGN_KEY]),
             )
 
     def _write_stubs(self) -> None:
@@ -138,6 +153,11 @@ class Batch:
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (revision, stub.name, stub.content_type, stub.length, stub.digest, stub.revpos, blob),
             )
+
+    def _count_terms(self, terms: AbstractSet[Term], change: int) -> None:
+        for kind, _ in terms:
+            if kind in self._shown:
+                self._shown[kind] += change
 
     def _count(self, live: bool, change: int) -> None:
         if live:

@@ -51,6 +51,15 @@ _DISAGREEMENTS = (
         ),
     ),
     (
+        "the counts of index terms are wrong by {}",
+        (
+            "SELECT (c.delegates - n.delegates) || ' and ' || (c.foreign_keys - n.foreign_keys) FROM counters c, "
+            "(SELECT count(CASE kind WHEN 2 THEN 1 END) AS delegates, "
+            "count(CASE kind WHEN 1 THEN 1 END) AS foreign_keys FROM terms) n "
+            "WHERE c.delegates <> n.delegates OR c.foreign_keys <> n.foreign_keys"
+        ),
+    ),
+    (
         "document {}: its seq was never given",
         "SELECT id FROM documents WHERE seq > (SELECT update_seq FROM counters)",
     ),

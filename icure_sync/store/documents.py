@@ -80,22 +80,6 @@ class Documents:
             if refusals:
                 raise InvalidEntity(f"write document {doc_id}", refusals[0].reason, "correct it and repeat")
 
-    def purge(self, doc_id: DocId) -> None:
-        """Forget a document and everything about it, as if it had never been here. Its seq is not given again."""
-        with self._database.transaction():
-            row = self._database.row("SELECT number, deleted FROM documents WHERE id = ?", (doc_id,))
-            if row is None:
-                return
-            number, deleted = row
-            run = self._database.run
-            run("DELETE FROM attachments WHERE revision IN (SELECT number FROM revisions WHERE doc = ?)", (number,))
-            run("DELETE FROM revisions WHERE doc = ?", (number,))
-            run("DELETE FROM terms WHERE doc = ?", (number,))
-            run("DELETE FROM search WHERE rowid = ?", (number,))
-            run("DELETE FROM searchable WHERE doc = ?", (number,))
-            run("DELETE FROM documents WHERE number = ?", (number,))
-            run("UPDATE counters SET live = live - ?, deleted = deleted - ?", (not deleted, deleted))
-
     def prune(self, doc_id: DocId, revs: Iterable[Rev]) -> None:
         """Drop the bodies of these revisions of a document, as far as they are displaced."""
         self._drop(

@@ -111,4 +111,24 @@ CREATE INDEX arrivals_of ON arrivals (blob);
 CREATE INDEX arrivals_by_age ON arrivals (since);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS)
+_UPKEEP = """
+-- How many rows the views by delegate and by secret id have, counted as they come and go. Kinds: store/heads.py.
+ALTER TABLE counters ADD COLUMN delegates INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN foreign_keys INTEGER NOT NULL DEFAULT 0;
+UPDATE counters SET
+    delegates = (SELECT count(*) FROM terms WHERE kind = 2),
+    foreign_keys = (SELECT count(*) FROM terms WHERE kind = 1);
+
+-- What was to be purged, whether it was here or not: CouchDB's purge_seq counts these.
+ALTER TABLE counters ADD COLUMN purge_seq INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE purges (
+    seq  INTEGER PRIMARY KEY,
+    id   TEXT NOT NULL,
+    revs TEXT NOT NULL               -- JSON, as they were asked for
+);
+
+-- How the bytes of an attachment are packed: '' or 'gzip'. Then its length is that of what is inside.
+ALTER TABLE attachments ADD COLUMN encoding TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP)

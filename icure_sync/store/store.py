@@ -19,6 +19,8 @@ from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
+from icure_sync.store.lookups import Lookups
+from icure_sync.store.purges import Purges
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.trust import HcpKeys, Pins
@@ -39,6 +41,8 @@ class Store:
         self.read_only = read_only
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="icure-sync-store")
         self.documents = Documents(database)
+        self.lookups = Lookups(database)
+        self.purges = Purges(database)
         self.local = LocalDocuments(database)
         self.attachments = Attachments(database)
         self.arrivals = Arrivals(database)

@@ -243,3 +243,26 @@ def test_hashes_that_are_not_hex_come_back_too(digits: str):
 )
 def test_what_is_no_history_is_told_apart(history: tuple[Rev, ...]):
     assert not is_path(history)
+
+
+# Purging
+
+
+@given(trees, st.data())
+def test_what_is_without_some_leaves_is_the_others_with_their_ancestors(tree: RevTree, data: st.DataObject):
+    leaves = [leaf.rev for leaf in tree.leaves()]
+    gone = set(data.draw(st.lists(st.sampled_from(leaves))))
+    left = tree.without(gone)
+    assert left.leaves() == tuple(leaf for leaf in tree.leaves() if leaf.rev not in gone)
+    for leaf in left.leaves():
+        assert left.history(leaf.rev) == tree.history(leaf.rev)
+    for rev in revs_of(left):
+        assert left.parents(rev) == tree.parents(rev)
+    assert left.deleted == tree.deleted & revs_of(left)
+
+
+@given(trees)
+def test_nothing_is_without_all_leaves_and_no_inner_revision_can_be_taken_out(tree: RevTree):
+    leaves = {leaf.rev for leaf in tree.leaves()}
+    assert tree.without(leaves) == RevTree()
+    assert tree.without(revs_of(tree) - leaves) == tree

@@ -454,26 +454,3 @@ def test_a_pruned_revision_that_comes_again_is_no_leaf(store: Store):
     store.documents.prune(JOHN, [rev(1, "a")])
     store.documents.apply([revision("john", "1a")])
     assert [leaf.rev for leaf in store.documents.leaves(JOHN)] == [rev(2, "b")]
-
-
-def test_purging_forgets_everything_and_gives_no_seq_twice(store: Store):
-    store.documents.apply([revision("ann", "1a"), revision("john", "1a", delegations={"hcp-a": []}, type="Patient")])
-    store.search.index(JOHN, "Patient", "keats")
-    store.documents.purge(JOHN)
-    store.documents.purge(DocId("tom"))
-    assert store.documents.get(JOHN) is None
-    assert store.documents.ids_for_delegate(HcpId("hcp-a")) == []
-    assert store.search.find("keats") == []
-    assert (store.documents.count(), store.documents.update_seq()) == (1, 2)
-    assert store.check() == []
-    store.documents.apply([revision("john", "1a")])
-    assert store.documents.seq_of(JOHN) == 3
-
-
-def test_a_purged_document_that_comes_back_has_nothing_of_the_old_one(store: Store):
-    store.documents.apply([revision("john", "1a", delegations={"hcp-a": []})])
-    store.documents.mark_verified(JOHN, rev(1, "a"), 2, "why")
-    store.documents.purge(JOHN)
-    store.documents.apply([revision("john", "1a")])
-    assert store.documents.verification(JOHN, rev(1, "a")) == (0, "")
-    assert store.documents.ids_for_delegate(HcpId("hcp-a")) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId
 from icure_sync.store import Store
-from tests.store.revisions import revision
+from tests.store.revisions import rev, revision
 
 JOHN, ANN, VISIT = DocId("john"), DocId("ann"), DocId("visit")
 
@@ -109,7 +109,7 @@ def test_what_is_indexed_out_of_turn_waits_for_its_turn(store: Store):
 
 def test_a_purged_document_does_not_hold_up_the_others(store: Store):
     store.documents.apply([revision("john", "1a"), revision("ann", "1a")])
-    store.documents.purge(JOHN)
+    store.purges.purge({JOHN: [rev(1, "a")]})
     assert store.search.pending() == [ANN]
     store.search.index(ANN, "Patient", "ann")
     assert store.search.pending() == []

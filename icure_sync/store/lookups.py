@@ -1,0 +1,155 @@
+"""Documents by what their winner shows: the rows of the views by delegate, by type and by secret id, in pages.
+
+Terms come from all live leaves of a document (heads.py). Here a document counts for what its live winner shows, as in a
+view of CouchDB: where there are other live leaves, the winner is looked into.
+"""
+
+# ruff: noqa: S608  statements are put together from fragments written here; values are always bound
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync.ids import DocId
+from icure_sync.store.database import Database
+from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE, Term, read_head
+
+_COUNTERS: Mapping[int, str] = {DELEGATE: "delegates", FOREIGN_KEY: "foreign_keys"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: the winner of this document shows this term."""
+
+    term: str
+    id: DocId
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bound among the entries of one kind, by term and then by id. `id` "" comes before all ids of the term."""
+
+    term: str
+    id: str = ""
+    is_open: bool = False  # an entry at this very place is beyond the bound
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Entries of one kind between two places; None: no bound."""
+
+    kind: int
+    low: Place | None = None
+    high: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Some entries. `rest`: where the others are; None: there are none."""
+
+    found: tuple[Entry, ...]
+    rest: Span | None
+
+
+class Lookups:
+    """Every method may raise StoreError kinds. The cost is that of the entries looked at, never that of all."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lost: tuple[int, dict[int, int]] = (-1, {})
+
+    def entries(self, span: Span, limit: int, *, descending: bool = False) -> Entries:
+        """The first `limit` entries of a span by term (bytewise), then by id; from its end if `descending`.
+
+        Fewer than `limit` may come although there are more: see `rest`.
+        """
+        bounds, values = _bounds(span)
+        order = "DESC" if descending else "ASC"
+        rows = self._database.rows(
+            "SELECT t.term, d.id, d.live, d.head FROM terms t JOIN documents d ON d.number = t.doc "
+            f"WHERE t.kind = ? {bounds} ORDER BY t.term {order}, d.id {order} LIMIT ?",
+            (span.kind, *values, limit),
+        )
+        found = tuple(Entry(row[0], row[1]) for row in rows if row[2] == 1 or self._shows(row[3], (span.kind, row[0])))
+        if len(rows) < limit:
+            return Entries(found, None)
+        reached = Place(rows[-1][0], rows[-1][1], is_open=True)
+        rest = Span(span.kind, span.low, reached) if descending else Span(span.kind, reached, span.high)
+        return Entries(found, rest)
+
+    def conflicts(self, low: str, high: str | None, limit: int, *, descending: bool = False) -> list[DocId]:
+        """Ids from `low` to `high` (None: no bound) of documents with more than one live leaf, by id."""
+        order = "DESC" if descending else "ASC"
+        rows = self._database.rows(
+            "SELECT id FROM documents INDEXED BY conflicts WHERE live > 1 AND id >= ? AND (?2 IS NULL OR id <= ?2) "
+            f"ORDER BY id {order} LIMIT ?3",
+            (low, high, limit),
+        )
+        return [row[0] for row in rows]
+
+    def conflict_count(self) -> int:
+        """How many documents have more than one live leaf."""
+        return int(self._database.value("SELECT count(*) FROM documents WHERE live > 1"))
+
+    def count(self, kind: int) -> int:
+        """How many entries of a kind there are: DELEGATE or FOREIGN_KEY."""
+        terms = int(self._database.value(f"SELECT {_COUNTERS[kind]} FROM counters"))
+        return terms - self._lost_terms().get(kind, 0)
+
+    def count_in(self, span: Span, most: int) -> int | None:
+        """How many entries a span has; None for more than `most`."""
+        bounds, values = _bounds(span)
+        rows = self._database.rows(
+            "SELECT t.term, d.live, d.head FROM terms t JOIN documents d ON d.number = t.doc "
+            f"WHERE t.kind = ? {bounds} LIMIT ?",
+            (span.kind, *values, most + 1),
+        )
+        if len(rows) > most:
+            return None
+        return sum(1 for term, live, head in rows if live == 1 or self._shows(head, (span.kind, term)))
+
+    def count_types(self, types: Iterable[str]) -> int:
+        """How many winners are of one of these types."""
+        rows = self._database.rows(
+            "SELECT t.term, d.live, d.head FROM json_each(?) j JOIN terms t ON t.kind = ? AND t.term = j.value "
+            "JOIN documents d ON d.number = t.doc WHERE d.live > 1",
+            (json.dumps(list(types)), TYPE),
+        )
+        lost = sum(not self._shows(head, (TYPE, term)) for term, _, head in rows)
+        every = self._database.value(
+            "SELECT count(*) FROM json_each(?) j JOIN terms t ON t.kind = ? AND t.term = j.value",
+            (json.dumps(list(types)), TYPE),
+        )
+        return int(every) - lost
+
+    def _lost_terms(self) -> dict[int, int]:
+        """How many terms of each kind stand for leaves that lost alone; counted once after each change."""
+        seq = self._database.value("SELECT update_seq FROM counters")
+        if self._lost[0] != seq:
+            lost: dict[int, int] = {}
+            for number, head in self._database.rows("SELECT number, head FROM documents WHERE live > 1"):
+                shown = self._shown(head)
+                for kind, term in self._database.rows("SELECT kind, term FROM terms WHERE doc = ?", (number,)):
+                    lost[kind] = lost.get(kind, 0) + ((kind, term) not in shown)
+            self._lost = (seq, lost)
+        return self._lost[1]
+
+    def _shows(self, revision: int, term: Term) -> bool:
+        return term in self._shown(revision)
+
+    def _shown(self, revision: int) -> set[Term]:
+        return read_head(self._database.value("SELECT body FROM revisions WHERE number = ?", (revision,))).terms()
+
+
+def _bounds(span: Span) -> tuple[str, list[Any]]:
+    """The conditions of a span and their values: the first of each pair is what the index is entered by."""
+    parts: list[str] = []
+    values: list[Any] = []
+    for place, sign in ((span.low, ">"), (span.high, "<")):
+        if place is not None:
+            parts.append(f"AND t.term {sign}= ? AND (t.term, d.id) {sign}{'' if place.is_open else '='} (?, ?)")
+            values += [place.term, place.term, place.id]
+    return " ".join(parts), values
