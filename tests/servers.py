@@ -7,13 +7,18 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 from aiohttp import web
 from yarl import URL
 
+from icure_sync.hub import Hub
+from icure_sync.hub import server as hub_server
+from icure_sync.hub.limits import MIN_PASSWORD_ROUNDS
 from icure_sync.peers.couch import CouchPeer
 
 REAL_SERVERS = ("couchdb",) if os.environ.get("COUCHDB_URL") else ()  # kinds of server to try beside the hub
@@ -37,6 +42,15 @@ async def fresh_database(server: str, prefix: str = "test-") -> AsyncIterator[st
         finally:
             async with session.delete(plain) as answer:
                 await answer.read()
+
+
+@asynccontextmanager
+async def fresh_hub(folder: Path, password: str = "hub-pw-1") -> AsyncIterator[str]:
+    """`http://admin:password@127.0.0.1:port` of a hub in that folder, with one of the cheap password hashes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub_server, "PASSWORD_ROUNDS", MIN_PASSWORD_ROUNDS)
+        async with Hub(folder / "hub", admin=("admin", password)) as hub:
+            yield hub.url.replace("//", f"//admin:{password}@")
 
 
 @dataclass(frozen=True)
