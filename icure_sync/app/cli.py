@@ -46,7 +46,7 @@ RECORD_FLAGS: dict[str, dict[str, str]] = {
 Command = Callable[[argparse.Namespace], Answer | None]  # None: it has shown all there was to show
 
 PORT_MOST = 65535
-FILE_NAMES = {"home", "passphrase_file", "identity", "file", "data", "folder", "tls_certificate", "tls_key"}
+FILE_NAMES = {"home", "passphrase_file", "identity", "file", "data", "folder", "tls_certificate", "tls_key", "ca"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -195,8 +195,37 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     hub.add_argument("--expose", action="store_true", help="listen beyond this machine without TLS")
     hub.set_defaults(usage_error=hub.error)
     server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
-    provision = _command(server, "provision", "provision:provision", "Make the database, if it is not there yet.")
-    provision.add_argument("url", metavar="URL", help="as http://admin:password@host:5984/database")
+    provision = _command(
+        server,
+        "provision",
+        "server:provision",
+        "Make database, members, index and users, as far as they are not there.",
+    )
+    provision.add_argument(
+        "url",
+        metavar="URL",
+        help="as http://admin@host:5984/database; the password comes from ICURE_SYNC_SERVER_ADMIN (user:password), "
+        "is asked for, or stands in the address",
+    )
+    provision.add_argument(
+        "--device", action="append", default=[], metavar="NAME", help="a user for one device; once for each device"
+    )
+    provision.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="their passwords, a line each (else they are made, and shown once)",
+    )
+    provision.add_argument(
+        "--reset-passwords", action="store_true", help="give devices that have a password a new one as well"
+    )
+    provision.add_argument(
+        "--validate", action="store_true", help="let a CouchDB check the shape of documents: slows writes to a sixth"
+    )
+    provision.add_argument(
+        "--require-valid-user", action="store_true", help="change the server's settings: no answers to strangers"
+    )
+    provision.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (PEM)")
+    provision.set_defaults(usage_error=provision.error)
     demo = _command(nouns, "demo", "demo:demo", "Watch clinicians work offline and their devices agree.")
     demo.add_argument("--server", metavar="URL", help="a CouchDB or hub with an administrator, instead of its own hub")
     demo.add_argument("--folder", metavar="DIR", help="where the homes are left (else a new folder in demo-homes)")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from icure_sync import CouchPeer, Hub, Identity, Replica, SyncReport
 from icure_sync.app.home import create_home
-from icure_sync.app.provision import create_database
+from icure_sync.app.server import Wish, provision_database
 from icure_sync.errors import InvalidEntity, StoreFull
 
 PASSPHRASE = "so many poppies in the night"  # noqa: S105  # guards invented people only
@@ -73,7 +73,7 @@ async def open_stage(folder: Path, server: str | None) -> AsyncIterator[Stage]:
             url = f"http://{ADMIN}:{password}@127.0.0.1:{hub.port}/{HUB_DATABASE}"
         else:
             url = f"{server.rstrip('/')}/demo-{os.urandom(DATABASE_BYTES).hex()}"
-        await asyncio.to_thread(create_database, url)
+        await asyncio.to_thread(provision_database, url, Wish())
         yield Stage(folder, url, hub, opened)
 
 

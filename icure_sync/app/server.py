@@ -1,0 +1,189 @@
+"""`server provision`: makes a CouchDB or a hub ready for devices. Owns the order of the steps, and what is shown of
+them; how a server is asked is in server_link.py, what is asked in server_steps.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from icure_sync import parse_address
+from icure_sync.app import server_steps
+from icure_sync.app.output import Answer
+from icure_sync.app.server_link import Link, connected
+from icure_sync.app.server_login import administrator, generated_password, passwords_from_input
+from icure_sync.app.server_steps import Server, State
+from icure_sync.errors import InvalidEntity
+
+_DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)  # needs no quoting in an address
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be there besides the database. `passwords`: one for each of `devices`, used for new ones; None: make
+    some."""
+
+    devices: tuple[str, ...] = ()
+    passwords: tuple[str, ...] | None = field(default=None, repr=False)
+    reset_passwords: bool = False
+    validate: bool = False
+    require_valid_user: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`password`: the new one, None if it was left as it is."""
+
+    name: str
+    state: State
+    password: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What became of each part. `settings`: the server's own, if they were to be changed."""
+
+    database: State
+    security: State
+    index: State
+    devices: tuple[Device, ...]
+    settings: State
+    warnings: tuple[str, ...]
+
+
+def provision(args: argparse.Namespace) -> Answer:
+    """Make everything ready that lacks at `args.url`; what is there already stays as it is."""
+    devices = _device_names(args)
+    wish = Wish(
+        devices,
+        tuple(passwords_from_input(devices)) if args.password_stdin else None,
+        args.reset_passwords,
+        args.validate,
+        args.require_valid_user,
+    )
+    address = parse_address(args.url)
+    return _answer(str(address), address.server, provision_database(args.url, wish, ca=args.ca))
+
+
+def provision_database(url: str, wish: Wish, *, ca: str | None = None) -> Provisioned:
+    """Make the database of `url` ready. Blocks.
+
+    Raises the kinds of PeerError, ConflictError, InvalidEntity for names that the server does not allow.
+    """
+    address = parse_address(url)
+    shown, name = str(address), address.database
+    user, password = (address.credentials.user, address.credentials.password) if address.credentials else (None, None)
+    login = administrator(address.server, user, password)
+    if name.startswith("_"):
+        raise InvalidEntity(f"provision {shown}", "it is one of the server's own", "name a database for records")
+    if login.user in wish.devices:
+        raise InvalidEntity(
+            f"make {login.user} a device", "it is the administrator", "give each device an account of its own"
+        )
+    with connected(address.server, f"provision {shown}", ca) as link:
+        server = server_steps.enter(link, address.server, login)
+        made = server_steps.database(link, name)
+        secured = server_steps.security(link, name)
+        indexed = server_steps.index(link, name, validate=wish.validate)
+        if indexed is not State.UNCHANGED and not server.is_hub:
+            server_steps.begin_index(link, name)
+        settings = State.UNCHANGED
+        if wish.require_valid_user and not server.is_hub:
+            settings = server_steps.close(link)
+        devices = tuple(_devices(link, name, wish))  # last: passwords that were made must come to be shown
+        too_strong = server_steps.administrators(link, name, wish.devices)
+    warnings = _warnings(address.server, server, wish, too_strong)
+    return Provisioned(made, secured, indexed, devices, settings, tuple(warnings))
+
+
+def _device_names(args: argparse.Namespace) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(args.device))
+    for name in names:
+        if not _DEVICE_NAME.match(name):
+            args.usage_error(f"--device {name}: use letters, digits, '.', '_' and '-', at most 64, the first no sign")
+    if not names and (args.password_stdin or args.reset_passwords):
+        args.usage_error("--password-stdin and --reset-passwords need --device: whose passwords?")
+    return names
+
+
+def _devices(link: Link, name: str, wish: Wish) -> list[Device]:
+    there = server_steps.users_there(link, wish.devices)
+    made = []
+    for number, device in enumerate(wish.devices):
+        password = None
+        if wish.reset_passwords or device not in there:
+            password = wish.passwords[number] if wish.passwords is not None else generated_password()
+        made.append(Device(device, server_steps.user(link, device, server_steps.device_role(name), password), password))
+    return made
+
+
+def _warnings(address: str, server: Server, wish: Wish, too_strong: Sequence[str]) -> list[str]:
+    found = []
+    if not (server.closed or server.is_hub or wish.require_valid_user):
+        found.append(
+            "this server answers strangers, who can read every database without members: close it with "
+            "--require-valid-user, or set require_valid_user in [chttpd]"
+        )
+    if server.is_hub and wish.validate:
+        found.append("a hub runs no JavaScript: the validation function is kept there, and does nothing")
+    if urlsplit(address).scheme == "http" and not _is_loopback(urlsplit(address).hostname or ""):
+        found.append("the address is http: passwords travel in clear; use https between machines")
+    found += (f"{name} may write design documents there: take it out of the admins of _security" for name in too_strong)
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _answer(database: str, server: str, done: Provisioned) -> Answer:
+    devices: list[dict[str, Any]] = [
+        {"name": one.name, "state": one.state, **({} if one.password is None else {"password": one.password})}
+        for one in done.devices
+    ]
+    value = {
+        "database": database,
+        "created": done.database is State.CREATED,
+        "security": done.security,
+        "index": done.index,
+        "devices": devices,
+        "settings": done.settings,
+        "warnings": list(done.warnings),
+    }
+    return Answer(value, "\n".join(_lines(database, server, done)))
+
+
+def _lines(database: str, server: str, done: Provisioned) -> list[str]:
+    if done.database is State.CREATED:
+        lines = [f"{database} is created."]
+    else:
+        changed = [
+            text
+            for state, text in (
+                (done.security, "its members"),
+                (done.index, "its index"),
+                (done.settings, "the server's settings"),
+            )
+            if state is not State.UNCHANGED
+        ]
+        what = f"brought up to date: {', '.join(changed)}" if changed else "nothing had to be changed"
+        lines = [f"{database} was there already; {what}."]
+    for device in done.devices:
+        if device.password is None:
+            lines.append(f"Device {device.name} keeps its password (a new one: --reset-passwords).")
+        else:
+            scheme, _, host = server.partition("://")
+            login = f"{device.name}:{quote(device.password, safe='')}"
+            path = database.removeprefix(server)
+            lines.append(f"Device {device.name} syncs with {scheme}://{login}@{host}{path}")
+    if any(device.password for device in done.devices):
+        lines.append("The passwords in these addresses are shown this once.")
+    return lines + [f"Warning: {warning}." for warning in done.warnings]
