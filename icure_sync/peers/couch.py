@@ -7,6 +7,7 @@ couch_writing.py. Knows no checkpoints and no policy.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -17,10 +18,12 @@ from icure_sync.errors import DatabaseMissing, NotFound
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.couch_address import parse_address
 from icure_sync.peers.couch_answers import Answers
+from icure_sync.peers.couch_bodies import json_body
 from icure_sync.peers.couch_documents import path_of
 from icure_sync.peers.couch_feed import Feed
 from icure_sync.peers.couch_index import Index
-from icure_sync.peers.couch_requests import Request, Requests, Timeouts, json_body
+from icure_sync.peers.couch_requests import Request, Requests, Timeouts
+from icure_sync.peers.couch_route import route_to
 from icure_sync.peers.couch_writing import Writer
 from icure_sync.peers.limits import PIECE
 from icure_sync.peers.port import Peer, Selector
@@ -36,16 +39,18 @@ class CouchPeer:
     """`CouchPeer("http://user:password@host:5984/database")`; a slash in the database's name is written `%2F`.
 
     The credentials show nowhere. Connections are opened with the first call; `async with`, or `close`, gives them back.
-    Raises InvalidEntity for an address that cannot be one.
+    `ca`: a PEM file with the certificates of the authorities that may vouch for the server, instead of those that the
+    system trusts. A proxy is used where the environment names one: `https_proxy` and its like, see couch_proxy.py.
+    Raises InvalidEntity for an address that cannot be one, and for a file or proxy that cannot be used.
     """
 
-    def __init__(self, url: str, *, timeouts: Timeouts = _DEFAULT_TIMEOUTS) -> None:
+    def __init__(self, url: str, *, ca: str | Path | None = None, timeouts: Timeouts = _DEFAULT_TIMEOUTS) -> None:
         address = parse_address(url)
         self._database = address.database
         self._shown = str(address)
         self._advice = address.advice
         self._path = "/" + quote(address.database, safe="")
-        self._requests = Requests(address, timeouts)
+        self._requests = Requests(route_to(address, ca), timeouts)
         self._answers = Answers(self._shown)
         self._writer = Writer(self._requests, self._answers, self._path, self._shown)
         self._feed = Feed(self._requests, self._answers, self._path, self._shown, timeouts)
@@ -70,6 +75,7 @@ class CouchPeer:
     async def info(self) -> PeerInfo:
         attempted = f"look at {self._shown}"
         try:
+            await self._requests.confirm_login()
             body = await self._requests.answer(Request("GET", self._path, attempted))
         except (NotFound, DatabaseMissing) as error:  # NotFound: it is taken for a document of another database
             raise DatabaseMissing(attempted, f"there is no database at {self._shown}", self._advice) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
@@ -26,6 +27,23 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.server}/{quote(self.database, safe='')}"
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return urlsplit(self.server).scheme
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.server).hostname or ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this very machine."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.rstrip(".") == "localhost" or self.host.rstrip(".").endswith(".localhost")
 
     @property
     def advice(self) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from icure_sync.errors import BadAnswer
 from icure_sync.ids import DocId, generation, rev_hash
-from icure_sync.peers.couch_requests import Body
+from icure_sync.peers.couch_bodies import Body
 from icure_sync.replication.wire import Attachment, Revision
 
 BULK_START = b'{"new_edits":false,"docs":['

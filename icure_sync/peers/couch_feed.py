@@ -16,7 +16,8 @@ import msgspec
 from icure_sync.errors import TimedOut
 from icure_sync.ids import Seq
 from icure_sync.peers.couch_answers import Answers
-from icure_sync.peers.couch_requests import Request, Requests, Timeouts, json_body
+from icure_sync.peers.couch_bodies import json_body
+from icure_sync.peers.couch_requests import Request, Requests, Timeouts
 from icure_sync.peers.limits import EARLY_ANSWER, FEED_PAUSE_SECONDS, MAX_ANSWER, WATCHDOG_HEARTBEATS
 from icure_sync.peers.port import Selector
 from icure_sync.replication.limits import MOST_ROWS

@@ -1,19 +1,25 @@
 """The login at a CouchDB: one cookie for all requests, Basic where there is no `_session`.
 
 Owns the credentials in use, and how often they may be tried: five wrong passwords lock an account, the right one
-included, so a password that was refused once is never sent again. Knows no documents.
+included, so a password that was refused once is never sent again. A cookie dies without a word where everybody may
+read: the server then answers to nobody in particular. Knows no documents.
+Source: docs.couchdb.org, "Authentication", "/_session".
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import msgspec
+
 from icure_sync.errors import BadAnswer, Unauthorized
 from icure_sync.peers.couch_address import Address, Credentials
+from icure_sync.peers.limits import SESSION_SECONDS
 
 COOKIE = "AuthSession"
 _NO_SESSIONS = {404, 405, 501}  # a server without `_session`
@@ -31,6 +37,22 @@ class LoginAnswer:
 Post = Callable[[Credentials], Awaitable[LoginAnswer]]  # maps everything but 200, 401 and "no sessions" to errors
 
 
+class _User(msgspec.Struct):
+    name: str | None
+
+
+class _Session(msgspec.Struct):
+    userCtx: _User  # noqa: N815  CouchDB's word
+
+
+def knows_nobody(session: bytes) -> bool:
+    """Whether this answer of `GET /_session` says that whoever asked is nobody. Other servers may say other things."""
+    try:
+        return msgspec.json.decode(session, type=_Session).userCtx.name is None
+    except msgspec.MsgspecError:
+        return False
+
+
 class Login:
     """The state of one login. `turn` counts the logins made, so that one dead cookie leads to one new login."""
 
@@ -39,6 +61,7 @@ class Login:
         self._headers: dict[str, str] | None = None if address.credentials else {}
         self._refused = False
         self._lock = asyncio.Lock()
+        self._alive_at = 0.0  # when the server last showed that it knows the cookie; device clock, asleep or not
         self.turn = 0
 
     async def headers(self, post: Post) -> dict[str, str]:
@@ -69,6 +92,7 @@ class Login:
                 self._refuse()
             elif answer.cookie:
                 self._headers = {"Cookie": f"{COOKIE}={answer.cookie}"}
+                self.confirm()
             else:
                 raise BadAnswer(
                     f"log in at {self._address}", "the answer holds no session", "check that this is a CouchDB or a hub"
@@ -79,6 +103,17 @@ class Login:
         """The server has renewed the cookie before it ran out."""
         if self._headers and "Cookie" in self._headers:
             self._headers = {"Cookie": f"{COOKIE}={cookie}"}
+            self.confirm()
+
+    def confirm(self) -> None:
+        """The server knows the cookie now."""
+        self._alive_at = time.time()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether there is a cookie, and the server has not shown for a while that it knows it."""
+        has_cookie = "Cookie" in (self._headers or {})
+        return has_cookie and abs(time.time() - self._alive_at) > SESSION_SECONDS
 
     def _refuse(self) -> NoReturn:
         self._refused = True

@@ -94,9 +94,9 @@ def _absent(words: _Words | None, attempted: str, peer: str) -> IcureSyncError:
     return NotFound(attempted, f"{peer} does not have it ({_short(reason)})", "sync again")
 
 
-def not_a_couchdb(attempted: str, peer: str, what: str) -> BadAnswer:
+def not_a_couchdb(attempted: str, peer: str, what: str, check: str | None = None) -> BadAnswer:
     """A success, but not the protocol's: a captive portal, another kind of server."""
-    return BadAnswer(attempted, f"{peer} answers with {what}, not as a CouchDB does", _NOT_A_COUCHDB)
+    return BadAnswer(attempted, f"{peer} answers with {what}, not as a CouchDB does", check or _NOT_A_COUCHDB)
 
 
 def _words(body: bytes) -> _Words | None:

@@ -13,6 +13,7 @@ from functools import partial
 
 from icure_sync.errors import Forbidden, NotFound, Unauthorized
 from icure_sync.peers.couch_answers import Answers
+from icure_sync.peers.couch_bodies import Body, json_body
 from icure_sync.peers.couch_documents import (
     BULK_END,
     BULK_START,
@@ -26,7 +27,7 @@ from icure_sync.peers.couch_documents import (
     path_of,
     stub,
 )
-from icure_sync.peers.couch_requests import Body, Request, Requests, json_body
+from icure_sync.peers.couch_requests import Request, Requests
 from icure_sync.peers.limits import BOUNDARY_BYTES, INLINE_BYTES, REQUEST_BYTES
 from icure_sync.peers.port import Peer
 from icure_sync.replication.trouble import BatchRefused, CheckpointConflict

@@ -14,15 +14,21 @@ WATCHDOG_HEARTBEATS = 2.5  # heartbeats without a byte: one may be late, two are
 EARLY_ANSWER = 0.5  # of the time that a longpoll was given: an answer without rows before that is the feed's end
 FEED_PAUSE_SECONDS = 5.0  # before such an end is told: a server that answers at once is asked no more often
 
+NETWORK_SETTLES = 2.0  # seconds from a change of the network until it can be used: addresses come before routes
+
 CONNECTIONS = 8  # at once to one server: as many requests as one replication has under way; feeds come on top
 
 MAX_ANSWER = 32 * 1024 * 1024  # bytes of one answer held in memory; a request that gets more is made smaller
 MAX_REFUSAL = 64 * 1024  # bytes of an answer that says no: more is not an explanation
 MAX_WORDS = 300  # characters of the server's own words that go into an error
 
+SESSION_SECONDS = 60.0  # since the last new cookie: a CouchDB that still knows it sends one every minute of use
+
 LISTED_ROWS = 10_000  # rows of one page of an index: about 1 MB of answer
 
 REQUEST_BYTES = 4 * 1024 * 1024  # bytes of documents in one `_bulk_docs`: one lost costs no more than that
+GZIP_BYTES = 2 * 1024  # bytes of a text that is compressed on the way: less fits into one or two packets as it is
+GZIP_LEVEL = 1  # sealed documents to 0.53 at 54 MB/s; level 6 gives 0.51 at 40
 INLINE_BYTES = 256 * 1024  # bytes of attachments of one revision sent inside its JSON; more is streamed
 PIECE = 64 * 1024  # bytes of a streamed attachment held at once
 BOUNDARY_BYTES = 16  # random bytes of a multipart boundary: no attachment holds it but by a chance of 2^-128
