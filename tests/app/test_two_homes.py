@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -87,8 +86,3 @@ def test_a_sync_says_what_it_did_to_a_person(practice: CommandLine, hub: Running
     assert "0 documents pulled, 0 pushed." in on_terminal.out
     assert "\rpulling: " in on_terminal.err
     assert on_terminal.err.endswith(" \r")  # the line is left empty
-
-
-def test_provisioning_twice_changes_nothing(practice: CommandLine, hub: RunningHub) -> None:
-    answers: list[Any] = [practice.json("server", "provision", f"{hub.database}-2", "--json") for _ in range(2)]
-    assert answers == [{"database": f"{hub.url}/clinic-2", "created": created} for created in (True, False)]
