@@ -5,6 +5,7 @@ The server's own words are kept short and on one line: they go into errors and r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -24,6 +25,7 @@ from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, Ser
 
 _ABSENT = {404, 405}  # 405: the endpoint is not there
 
+_NAMES_TLS = re.compile(rb"HTTPS (port|server)")  # nginx's and Go's words for a request without TLS
 _STATUS_OF = {"unauthorized": 401, "forbidden": 403, "not_found": 404}  # of error words that come without a status
 
 _NOT_A_COUCHDB = "check that the address is that of a database on a CouchDB or a hub"
@@ -48,6 +50,8 @@ def error_of(refused: Refused, attempted: str, peer: str) -> IcureSyncError:
     words = _words(refused.body)
     if refused.status in _ABSENT:
         return _absent(words, attempted, peer)
+    if words is None and refused.status == 400 and _NAMES_TLS.search(refused.body):
+        return BadAnswer(attempted, f"{peer} speaks TLS there", "write its address with https://")
     error = _short(words.error) if words else str(refused.status)
     reason = _short(words.reason or "") if words else "no explanation"
     found: IcureSyncError
