@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
+    from icure_sync.engine.live import Live
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.replica import Replica
     from icure_sync.engine.status import Conflict, Status
@@ -54,6 +55,7 @@ __all__ = [
     "Hub",
     "IcureSyncError",
     "Identity",
+    "Live",
     "Measure",
     "Patient",
     "Phase",
@@ -70,6 +72,7 @@ __all__ = [
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.replica": ("Replica",),
     "icure_sync.engine.status": ("Conflict", "Status"),

@@ -25,14 +25,15 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`done` of `known` documents are settled; `known` grows while the feed is read. `size` in bytes of bodies;
-    `rate` in documents per second since the start."""
+    `rate` in documents per second since the start; `trouble`: what a live sync's last attempt failed with."""
 
     direction: Direction
-    phase: Phase
-    done: int
-    known: int
-    size: int
-    rate: float
+    phase: Phase = Phase.CONNECTING
+    done: int = 0
+    known: int = 0
+    size: int = 0
+    rate: float = 0.0
+    trouble: str = ""
 
 
 Report = Callable[[Progress], None]

@@ -8,25 +8,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.engine.clock import SYSTEM_CLOCK
+from icure_sync.engine.clock import Clock as WaitingClock
+from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.keyed import Keyed
-from icure_sync.engine.local_peer import LocalPeer
-from icure_sync.engine.plan import Plan
+from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Report
-from icure_sync.engine.status import Conflict, Status, SyncFacts, conflicts_of
-from icure_sync.engine.sync import Outcome, SyncReport, replicate
+from icure_sync.engine.status import Conflict, Status, conflicts_of
+from icure_sync.engine.sync import Outcome, SyncReport
 from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
 from icure_sync.ids import DocId, HcpId
 from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient
 from icure_sync.model.schema import SEALED_1
 from icure_sync.peers.port import Peer
-from icure_sync.replication.checkpoint import Direction
-from icure_sync.replication.filters import device_selector
 from icure_sync.store import Store
 from icure_sync.store.keyfile import create_key, key_path, unlock_key
 
@@ -55,7 +55,7 @@ class Replica:
         self._store = store
         self._keyed_or_none = keyed
         self._clock = clock
-        self._facts = SyncFacts(store)
+        self._exchange = Exchange(store, device, keyed, clock)
         self.device = device
 
     @classmethod
@@ -182,7 +182,7 @@ class Replica:
     ) -> Attachment:
         """Add a file to a document, encrypted in chunks. `data` may come in pieces, read as they are needed."""
         pieces = (bytes(data),) if isinstance(data, bytes | bytearray | memoryview) else data
-        return await self._store.run(self._keyed.attachments.attach, document, name, pieces, media_type)
+        return await self._keyed.attachments.attach(document, name, pieces, media_type)
 
     async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
         """The files of a document."""
@@ -191,38 +191,36 @@ class Replica:
 
     async def read_attachment(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """The content of a file in pieces, each authenticated. Raises NotFound if it is not here yet, Tampered."""
-        pieces = self._keyed.attachments.read(attachment)
-        while (piece := await self._store.run(next, pieces, None)) is not None:
-            yield piece
+        async with aclosing(self._keyed.attachments.read(attachment)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     # Sync
 
     async def push(self, peer: Peer, *, progress: Report | None = None) -> Outcome:
         """Send every local change to a peer. Raises the kinds of PeerError."""
-        plan = Plan(self.device, self.hcp_id, Direction.PUSH)
-        outcome = await self._replicate(LocalPeer(self._store), peer, plan, progress)
-        await self._store.run(self._facts.pushed, outcome, self._clock())
-        return outcome
+        return await self._exchange.push(peer, progress)
 
     async def pull(self, peer: Peer, *, progress: Report | None = None) -> Outcome:
         """Fetch what this replica's Hcp may read (everything, if it is keyless). Raises the kinds of PeerError."""
-        selector = device_selector(self.hcp_id) if self.hcp_id else None
-        plan = Plan(self.device, self.hcp_id, Direction.PULL, selector)
-        try:
-            outcome = await self._replicate(peer, LocalPeer(self._store), plan, progress)
-        finally:
-            await self._store.run(self._learn)  # what came before a failure counts
-        await self._store.run(self._facts.pulled, outcome, self._clock())
-        return outcome
+        return await self._exchange.pull(peer, progress)
 
     async def sync(self, peer: Peer, *, progress: Report | None = None) -> SyncReport:
         """Pull, then push. What the other side refuses is in the report, and kept for the next time."""
-        pulled = await self.pull(peer, progress=progress)
-        pushed = await self.push(peer, progress=progress)
-        await self._store.run(self._store.attachments.collect)  # bytes of revisions that were displaced
-        conflicts = await self._store.run(conflicts_of, self._store)
-        refused = (*pulled.refused, *pushed.refused)
-        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
+        return await self._exchange.sync(peer, progress)
+
+    @asynccontextmanager
+    async def live(
+        self, peer: Peer, *, progress: Report | None = None, waiting: WaitingClock = SYSTEM_CLOCK
+    ) -> AsyncIterator[Live]:
+        """Sync both ways for as long as the context lasts: changes go over as they are made, on either side.
+
+        A network that fails is waited for, and noticed when it is back; `progress` hears of it. Leaving the context
+        sends what is still to be sent, for some seconds at most. Raises what no waiting mends: Unauthorized, Forbidden,
+        DatabaseMissing, the kinds of StoreError.
+        """
+        async with self._exchange.live(peer, progress, waiting) as live:
+            yield live
 
     async def conflicts(self) -> AsyncIterator[Conflict]:
         """Records with several live leaves."""
@@ -258,19 +256,8 @@ class Replica:
             for entity in page:
                 yield entity
 
-    async def _replicate(self, source: Peer, target: Peer, plan: Plan, progress: Report | None) -> Outcome:
-        try:
-            return await replicate(source, target, plan, report=progress)
-        finally:
-            await source.close()
-            await target.close()
-
-    def _learn(self) -> None:
-        if self._keyed_or_none is not None:
-            self._keyed_or_none.learn()
-
     def _status(self) -> Status:
-        facts = self._facts
+        facts = self._exchange.facts
         keyed = self._keyed_or_none
         return Status(
             hcp_id=self.hcp_id,

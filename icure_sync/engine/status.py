@@ -8,6 +8,7 @@ from typing import Any
 
 from icure_sync.engine.sync import Outcome
 from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Refusal
 from icure_sync.store import Store
 
@@ -58,22 +59,22 @@ class SyncFacts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def pushed(self, outcome: Outcome, time: int) -> None:
-        """A push ended at this time, ms since 1970."""
-        self._keep("push", outcome, time)
-
-    def pulled(self, outcome: Outcome, time: int) -> None:
-        """A pull ended at this time, ms since 1970."""
-        self._keep("pull", outcome, time)
+    def keep(self, direction: Direction, outcome: Outcome, time: int) -> None:
+        """So far a push or pull had come at this time, ms since 1970."""
+        before = self._last(direction)
+        refused = dict(before["refused"]) if before else {}
+        refused[outcome.peer] = [asdict(refusal) for refusal in outcome.refused]
+        kept = {peer: each for peer, each in refused.items() if each}
+        self._store.settings.put(f"last/{direction}", {"time": time, "seq": outcome.seq, "refused": kept})
 
     def unsent(self) -> int:
         """Documents that changed since the last push, what came from elsewhere included."""
-        last = self._last("push")
+        last = self._last(Direction.PUSH)
         return self._store.documents.count_changes(int(last["seq"]) if last else 0)
 
     def refused(self) -> tuple[Refusal, ...]:
         """What each server, or this replica, would not take the last time that the two met."""
-        outcomes = (self._last(direction) for direction in ("pull", "push"))
+        outcomes = (self._last(direction) for direction in Direction)
         return tuple(
             Refusal(**each)
             for outcome in outcomes
@@ -84,15 +85,8 @@ class SyncFacts:
 
     def last_sync(self) -> int | None:
         """When the last push or pull ended, ms since 1970."""
-        times = [outcome["time"] for outcome in (self._last("pull"), self._last("push")) if outcome]
+        times = [outcome["time"] for outcome in (self._last(Direction.PULL), self._last(Direction.PUSH)) if outcome]
         return max(times, default=None)
 
-    def _keep(self, direction: str, outcome: Outcome, time: int) -> None:
-        before = self._last(direction)
-        refused = dict(before["refused"]) if before else {}
-        refused[outcome.peer] = [asdict(refusal) for refusal in outcome.refused]
-        kept = {peer: each for peer, each in refused.items() if each}
-        self._store.settings.put(f"last/{direction}", {"time": time, "seq": outcome.seq, "refused": kept})
-
-    def _last(self, direction: str) -> Any:
+    def _last(self, direction: Direction) -> Any:
         return self._store.settings.get(f"last/{direction}")

@@ -139,10 +139,10 @@ class Attempt:
 
         self.meter.enter(Phase.TRANSFERRING)
         await self._transfer(transfer, save)
+        if transfer.broken is not None:
+            raise transfer.broken  # a source that is gone takes no checkpoint
         self.meter.enter(Phase.FINISHING)
         outcome = await save()
-        if transfer.broken is not None:
-            raise transfer.broken
         self.meter.enter(Phase.DONE)
         return outcome
 

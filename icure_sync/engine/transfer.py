@@ -75,12 +75,14 @@ class Following:
     """What makes an attempt live: it goes on after the end of the feed, until `stop` is set.
 
     `brings`: where it says what it carries over, for the attempt in the other direction; `skips`: what that one says,
-    of which the target need not be asked.
+    of which the target need not be asked. `at_rest` is called when everything up to this seq of the source is settled,
+    before that is told as Phase.IDLE.
     """
 
     stop: asyncio.Event
     brings: Echoes
     skips: Echoes
+    at_rest: Callable[[Seq], Awaitable[None]]
 
 
 class Transfer:
@@ -135,10 +137,12 @@ class Transfer:
         async def compare(page: _Page) -> None:
             for batch in self._batches(await self._compare(page)):  # made one by one: sizes follow what was measured
                 await batches.put(batch)
+            await self._look()
             on_settled()
 
         async def carry(batch: _Batch) -> None:
             await self._carry(batch)
+            await self._look()
             on_settled()
 
         async with asyncio.TaskGroup() as group:
@@ -157,8 +161,10 @@ class Transfer:
                 tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
                 self._meter.read(len(changes.rows), changes.pending)
                 if changes.rows:
+                    self._meter.enter(Phase.TRANSFERRING)
                     await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
                 else:
+                    await self._look()
                     on_settled()
         await pages.put(None)
 
@@ -172,7 +178,7 @@ class Transfer:
         self.is_caught_up = True
         if self._following is None:
             return
-        self._tell_phase()
+        await self._look()
         async with aclosing(self._feed.follow(since, self._following.stop)) as pages:
             async for changes in pages:
                 yield changes
@@ -248,11 +254,14 @@ class Transfer:
         settled = [ticket for ticket in tickets if ticket is not None]
         self._sequence.settle(settled)
         self._meter.settled(len(settled), size)
-        self._tell_phase()
 
-    def _tell_phase(self) -> None:
-        if self._following and self.is_caught_up:
-            self._meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
+    async def _look(self) -> None:
+        """After something was settled: tell a live sync whether there is anything left."""
+        if self._following is None or not self.is_caught_up:
+            return
+        if self._sequence.is_settled:
+            await self._following.at_rest(self.safe)
+        self._meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
 
 
 async def _drain(

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from icure_sync.errors import IcureSyncError, StoreFull
 from icure_sync.ids import is_rev
 from icure_sync.replication.limits import MAX_DOCUMENT, MAX_PATIENCE
-from icure_sync.replication.trouble import Trouble
+from icure_sync.replication.trouble import Trouble, trouble_of
 
 
 class Step(Enum):
@@ -80,6 +81,22 @@ def decide(
     if documents == 0 or not alive:
         return Step.STOP
     return rule.batch if documents > 1 else rule.single
+
+
+# Troubles that a later attempt may not meet again: the network, the server's load, a captive portal.
+_PASSING = frozenset(Trouble) - {Trouble.LOGIN_NEEDED, Trouble.FORBIDDEN, Trouble.DATABASE_MISSING, Trouble.LOCAL}
+
+
+def is_passing(error: IcureSyncError, *, worked: bool) -> bool:
+    """May a live sync try again by itself after an attempt that ended so? Else somebody has to do something first.
+
+    `worked`: earlier attempts got through. A database that was there may come back; one that never was is a wrong
+    address. A disk that is full may get room.
+    """
+    if isinstance(error, StoreFull):
+        return True
+    trouble = trouble_of(error)
+    return trouble in _PASSING or (worked and trouble is Trouble.DATABASE_MISSING)
 
 
 def reason_against_rev(rev: str) -> str | None:

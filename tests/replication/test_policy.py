@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icure_sync.errors import (
+    BadAnswer,
+    DatabaseMissing,
+    Forbidden,
+    IcureSyncError,
+    StoreCorrupt,
+    StoreFull,
+    Throttled,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
 from icure_sync.replication.limits import MAX_DOCUMENT, MAX_PATIENCE
-from icure_sync.replication.policy import TABLE, Step, decide, reason_against_rev, reason_against_size
+from icure_sync.replication.policy import TABLE, Step, decide, is_passing, reason_against_rev, reason_against_size
 from icure_sync.replication.trouble import Trouble
 
 
@@ -87,6 +99,27 @@ def test_no_kind_of_trouble_is_tried_for_ever(trouble: Trouble, tries: int, docu
 )
 def test_a_revision_id_that_no_replica_accepts_is_quarantined(rev: str):
     assert reason_against_rev(rev)
+
+
+THREE = ("sync", "it fails", "try again")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unreachable(*THREE), TimedOut(*THREE), Throttled(*THREE, 300.0), BadAnswer(*THREE), StoreFull(*THREE)],
+)
+def test_a_live_sync_waits_for_what_time_may_mend(error: IcureSyncError):
+    assert is_passing(error, worked=False)
+
+
+@pytest.mark.parametrize("error", [Unauthorized(*THREE), Forbidden(*THREE), StoreCorrupt(*THREE)])
+def test_a_live_sync_ends_with_what_somebody_has_to_mend(error: IcureSyncError):
+    assert not is_passing(error, worked=True)
+
+
+def test_a_live_sync_waits_for_a_database_that_it_has_known():
+    assert is_passing(DatabaseMissing(*THREE), worked=True)
+    assert not is_passing(DatabaseMissing(*THREE), worked=False)
 
 
 def test_ordinary_revision_ids_and_sizes_pass():

@@ -1,0 +1,106 @@
+"""The exchange of one replica with its peers: push, pull, both, or both live. Owns which plan each of them follows.
+
+Knows no attempt from the inside (sync.py) and no records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.live import Ends, Live
+from icure_sync.engine.local_peer import LocalPeer
+from icure_sync.engine.plan import Plan
+from icure_sync.engine.progress import Report
+from icure_sync.engine.status import SyncFacts, conflicts_of
+from icure_sync.engine.sync import Outcome, SyncReport, replicate
+from icure_sync.engine.transfer import Following
+from icure_sync.ids import Seq
+from icure_sync.peers.port import Peer
+from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.filters import device_selector
+from icure_sync.store import Store
+
+
+class Exchange:
+    """What replica.py's sync calls do. `now`: ms since 1970, for what is remembered of a sync."""
+
+    def __init__(self, store: Store, device: str, keyed: Keyed | None, now: Callable[[], int]) -> None:
+        self._store = store
+        self._device = device
+        self._keyed = keyed
+        self._now = now
+        self._hcp_id = keyed.identity.hcp_id if keyed else None
+        self.facts = SyncFacts(store)
+
+    async def push(self, peer: Peer, report: Report | None) -> Outcome:
+        """Send every local change."""
+        async with _closing(peer):
+            return await self._attempt(Direction.PUSH, peer, report)
+
+    async def pull(self, peer: Peer, report: Report | None) -> Outcome:
+        """Fetch what the Hcp may read; everything, if there is none."""
+        async with _closing(peer):
+            try:
+                return await self._attempt(Direction.PULL, peer, report)
+            finally:
+                await self._learn()  # what came before a failure counts
+
+    async def sync(self, peer: Peer, report: Report | None) -> SyncReport:
+        """Pull, then push."""
+        pulled = await self.pull(peer, report)
+        pushed = await self.push(peer, report)
+        await self._collect()
+        conflicts = await self._store.run(conflicts_of, self._store)
+        refused = (*pulled.refused, *pushed.refused)
+        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
+
+    @asynccontextmanager
+    async def live(self, peer: Peer, report: Report | None, clock: Clock) -> AsyncIterator[Live]:
+        """Both ways, until the context is left."""
+
+        def once(direction: Direction) -> Callable[[Following, Report], Awaitable[Outcome]]:
+            return lambda following, told: self._attempt(direction, peer, told, following, clock)
+
+        ends = Ends(once(Direction.PULL), once(Direction.PUSH), self._learn, self._newest)
+        async with _closing(peer), Live(ends, report=report, clock=clock) as live:
+            yield live
+        await self._collect()
+
+    async def _attempt(
+        self,
+        direction: Direction,
+        peer: Peer,
+        report: Report | None,
+        following: Following | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Outcome:
+        async def remember(outcome: Outcome) -> None:
+            await self._store.run(self.facts.keep, direction, outcome, self._now())
+
+        local = LocalPeer(self._store)
+        source, target = (peer, local) if direction is Direction.PULL else (local, peer)
+        selector = device_selector(self._hcp_id) if self._hcp_id and direction is Direction.PULL else None
+        plan = Plan(self._device, self._hcp_id, direction, selector)
+        return await replicate(source, target, plan, following=following, report=report, remember=remember, clock=clock)
+
+    async def _newest(self) -> Seq:
+        return Seq(str(await self._store.run(self._store.documents.update_seq)))
+
+    async def _learn(self) -> None:
+        if self._keyed is not None:
+            await self._store.run(self._keyed.learn)
+
+    async def _collect(self) -> None:
+        await self._store.tidy()  # bytes of revisions that were displaced, or never came
+
+
+@asynccontextmanager
+async def _closing(peer: Peer) -> AsyncIterator[None]:
+    """Inside, the peer may hold connections."""
+    try:
+        yield
+    finally:
+        await peer.close()

@@ -1,0 +1,199 @@
+"""Live sync: attempts in both directions that follow their feeds, and the supervision that begins them again.
+
+Owns when an attempt begins, what is waited for after it failed, and the end. What an attempt does is sync.py's; which
+errors are worth another one is decided in replication/policy.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import NoReturn, Self
+
+from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.echoes import Echoes
+from icure_sync.engine.patience import Entropy
+from icure_sync.engine.progress import Phase, Progress, Report
+from icure_sync.engine.transfer import Following
+from icure_sync.engine.waiting import first_of
+from icure_sync.errors import IcureSyncError, Throttled
+from icure_sync.ids import Seq
+from icure_sync.peers.network import network_change
+from icure_sync.replication.backoff import delay
+from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.limits import LINGER_SECONDS
+from icure_sync.replication.policy import is_passing
+
+log = logging.getLogger(__name__)
+
+AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSyncError kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a live sync runs, and what it asks the device.
+
+    `pull`, `push`: one attempt each. `learn`: takes in what was pulled, before that counts as here. `newest`: the seq
+    of the device's last change.
+    """
+
+    pull: AttemptOnce
+    push: AttemptOnce
+    learn: Callable[[], Awaitable[None]]
+    newest: Callable[[], Awaitable[Seq]]
+
+
+class Live:
+    """A live sync in both directions, for as long as its context lasts: `async with Live(ends, …) as live`.
+
+    Leaving it finishes what is under way, for LINGER_SECONDS at most. An error that no waiting mends ends it early:
+    `ended` raises that, and so does leaving the context.
+    """
+
+    def __init__(
+        self, ends: Ends, *, report: Report | None, clock: Clock = SYSTEM_CLOCK, entropy: Entropy = os.urandom
+    ) -> None:
+        self._ends = ends
+        self._report = report
+        self._clock = clock
+        self._entropy = entropy
+        self._stop = asyncio.Event()
+        self._try_now = asyncio.Event()
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
+        pulled, pushed = Echoes(), Echoes()
+        self._pull = _Way(ends.pull, pulled, pushed, self._pull_rests, Progress(Direction.PULL))
+        self._push = _Way(ends.push, pushed, pulled, self._push_rests, Progress(Direction.PUSH))
+        self._sent: Seq | None = None  # a seq of the device: everything up to here is with the other side
+        self._learnt: Seq | None = None  # a seq of the other side: everything up to here is here, and taken in
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._keep(way)) for way in (self._pull, self._push)]
+        for task in self._tasks:
+            task.add_done_callback(self._look_after)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+        try:
+            await asyncio.wait(self._tasks, timeout=LINGER_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if error is None and self._failure is not None:
+            raise self._failure
+
+    def progress(self, direction: Direction) -> Progress:
+        """How far this direction is, and the `trouble` that its last attempt ended with."""
+        return (self._pull if direction is Direction.PULL else self._push).progress
+
+    def try_now(self) -> None:
+        """Wait no longer before the next attempt: an application may know that the network is back.
+
+        A pause that the server asked for is kept all the same.
+        """
+        self._try_now.set()
+        self._try_now = asyncio.Event()
+
+    async def caught_up(self) -> None:
+        """Wait until what was saved here is sent, and what the other side announced is here.
+
+        Raises the error that ended the live sync.
+        """
+        while not await self._is_caught_up():
+            if self._stop.is_set():
+                await self.ended()
+            await self._news.wait()
+
+    async def ended(self) -> NoReturn:
+        """Wait until an error ends the live sync, and raise it."""
+        await asyncio.wait(self._tasks)
+        raise self._failure or asyncio.CancelledError
+
+    async def _is_caught_up(self) -> bool:
+        newest = await self._ends.newest()
+        return self._sent == newest and self._pull.is_idle and self._push.is_idle
+
+    async def _keep(self, way: _Way) -> None:
+        """Attempt after attempt, until told to stop or an error stays."""
+        while not self._stop.is_set():
+            trouble: IcureSyncError | None = None
+            way.stop.clear()
+            following = Following(way.stop, way.brings, way.skips, way.at_rest)
+            try:
+                await way.attempt(following, lambda progress: self._tell(way, progress))
+            except IcureSyncError as error:
+                if not is_passing(error, worked=way.worked):
+                    raise
+                trouble = error
+            if way is self._pull:
+                self._push.stop.set()  # the server may not be what it was: the push has to look at it anew, too
+            if not self._stop.is_set() and (trouble or not way.stop.is_set()):
+                await self._pause(way, trouble)
+
+    async def _pause(self, way: _Way, trouble: IcureSyncError | None) -> None:
+        """Before the next attempt: longer each time, unless the last one got as far as to wait for changes."""
+        way.failures += 1
+        asked = trouble.retry_after if isinstance(trouble, Throttled) else None
+        self._tell(way, replace(way.progress, phase=Phase.WAITING, trouble=str(trouble or "")))
+        pause = self._clock.sleep(delay(way.failures, int.from_bytes(self._entropy(4)) / 2**32, asked))
+        earlier = () if asked is not None else (self._try_now.wait(), network_change())
+        await first_of(pause, self._stop.wait(), *earlier)
+
+    async def _pull_rests(self, seq: Seq) -> None:
+        if seq != self._learnt:
+            await self._ends.learn()
+            self._learnt = seq
+
+    async def _push_rests(self, seq: Seq) -> None:
+        self._sent = seq
+
+    def _tell(self, way: _Way, progress: Progress) -> None:
+        if progress.phase is Phase.IDLE:
+            way.failures, way.worked = 0, True
+        way.progress = progress
+        self._news.set()
+        self._news = asyncio.Event()
+        if self._report is not None:
+            self._report(progress)
+
+    def _look_after(self, task: asyncio.Task[None]) -> None:
+        """A direction has ended: told to, or by an error, which ends the other one too."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+            log.warning("live sync ends: %s", error)
+        self._end()
+        self._news.set()
+
+    def _end(self) -> None:
+        """No more attempts; those under way finish."""
+        self._stop.set()
+        self._pull.stop.set()
+        self._push.stop.set()
+
+
+@dataclass(slots=True)
+class _Way:
+    """One direction. `stop`: of the attempt under way; `failures`: attempts that ended since one last waited for
+    changes; `worked`: one did."""
+
+    attempt: AttemptOnce
+    brings: Echoes
+    skips: Echoes
+    at_rest: Callable[[Seq], Awaitable[None]]
+    progress: Progress
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0
+    worked: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        return self.progress.phase is Phase.IDLE

@@ -1,0 +1,45 @@
+"""Noticing that the network changed, on a real one: loopback gets another address."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+import pytest
+
+from icure_sync.peers import network
+from icure_sync.peers.network import network_change
+
+SIOCSIFADDR = 0x8916
+ALIAS = b"lo:77"
+
+
+def set_address(address: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sHH4s8x", ALIAS, socket.AF_INET, 0, socket.inet_aton(address))
+        fcntl.ioctl(any_socket, SIOCSIFADDR, request)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may give loopback an address")
+async def test_a_new_address_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(network, "NETWORK_SETTLES", 0.0)
+    noticed = asyncio.create_task(network_change())
+    await asyncio.sleep(0.05)
+    assert not noticed.done()
+    set_address("127.77.0.1")
+    try:
+        await asyncio.wait_for(noticed, 10)
+    finally:
+        set_address("0.0.0.0")  # which takes the alias away
+
+
+async def test_waiting_for_it_can_be_cancelled():
+    noticed = asyncio.create_task(network_change())
+    await asyncio.sleep(0.05)
+    noticed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await noticed
