@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("icure_sync.testing.conformance")  # its statements show what they compared
+
 # No example is timed: machines are shared. In CI the same examples come in every run; elsewhere new ones are tried.
 settings.register_profile("shared", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("shared")

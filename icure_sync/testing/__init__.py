@@ -1,4 +1,7 @@
-"""Tools that break things on purpose: for the tests of this package, and for those of applications. See TESTING.md."""
+"""Tools that break things on purpose: for the tests of this package, and for those of applications. See TESTING.md.
+
+`icure_sync.testing.conformance`, for tests of a Peer, is imported by itself.
+"""
 
 from icure_sync.testing.answers import (
     BAD_GZIP,
@@ -11,7 +14,6 @@ from icure_sync.testing.answers import (
     redirect,
     refusal,
 )
-from icure_sync.testing.conformance import PeerConformance
 from icure_sync.testing.exchange import Exchange
 from icure_sync.testing.faults import RESET_AFTER, RESET_BEFORE, SILENCE, Ending, Fault, Rule, anything, to, within
 from icure_sync.testing.faulty import FaultyPeer
@@ -32,7 +34,6 @@ __all__ = [
     "Fault",
     "FaultProxy",
     "FaultyPeer",
-    "PeerConformance",
     "Rule",
     "ScriptedServer",
     "Seen",

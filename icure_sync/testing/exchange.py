@@ -6,7 +6,7 @@ Owns the obeying of a Fault. Holds one piece of a body at a time; a body that is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -26,16 +26,17 @@ from icure_sync.testing.sides import Side
 _TICK = 0.02  # seconds between two pieces on a throttled line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
-    """What passed. `status`: None if no answer began; `sent`, `received`: bytes the server and the client got."""
+    """What passed, or is passing. `status`: None as long as no answer has begun; `sent`, `received`: bytes that were
+    given to the server and to the client."""
 
     method: str
     path: str
-    status: int | None
-    sent: int
-    received: int
     fault: Fault
+    status: int | None = None
+    sent: int = 0
+    received: int = 0
 
 
 class Ended(Exception):
@@ -47,62 +48,57 @@ class Ended(Exception):
 
 
 class _Way:
-    """One direction: counts, slices, slows and cuts what is given to one side."""
+    """One direction: slices, slows and cuts what is given to one side, and counts it."""
 
-    def __init__(self, side: Side, *, cut: int | None, ending: Ending, rate: float | None, piece: int | None) -> None:
+    def __init__(
+        self, side: Side, fault: Fault, *, cut: int | None, piece: int | None, count: Callable[[int], None]
+    ) -> None:
         self._side = side
         self._cut = cut
-        self._ending = ending
-        self._rate = rate
-        steps = [PIECE, *([piece] if piece else []), *([max(1, int(rate * _TICK))] if rate else [])]
-        self._step = min(steps)
-        self.passed = 0
+        self._ending = fault.ending
+        self._rate = fault.rate
+        self._step = min(PIECE, piece or PIECE, max(1, int(fault.rate * _TICK)) if fault.rate else PIECE)
+        self._count = count
+        self._passed = 0
 
     async def give(self, data: bytes) -> None:
         """Raises Ended where the fault cuts, OSError if nobody takes it."""
-        room = len(data) if self._cut is None else max(0, self._cut - self.passed)
-        for start in range(0, min(room, len(data)), self._step):
+        room = len(data) if self._cut is None else min(len(data), self._cut - self._passed)
+        for start in range(0, room, self._step):
             part = data[start : min(room, start + self._step)]
+            self._passed += len(part)
+            self._count(len(part))
             await self._side.give(part)
-            self.passed += len(part)
             await asyncio.sleep(len(part) / self._rate if self._rate else 0)
         if room < len(data):
             raise Ended(self._ending)
 
 
 class Passage:
-    """Carries one request from a client to the server, and the answer back."""
+    """Carries one request from a client to the server, and the answer back. `record`: what has passed."""
 
-    def __init__(self, client: Side, request: Head, fault: Fault) -> None:
+    def __init__(self, client: Side, request: Head, record: Exchange) -> None:
         self._client = client
         self._request = request
-        self._fault = fault
-        self._status: int | None = None
+        self.record = record
         self._goes_on = True
-        self._to_client = self._way(client, fault.cut_answer, fault.piece)
-        self._to_server: _Way | None = None
+        fault = record.fault
+        self._to_client = _Way(client, fault, cut=fault.cut_answer, piece=fault.piece, count=self._received)
 
-    @property
-    def record(self) -> Exchange:
-        """What has passed until now."""
-        method, target, _ = self._request.words
-        return Exchange(
-            method,
-            target.partition("?")[0],
-            self._status,
-            self._to_server.passed if self._to_server else 0,
-            self._to_client.passed,
-            self._fault,
-        )
+    def _received(self, size: int) -> None:
+        self.record.received += size
+
+    def _sent(self, size: int) -> None:
+        self.record.sent += size
 
     async def say(self) -> bool:
         """Answer in the server's stead. True: the connection goes on."""
-        answer = self._fault.answer
+        answer = self.record.fault.answer
         assert answer is not None
         async with aclosing(request_body(self._client.reader, self._request)) as body:
             async for _ in body:
                 pass
-        self._status = answer.status
+        self.record.status = answer.status
         await self._to_client.give(answer.head())
         if self._request.words[0] != "HEAD":
             await self._to_client.give(answer.body)
@@ -113,8 +109,9 @@ class Passage:
 
         True: both connections go on. Raises Ended, BadMessage, OSError.
         """
-        self._to_server = self._way(server, self._fault.cut_request, None)
-        sending = asyncio.ensure_future(self._send(self._to_server))
+        fault = self.record.fault
+        to_server = _Way(server, fault, cut=fault.cut_request, piece=None, count=self._sent)
+        sending = asyncio.ensure_future(self._send(to_server))
         relaying = asyncio.ensure_future(self._relay(server))
         leaving = asyncio.ensure_future(self._client.left())
         pending: set[asyncio.Future[None]] = {sending, relaying, leaving}
@@ -151,9 +148,9 @@ class Passage:
             head = await read_head(server.reader)
             if head is None:
                 raise BadMessage
-            self._status = status_of(head)
+            self.record.status = status = status_of(head)
             await self._to_client.give(head.raw)
-            if self._status >= 200:  # others only say that it is under way
+            if status >= 200:  # others only say that it is under way
                 break
         body = has_body(self._request, head)
         self._goes_on = not (head.closes or self._request.closes or (body and head.lasts))
@@ -161,6 +158,3 @@ class Passage:
             async with aclosing(answer_body(server.reader, head)) as pieces:
                 async for piece in pieces:
                     await self._to_client.give(piece)
-
-    def _way(self, side: Side, cut: int | None, piece: int | None) -> _Way:
-        return _Way(side, cut=cut, ending=self._fault.ending, rate=self._fault.rate, piece=piece)

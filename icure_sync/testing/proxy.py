@@ -119,21 +119,16 @@ class FaultProxy:
             await line.end(Ending.CLOSE)
 
     async def _pass(self, request: Head, line: _Line) -> bool:
-        fault = self._fault_for(request)
-        if fault.latency or fault.jitter:
-            await asyncio.sleep(fault.latency + fault.jitter * self._chance.random())
-        passage = Passage(line.client, request, fault)
-        try:
-            if fault.answer is not None:
-                return await passage.say()
-            return await passage.carry(await line.server(self._host, self._upstream_port))
-        finally:
-            self.exchanges.append(passage.record)
-
-    def _fault_for(self, request: Head) -> Fault:
         method, target, _ = request.words
         path = target.partition("?")[0]
-        return next((rule.fault for rule in self._rules if rule.takes(method, path)), NO_FAULT)
+        fault = next((rule.fault for rule in self._rules if rule.takes(method, path)), NO_FAULT)
+        self.exchanges.append(Exchange(method, path, fault))
+        passage = Passage(line.client, request, self.exchanges[-1])
+        if fault.latency or fault.jitter:
+            await asyncio.sleep(fault.latency + fault.jitter * self._chance.random())
+        if fault.answer is not None:
+            return await passage.say()
+        return await passage.carry(await line.server(self._host, self._upstream_port))
 
 
 class _Line:

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.servers import Script, scripted
+from icure_sync.testing import ScriptedServer
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Script]:
-    async with scripted() as script:
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as script:
         yield script

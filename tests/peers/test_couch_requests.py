@@ -40,8 +40,8 @@ from icure_sync.replication.trouble import (
     Undecodable,
     trouble_of,
 )
+from icure_sync.testing import ScriptedServer, json_answer, raw_answer
 from tests.replicas import rev, revision
-from tests.servers import Script, json_answer, raw_answer
 
 CHANGES = "GET /clinic/_changes"
 FEED = b'{"results":[{"seq":"1-x","id":"a","changes":[{"rev":"1-a"}]},{"seq":null,"id":"b","changes":[]}],"last_seq":7}'
@@ -72,7 +72,7 @@ async def failure(peer: CouchPeer) -> IcureSyncError:
         (418, "teapot", "short and stout", BadAnswer),
     ],
 )
-async def test_a_refusal_becomes_its_kind_of_error(server: Script, status, error, reason, kind):
+async def test_a_refusal_becomes_its_kind_of_error(server: ScriptedServer, status, error, reason, kind):
     server.on(CHANGES, json_answer({"error": error, "reason": reason}, status))
     found = await failure(server.peer())
     assert type(found) is kind
@@ -80,7 +80,7 @@ async def test_a_refusal_becomes_its_kind_of_error(server: Script, status, error
     assert "\n" not in str(found)
 
 
-async def test_the_pause_that_a_server_asks_for_is_kept(server: Script):
+async def test_the_pause_that_a_server_asks_for_is_kept(server: ScriptedServer):
     server.on(CHANGES, json_answer({"error": "busy", "reason": ""}, 503, Retry_After="17"))
     found = await failure(server.peer())
     assert isinstance(found, Throttled)
@@ -88,7 +88,7 @@ async def test_the_pause_that_a_server_asks_for_is_kept(server: Script):
 
 
 @pytest.mark.parametrize("status", [404, 405, 418])
-async def test_a_web_server_that_is_no_couchdb_is_said_to_be_one(server: Script, status: int):
+async def test_a_web_server_that_is_no_couchdb_is_said_to_be_one(server: ScriptedServer, status: int):
     server.on(CHANGES, raw_answer(b"<html><h1>nginx</h1></html>", status, "text/html"))
     found = await failure(server.peer())
     assert type(found) is BadAnswer
@@ -96,7 +96,7 @@ async def test_a_web_server_that_is_no_couchdb_is_said_to_be_one(server: Script,
 
 
 @pytest.mark.parametrize("status", [413, 500, 503])
-async def test_an_intermediarys_refusal_counts_by_its_status(server: Script, status: int):
+async def test_an_intermediarys_refusal_counts_by_its_status(server: ScriptedServer, status: int):
     server.on(CHANGES, raw_answer(b"<html>too large</html>", status, "text/html"))
     kinds = {413: BatchRefused, 500: ServerFailed, 503: Throttled}
     assert type(await failure(server.peer())) is kinds[status]
@@ -105,7 +105,7 @@ async def test_an_intermediarys_refusal_counts_by_its_status(server: Script, sta
 @pytest.mark.parametrize(
     "body", [b"<html>log in to our Wi-Fi</html>", b"", b"OK", b"[1,2]", b'{"results":7,"last_seq":1}', b"{}", b"null"]
 )
-async def test_a_success_that_is_something_else_is_a_bad_answer(server: Script, body: bytes):
+async def test_a_success_that_is_something_else_is_a_bad_answer(server: ScriptedServer, body: bytes):
     server.on(CHANGES, raw_answer(body))
     found = await failure(server.peer())
     assert type(found) is BadAnswer
@@ -113,14 +113,14 @@ async def test_a_success_that_is_something_else_is_a_bad_answer(server: Script, 
 
 
 @pytest.mark.parametrize("cut", range(1, len(FEED), 7))
-async def test_json_that_breaks_off_is_tried_again_as_a_broken_line_is(server: Script, cut: int):
+async def test_json_that_breaks_off_is_tried_again_as_a_broken_line_is(server: ScriptedServer, cut: int):
     server.on(CHANGES, raw_answer(FEED[:cut]))
     found = await failure(server.peer())
     assert type(found) is Undecodable
     assert trouble_of(found) is Trouble.TRANSPORT
 
 
-async def test_an_answer_cut_by_the_connection_is_unreachable(server: Script):
+async def test_an_answer_cut_by_the_connection_is_unreachable(server: ScriptedServer):
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(FEED))})
         await response.prepare(request)
@@ -133,7 +133,7 @@ async def test_an_answer_cut_by_the_connection_is_unreachable(server: Script):
     assert type(await failure(server.peer())) is Unreachable
 
 
-async def test_a_connection_reset_before_the_answer_is_unreachable(server: Script):
+async def test_a_connection_reset_before_the_answer_is_unreachable(server: ScriptedServer):
     async def reset(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.abort()
@@ -143,7 +143,7 @@ async def test_a_connection_reset_before_the_answer_is_unreachable(server: Scrip
     assert type(await failure(server.peer())) is Unreachable
 
 
-async def test_an_answer_in_pieces_of_one_byte_is_read_whole(server: Script):
+async def test_an_answer_in_pieces_of_one_byte_is_read_whole(server: ScriptedServer):
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -158,18 +158,20 @@ async def test_an_answer_in_pieces_of_one_byte_is_read_whole(server: Script):
     assert page.last_seq == "7"
 
 
-async def test_a_compressed_answer_is_read(server: Script):
+async def test_a_compressed_answer_is_read(server: ScriptedServer):
     server.on(CHANGES, raw_answer(gzip.compress(FEED), Content_Encoding="gzip"))
     async with server.peer() as peer:
         assert len((await peer.changes(Seq("0"), limit=10)).rows) == 2
 
 
-async def test_an_answer_that_does_not_decompress_is_a_bad_answer(server: Script):
+async def test_an_answer_that_does_not_decompress_is_a_bad_answer(server: ScriptedServer):
     server.on(CHANGES, raw_answer(b"\x1f\x8b nonsense", Content_Encoding="gzip"))
     assert isinstance(await failure(server.peer()), BadAnswer)
 
 
-async def test_an_answer_that_would_fill_the_memory_is_given_up(server: Script, monkeypatch: pytest.MonkeyPatch):
+async def test_an_answer_that_would_fill_the_memory_is_given_up(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(couch_requests, "MAX_ANSWER", 100_000)
     bomb = gzip.compress(b"[" + b" " * 50_000_000)
     server.on(CHANGES, raw_answer(bomb, Content_Encoding="gzip"))
@@ -178,7 +180,7 @@ async def test_an_answer_that_would_fill_the_memory_is_given_up(server: Script, 
     assert trouble_of(found) is Trouble.BATCH_REFUSED  # so it is asked for in smaller parts
 
 
-async def test_silence_has_an_end(server: Script):
+async def test_silence_has_an_end(server: ScriptedServer):
     async def silent(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(3600)
         return web.Response()
@@ -221,7 +223,7 @@ async def test_a_server_that_does_not_take_what_is_sent_has_an_end(files: dict[s
             await peer.write([sent], source)
 
 
-async def test_a_source_that_takes_its_time_is_not_the_servers_fault(server: Script):
+async def test_a_source_that_takes_its_time_is_not_the_servers_fault(server: ScriptedServer):
     class Slow(MemoryPeer):
         async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
             async for piece in super().attachment(doc_id, rev, name):
@@ -240,14 +242,14 @@ async def test_a_source_that_takes_its_time_is_not_the_servers_fault(server: Scr
 @pytest.mark.parametrize(
     "answer", [{"error": "not_found", "reason": "missing"}, {"error": "not_found", "reason": "no_db_file"}]
 )
-async def test_a_slash_that_is_not_encoded_gets_a_hint(server: Script, answer: dict[str, str]):
+async def test_a_slash_that_is_not_encoded_gets_a_hint(server: ScriptedServer, answer: dict[str, str]):
     server.on("GET /clinic/north", json_answer(answer, 404))
     async with CouchPeer(server.url + "/clinic/north") as peer:
         with pytest.raises(DatabaseMissing, match="write it as %2F"):
             await peer.info()
 
 
-async def test_silence_can_be_cancelled_and_leaves_no_task_and_no_socket(server: Script):
+async def test_silence_can_be_cancelled_and_leaves_no_task_and_no_socket(server: ScriptedServer):
     arrived = asyncio.Event()
 
     async def silent(_: web.Request) -> web.StreamResponse:
@@ -307,14 +309,14 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_before_any_crede
     assert requests == []
 
 
-async def test_another_database_under_the_address_is_a_bad_answer(server: Script):
+async def test_another_database_under_the_address_is_a_bad_answer(server: ScriptedServer):
     server.on("GET /clinic", json_answer({"db_name": "other", "update_seq": "1"}))
     async with server.peer() as peer:
         with pytest.raises(BadAnswer, match="another name"):
             await peer.info()
 
 
-async def test_an_attachment_cut_by_the_connection_is_an_error_and_not_a_short_attachment(server: Script):
+async def test_an_attachment_cut_by_the_connection_is_an_error_and_not_a_short_attachment(server: ScriptedServer):
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -329,7 +331,7 @@ async def test_an_attachment_cut_by_the_connection_is_an_error_and_not_a_short_a
             _ = [piece async for piece in peer.attachment(DocId("a"), Rev("1-a"), "f")]
 
 
-async def test_a_server_without_ensure_full_commit_needs_no_asking(server: Script):
+async def test_a_server_without_ensure_full_commit_needs_no_asking(server: ScriptedServer):
     async with server.peer() as peer:
         await peer.commit()
     assert server.count("POST /clinic/_ensure_full_commit") == 1

@@ -12,8 +12,8 @@ from icure_sync.peers import couch_writing
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.trouble import ServerFailed
 from icure_sync.replication.wire import Refusal, Revision
+from icure_sync.testing import ScriptedServer, json_answer
 from tests.replicas import rev, revision
-from tests.servers import Script, json_answer
 
 BULK = "POST /clinic/_bulk_docs"
 PUT = "PUT /clinic/a"
@@ -32,14 +32,14 @@ def second_revision(**files: bytes) -> tuple[Revision, MemoryPeer]:
     return second, source
 
 
-def parts(server: Script) -> list[bytes]:
+def parts(server: ScriptedServer) -> list[bytes]:
     """The parts of the last multipart body."""
     seen = server.last(PUT)
     boundary = seen.headers["Content-Type"].partition('boundary="')[2].rstrip('"')
     return [part.partition(b"\r\n\r\n")[2][:-2] for part in seen.body.split(b"--" + boundary.encode())[1:-1]]
 
 
-async def test_what_the_server_should_have_goes_as_a_stub(server: Script):
+async def test_what_the_server_should_have_goes_as_a_stub(server: ScriptedServer):
     server.on(PUT, DONE)
     second, source = second_revision(f=LARGE)
     async with server.peer() as peer:
@@ -51,7 +51,7 @@ async def test_what_the_server_should_have_goes_as_a_stub(server: Script):
     assert sent["_rev"] == rev(2, 1)
 
 
-async def test_a_server_that_lacks_what_a_stub_stands_for_gets_the_bytes(server: Script):
+async def test_a_server_that_lacks_what_a_stub_stands_for_gets_the_bytes(server: ScriptedServer):
     server.on(PUT, MISSING_STUB, DONE)
     second, source = second_revision(f=LARGE)
     async with server.peer() as peer:
@@ -61,7 +61,7 @@ async def test_a_server_that_lacks_what_a_stub_stands_for_gets_the_bytes(server:
     assert data == LARGE
 
 
-async def test_a_new_attachment_beside_an_old_one_is_streamed_alone(server: Script):
+async def test_a_new_attachment_beside_an_old_one_is_streamed_alone(server: ScriptedServer):
     server.on(PUT, DONE)
     second, source = second_revision(old=LARGE)
     new = b"n" * 300_000
@@ -77,7 +77,7 @@ async def test_a_new_attachment_beside_an_old_one_is_streamed_alone(server: Scri
     assert data == new
 
 
-async def test_an_attachment_that_holds_the_boundary_of_one_request_goes_by_another(server: Script):
+async def test_an_attachment_that_holds_the_boundary_of_one_request_goes_by_another(server: ScriptedServer):
     server.on(PUT, DONE)
     source = MemoryPeer()
     source.put(revision("a", rev(1, 1), files={"f": LARGE}), {"f": LARGE})
@@ -93,7 +93,7 @@ async def test_an_attachment_that_holds_the_boundary_of_one_request_goes_by_anot
     assert data == hostile
 
 
-async def test_small_attachments_go_inline_with_the_other_documents(server: Script):
+async def test_small_attachments_go_inline_with_the_other_documents(server: ScriptedServer):
     server.on(BULK, json_answer([], 201))
     second, source = second_revision(f=b"abc")
     async with server.peer() as peer:
@@ -104,7 +104,7 @@ async def test_small_attachments_go_inline_with_the_other_documents(server: Scri
     assert sent["docs"][0]["_attachments"]["f"]["data"] == "YWJj"
 
 
-async def test_many_documents_go_in_requests_of_bounded_size(server: Script, monkeypatch: pytest.MonkeyPatch):
+async def test_many_documents_go_in_requests_of_bounded_size(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(couch_writing, "REQUEST_BYTES", 1_000)
     server.on(BULK, json_answer([], 201))
     body = b'{"x":"' + b"y" * 300 + b'"}'
@@ -119,7 +119,7 @@ async def test_many_documents_go_in_requests_of_bounded_size(server: Script, mon
     ("status", "error"),
     [(412, "missing_stub"), (413, "document_too_large"), (400, "bad_request"), (403, "forbidden"), (409, "conflict")],
 )
-async def test_a_document_refused_by_itself_is_a_refusal_and_the_next_is_written(server: Script, status, error):
+async def test_a_document_refused_by_itself_is_a_refusal_and_the_next_is_written(server: ScriptedServer, status, error):
     server.on(PUT, json_answer({"error": error, "reason": "why"}, status))
     server.on(BULK, json_answer([], 201))
     second, source = second_revision(f=LARGE)
@@ -129,7 +129,7 @@ async def test_a_document_refused_by_itself_is_a_refusal_and_the_next_is_written
     assert server.count(BULK) == 1
 
 
-async def test_a_refusal_by_401_is_the_documents_if_the_database_answers(server: Script):
+async def test_a_refusal_by_401_is_the_documents_if_the_database_answers(server: ScriptedServer):
     """A validation function may say `unauthorized`, which looks like a dead cookie."""
     server.on("POST /_session", json_answer({"ok": True}, Set_Cookie="AuthSession=abc; Path=/"))
     server.on(PUT, json_answer({"error": "unauthorized", "reason": "log in first"}, 401))
@@ -141,7 +141,7 @@ async def test_a_refusal_by_401_is_the_documents_if_the_database_answers(server:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden)])
-async def test_a_refusal_of_the_database_itself_is_an_error(server: Script, status, kind):
+async def test_a_refusal_of_the_database_itself_is_an_error(server: ScriptedServer, status, kind):
     server.on("POST /_session", json_answer({"ok": True}, Set_Cookie="AuthSession=abc; Path=/"))
     denied = json_answer({"error": "unauthorized" if status == 401 else "forbidden", "reason": "no"}, status)
     server.on(PUT, denied)
@@ -152,7 +152,7 @@ async def test_a_refusal_of_the_database_itself_is_an_error(server: Script, stat
             await peer.write([second], source)
 
 
-async def test_a_server_that_fails_over_one_document_is_an_error_for_the_policy(server: Script):
+async def test_a_server_that_fails_over_one_document_is_an_error_for_the_policy(server: ScriptedServer):
     server.on(PUT, json_answer({"error": "unknown_error", "reason": "crash"}, 500))
     second, source = second_revision(f=LARGE)
     async with server.peer() as peer:
@@ -160,7 +160,7 @@ async def test_a_server_that_fails_over_one_document_is_an_error_for_the_policy(
             await peer.write([second], source)
 
 
-async def test_refusals_come_in_any_order_and_only_for_what_was_refused(server: Script):
+async def test_refusals_come_in_any_order_and_only_for_what_was_refused(server: ScriptedServer):
     answer = [
         {"id": "c", "rev": rev(1, 3), "error": "unauthorized", "reason": "log in first"},
         {"id": "a", "rev": rev(1, 1), "error": "forbidden", "reason": "no secrets"},
@@ -174,7 +174,7 @@ async def test_refusals_come_in_any_order_and_only_for_what_was_refused(server: 
     ]
 
 
-async def test_a_log_is_written_over_the_revision_that_was_read(server: Script):
+async def test_a_log_is_written_over_the_revision_that_was_read(server: ScriptedServer):
     """CouchDB does not insist; other servers do."""
     log = "/clinic/_local/log-1"
     server.on(f"GET {log}", json_answer({"_id": "_local/log-1", "_rev": "0-7", "history": []}))

@@ -12,7 +12,8 @@ from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.store import Store
-from icure_sync.testing import FaultProxy, FaultyPeer, PeerConformance
+from icure_sync.testing import FaultProxy, FaultyPeer
+from icure_sync.testing.conformance import PeerConformance
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 
