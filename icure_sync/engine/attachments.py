@@ -1,14 +1,15 @@
 """Files of Documents: sealed in chunks on the way into the store, opened on the way out.
 
 In `sealed-1` a file is a record of its own (type `Attachment`), linked to its Document, with one CouchDB attachment
-that never changes. In `icure-classic` it is a CouchDB attachment of the Document itself. Synchronous: runs in the
-store's thread.
+that never changes. In `icure-classic` it is a CouchDB attachment of the Document itself. The two that stream are
+asynchronous; the others run in the store's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from icure_sync.crypto.access import Subject
 from icure_sync.crypto.classic_cipher import decrypt
@@ -26,10 +27,11 @@ from icure_sync.ids import DocId
 from icure_sync.model import Attachment, Document
 from icure_sync.model.schema import SEALED_1
 from icure_sync.replication.wire import Attachment as Stub
-from icure_sync.store import Blob, Store
+from icure_sync.store import Blob, Store, Upload, receive
 
 CONTENT = "content"  # what the CouchDB attachment is called: its true name is sealed
 CLASSIC_MOST = 256 * 1024 * 1024  # bytes of a file that has to be held whole to be opened
+BLOCK_BYTES = 2**18  # sealed or opened in one visit to a thread: the visit itself costs more than a chunk
 SEALED_MEDIA_TYPE = "application/octet-stream"
 
 
@@ -55,32 +57,46 @@ class Attachments:
         self._identity = identity
         self._entropy = entropy
 
-    def attach(self, document: Document, name: str, content: Iterable[bytes], media_type: str | None) -> Attachment:
-        """A new file of this Document. The content streams; nothing of it stays in memory."""
-        opened = self._records.shown(document)
-        parent = opened.stored
-        if not opened.suite.is_authenticated:
-            raise InvalidEntity(
-                f"attach a file to document {parent.id}",
-                f"files are written in {SEALED_1} only",
-                "attach it with the software that owns this database",
-            )
+    async def attach(
+        self, document: Document, name: str, content: Iterable[bytes], media_type: str | None
+    ) -> Attachment:
+        """A new file of this Document. The content is read and sealed in a thread of its own, and nothing of it stays
+        in memory; the store does other work in between."""
+        parent = await self._store.run(self._parent, document)
         subject = Subject.create(Attachment.TYPE, self._identity, self._entropy)
         file_key = SymmetricKey(self._entropy(KEY_BYTES))
         counted = _Counted(content)
-        blob = self._store.attachments.put(seal_file(subject, file_key, counted))
-        entity = Attachment(
-            name=name,
-            media_type=media_type,
-            size=counted.length,
-            sha256=counted.sha256.hexdigest(),
-            file_key=to_text(file_key),
-        )
-        parents = [Parent(parent.id, Document.TYPE, self._sealed.secret_ids(parent)[0])]
-        files = {CONTENT: {"length": blob.length, "sha256": blob.sha256.hex()}}
-        written = self._sealed.create_as(subject, entity, parents, files)
-        stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
+
+        def keep(upload: Upload) -> Attachment:
+            entity = Attachment(
+                name=name,
+                media_type=media_type,
+                size=counted.length,
+                sha256=counted.sha256.hexdigest(),
+                file_key=to_text(file_key),
+            )
+            return self._keep(upload, subject, entity, parent)
+
+        sealed = seal_file(subject, file_key, counted)
+        return await receive(self._store, _blocks(sealed), keep)
+
+    def _parent(self, document: Document) -> Parent:
+        opened = self._records.shown(document)
+        if not opened.suite.is_authenticated:
+            raise InvalidEntity(
+                f"attach a file to document {opened.stored.id}",
+                f"files are written in {SEALED_1} only",
+                "attach it with the software that owns this database",
+            )
+        return Parent(opened.stored.id, Document.TYPE, self._sealed.secret_ids(opened.stored)[0])
+
+    def _keep(self, upload: Upload, subject: Subject, entity: Attachment, parent: Parent) -> Attachment:
+        """The bytes are there: their record with them, or neither."""
         with self._store.transaction():
+            blob = upload.finish()
+            files = {CONTENT: {"length": blob.length, "sha256": blob.sha256.hex()}}
+            written = self._sealed.create_as(subject, entity, [parent], files)
+            stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
             kept = self._records.keep(written, self._sealed, {CONTENT: stub})
             self._store.attachments.link(written.id, written.rev, CONTENT, blob)
         assert isinstance(kept, Attachment)
@@ -104,8 +120,13 @@ class Attachments:
             for stub in (revision.attachments if revision else {}).values()
         ]
 
-    def read(self, attachment: Attachment) -> Iterator[bytes]:
+    async def read(self, attachment: Attachment) -> AsyncGenerator[bytes, None]:
         """The content in pieces, authenticated in `sealed-1`. Raises NotFound if the bytes are not here, Tampered."""
+        pieces = self._pieces(attachment)
+        while block := await self._store.run(_take, pieces):
+            yield block
+
+    def _pieces(self, attachment: Attachment) -> Iterator[bytes]:
         opened = self._opener.open(DocId(attachment.id))
         stored = opened.stored
         if not opened.suite.is_authenticated:
@@ -140,6 +161,22 @@ class Attachments:
         if blob is None:
             raise NotFound(f"read the file of document {stored.id}", "its bytes are not here yet", "sync again")
         return blob
+
+
+async def _blocks(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Pieces that take a while to make, a block at a time, in a thread of their own."""
+    while block := await asyncio.to_thread(_take, pieces):
+        yield block
+
+
+def _take(pieces: Iterator[bytes]) -> bytes:
+    """The next pieces, about BLOCK_BYTES of them; nothing at the end."""
+    taken: list[bytes] = []
+    size = 0
+    while size < BLOCK_BYTES and (piece := next(pieces, None)) is not None:
+        taken.append(piece)
+        size += len(piece)
+    return b"".join(taken)
 
 
 class _Counted:

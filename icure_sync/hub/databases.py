@@ -14,7 +14,7 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,7 +26,7 @@ from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
 from icure_sync.hub.feeds import Feeds
 from icure_sync.hub.limits import REVS_LIMIT
 from icure_sync.hub.security import DEFAULT, Security
-from icure_sync.store import Store
+from icure_sync.store import Blob, Store, Upload, receive
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +71,23 @@ class Database:
         return await self.store.run(lambda: function(self.store, *args, **kwargs))
 
     async def set_security(self, value: dict[str, Any]) -> None:
+    async def receive(self, pieces: AsyncIterable[bytes]) -> Blob:
+        """Bytes into the store as they come. What breaks off leaves nothing. Raises not_found, as `run` does."""
+        try:
+            return await receive(self.store, pieces, Upload.finish)
+        except StoreError:
+            if self._closed:
+                raise database_missing() from None
+            raise
+        finally:
+            await self._drop_leftovers()
+
+    async def _drop_leftovers(self) -> None:
+        """Of uploads that broke off: usually there are none, and one look says so."""
+        with contextlib.suppress(StoreError):  # what there is no room for now goes another time
+            while not self._closed and await self.store.run(self.store.attachments.drop):
+                pass
+
         """Raises bad_request for what is not a security object."""
         security = Security.parse(value)
         await self.run(lambda store: store.settings.put(_SECURITY, value))

@@ -23,7 +23,7 @@ from icure_sync.hub.reading import Found
 from icure_sync.hub.rendering import Blob as Place
 from icure_sync.hub.rendering import Rendered
 from icure_sync.hub.transfer import chunks_of
-from icure_sync.store import Blob, Upload
+from icure_sync.store import Blob
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^;\s]{1,200}))', re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -120,15 +120,8 @@ async def read_related(request: web.BaseRequest, database: Database) -> tuple[Me
 
 
 async def store_bytes(database: Database, chunks: AsyncIterator[bytes]) -> Blob:
-    """Bytes into the store as they come. Raises too_large."""
-    upload: Upload = await database.run(lambda store: store.attachments.begin())
-    try:
-        async for chunk in _bounded(chunks):
-            await database.run(lambda _, piece: upload.write(piece), chunk)
-        return await database.run(lambda _: upload.finish())
-    except BaseException:
-        await database.run(lambda _: upload.abandon())
-        raise
+    """Bytes into the store as they come. Raises too_large; not_found once the database is deleted."""
+    return await database.receive(_bounded(chunks))
 
 
 async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -19,6 +19,8 @@ from icure_sync.replication.wire import Attachment
 from icure_sync.store.database import Database
 from icure_sync.store.limits import CHUNK_BYTES, DROPPED_CHUNKS, FRESH_SECONDS, STAGED_BYTES
 
+Buffer = bytes | bytearray | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -54,7 +56,7 @@ class Attachments:
                 upload.write(chunk)
             return upload.finish()
         except BaseException:
-            with contextlib.suppress(StoreError):  # `collect` drops it
+            with contextlib.suppress(StoreError):  # `drop` takes it
                 upload.abandon()
             raise
 
@@ -114,38 +116,12 @@ class Attachments:
         )
         return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
 
-    def collect(self) -> bool:
-        """Drop bytes that nothing needs: no revision, no arrival, no upload under way. True if there are more.
+    def release(self) -> None:
+        """Take the name from bytes that nothing needs: no revision, no arrival. Nobody finds them then; `drop` does.
 
-        A bounded part of them, so that others get their turn between two visits; the first of a round costs one look
-        into two indexes for each blob that is here. Those written within FRESH_SECONDS stay: their revision may be on
-        its way.
+        Those written within FRESH_SECONDS stay: their revision may be on its way. Costs one look into two indexes for
+        each blob that is here.
         """
-        with self._database.transaction():
-            dead = self._dead()
-            if dead is None:
-                self._bury()
-                dead = self._dead()
-            if dead is None:
-                return False
-            dropped = self._database.run(
-                "DELETE FROM chunks WHERE rowid IN (SELECT rowid FROM chunks WHERE blob = ? LIMIT ?)",
-                (dead, DROPPED_CHUNKS),
-            )
-            if dropped < DROPPED_CHUNKS:
-                self._database.run("DELETE FROM blobs WHERE number = ?", (dead,))
-        return True
-
-    def _dead(self) -> int | None:
-        """A blob without a name, which nobody is writing."""
-        number: int | None = self._database.value(
-            "SELECT number FROM blobs WHERE sha256 IS NULL AND number NOT IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(self._unfinished)),),
-        )
-        return number
-
-    def _bury(self) -> None:
-        """Take the name from blobs that nothing needs: like uploads that never ended, they are nobody's then."""
         oldest = time.monotonic() - FRESH_SECONDS
         self._fresh = {number: since for number, since in self._fresh.items() if since > oldest}
         self._database.run(
@@ -156,6 +132,26 @@ class Attachments:
             (json.dumps(list(self._fresh)),),
         )
 
+    def drop(self) -> bool:
+        """Drop a bounded part of the bytes without a name that nobody is writing; True if there may be more.
+
+        They were released, or their upload never ended, in this life of the store or an earlier one.
+        """
+        with self._database.transaction():
+            number = self._database.value(
+                "SELECT number FROM blobs WHERE sha256 IS NULL AND number NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(self._unfinished)),),
+            )
+            if number is None:
+                return False
+            dropped = self._database.run(
+                "DELETE FROM chunks WHERE rowid IN (SELECT rowid FROM chunks WHERE blob = ? LIMIT ?)",
+                (number, DROPPED_CHUNKS),
+            )
+            if dropped < DROPPED_CHUNKS:
+                self._database.run("DELETE FROM blobs WHERE number = ?", (number,))
+        return True
+
     def _ended(self, upload: int, blob: int | None) -> None:
         """An upload is over, and its bytes are in this blob; None: they are not kept."""
         self._unfinished.discard(upload)
@@ -164,7 +160,7 @@ class Attachments:
 
 
 class Upload:
-    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else `collect` drops it after the next opening.
+    """Bytes on their way into a blob. Ended by `finish` or `abandon`; else `drop` takes it after the next opening.
 
     `digest` and `keep` are the two halves of `write`: they know nothing of each other, so they may run at once.
     """
@@ -179,23 +175,21 @@ class Upload:
         self._stored = 0
         self._pending = bytearray()
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: Buffer) -> None:
         """Take the next bytes; a few megabytes at a time go to the disk."""
         self.digest(piece)
         self.keep(piece)
 
-    def digest(self, piece: bytes) -> None:
+    def digest(self, piece: Buffer) -> None:
         """Count the next bytes. Touches no database: any thread may."""
         self._sha256.update(piece)
         self._md5.update(piece)
         self._length += len(piece)
 
-    def keep(self, piece: bytes) -> None:
+    def keep(self, piece: Buffer) -> None:
         """Put the next bytes on the disk, a few megabytes at once."""
-        if len(piece) >= STAGED_BYTES and not self._pending:  # not even copied
-            whole = len(piece) - len(piece) % CHUNK_BYTES
-            self._flush(piece, whole)
-            self._pending += piece[whole:]
+        if len(piece) == STAGED_BYTES and not self._pending:  # not even copied
+            self._flush(piece, STAGED_BYTES)
             return
         self._pending += piece
         if len(self._pending) >= STAGED_BYTES:
@@ -218,7 +212,7 @@ class Upload:
         return blob
 
     def abandon(self) -> None:
-        """Keep nothing of what came. Much of it is dropped little by little, by `collect`."""
+        """Keep nothing of what came. Much of it is dropped little by little, by `drop`."""
         self._ended(self._number, None)
         if self._stored == 0:
             self._drop()
@@ -231,7 +225,7 @@ class Upload:
         self._flush(self._pending, size)
         del self._pending[:size]
 
-    def _flush(self, data: bytes | bytearray, size: int) -> None:
+    def _flush(self, data: Buffer, size: int) -> None:
         """The first `size` bytes, chunk by chunk."""
         with self._database.transaction():
             self._database.run_many(

@@ -13,10 +13,14 @@ WAL_PAGES = 4_000  # of the write-ahead log, then it goes into the file: index p
 WAL_BYTES = 64 * 2**20  # the log is cut back to this after a large transaction
 
 CHUNK_BYTES = 256 * 1024  # of an attachment, per row: memory stays small, and so does the number of rows
-STAGED_BYTES = 4 * 2**20  # of an attachment between two commits: two such blocks are in memory, and others wait for one
+STAGED_BYTES = 2**20  # of an attachment between two commits: two such blocks are in memory, and others wait for one
 DROPPED_CHUNKS = 64  # of attachments that nothing needs, in one visit: others wait for a few hundredths of a second
 FRESH_SECONDS = 3_600  # that bytes are kept before a revision names them: the rest of its request may take long
 ARRIVED_SECONDS = 14 * 86_400  # that a file waits for the others of its revision: a device may be away for so long
 ARRIVED_BYTES = 4 * 2**30  # of such files in all: a few of the largest; beyond that the oldest are fetched again
 
 MAX_WORDS = 32  # of one search; the rest of a longer text is ignored
+
+BUILD_ROWS = 256  # documents put into an index that is being built, in one visit: others wait for a tenth of a second
+BUILD_BYTES = 2**20  # of their bodies
+DROPPED_ROWS = 512  # of an index that is no more, removed along with one write

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from icure_sync.errors import StoreError
 from icure_sync.store.attachments import Upload
-from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+from icure_sync.store.limits import STAGED_BYTES
 from icure_sync.store.store import Store
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ async def receive(store: Store, pieces: AsyncIterable[bytes], end: Callable[[Upl
     nothing is kept.
     """
     async with aclosing(_blocks(pieces)) as blocks:
-        block = await anext(blocks, b"")
+        block = await anext(blocks, memoryview(b""))
         if len(block) < STAGED_BYTES:
             return await store.run(_receive_whole, store, block, end)
         upload = await store.run(store.attachments.begin)
@@ -44,7 +44,7 @@ async def receive(store: Store, pieces: AsyncIterable[bytes], end: Callable[[Upl
             raise
 
 
-def _receive_whole(store: Store, block: bytes, end: Callable[[Upload], T]) -> T:
+def _receive_whole(store: Store, block: memoryview, end: Callable[[Upload], T]) -> T:
     """In the store's thread."""
     with store.transaction():
         upload = store.attachments.begin()
@@ -57,24 +57,29 @@ def _receive_whole(store: Store, block: bytes, end: Callable[[Upload], T]) -> T:
             raise
 
 
-async def _keep(store: Store, upload: Upload, block: bytes) -> None:
+async def _keep(store: Store, upload: Upload, block: memoryview) -> None:
     """Both halves at once: hashing takes about as long as the disk."""
     await asyncio.gather(asyncio.to_thread(upload.digest, block), store.run(upload.keep, block))
 
 
-async def _blocks(pieces: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes in blocks of STAGED_BYTES or more, in whole chunks; the last one is the rest, if any."""
-    gathered: list[bytes] = []
+async def _blocks(pieces: AsyncIterable[bytes]) -> AsyncGenerator[memoryview, None]:
+    """The same bytes in blocks of STAGED_BYTES; the last one is the rest, if any.
+
+    A block is good until the next but one: two stretches of memory serve in turn, for to take new ones again and again
+    from several threads would scatter them.
+    """
+    buffers = [bytearray(), bytearray()]
     size = 0
     async for piece in pieces:
-        gathered.append(piece)
-        size += len(piece)
-        if size >= STAGED_BYTES:
-            block = b"".join(gathered)
-            whole = size - size % CHUNK_BYTES
-            gathered = [block[whole:]]
-            size -= whole
-            yield block[:whole]
-            del block
+        start = 0
+        while start < len(piece):
+            taken = piece[start : start + STAGED_BYTES - size]
+            buffers[0][size : size + len(taken)] = taken
+            start += len(taken)
+            size += len(taken)
+            if size == STAGED_BYTES:
+                yield memoryview(buffers[0])
+                buffers.reverse()
+                size = 0
     if size:
-        yield b"".join(gathered)
+        yield memoryview(buffers[0])[:size]

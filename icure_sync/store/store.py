@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,8 +90,13 @@ class Store:
         Cancelling the wait does not stop a call that has begun: its transaction ends as if nobody had looked away.
         """
         call = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except RuntimeError as error:  # the thread takes nothing any more
+            raise StoreError(f"use the store {self._database.path}", "it is closed", "open it again") from error
+        return await running
 
+        Raises StoreError if the store is closed.
     @contextlib.contextmanager
     def watch(self, changed: Callable[[], None]) -> Iterator[None]:
         """Inside, `changed` is called in the running event loop after each commit that changed a document.
@@ -112,13 +118,21 @@ class Store:
         """Drop the bodies of displaced revisions, and the attachments that then belong to nothing."""
         with self._database.transaction():
             self.documents.prune_all()
-            while self.attachments.collect():
+            self.attachments.release()
+            while self.attachments.drop():
                 pass
 
     def _announce(self) -> None:
         """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""
         seq = None
         with contextlib.suppress(StoreError):
+    async def tidy(self) -> None:
+        """Drop attachment bytes that nothing needs any more, little by little: others get their turn in between."""
+        await self.run(self.arrivals.expire, int(time.time()))
+        await self.run(self.attachments.release)
+        while await self.run(self.attachments.drop):
+            pass
+
             seq = self.documents.update_seq()
         if seq is None or seq != self._announced:
             self._announced = seq

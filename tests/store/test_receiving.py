@@ -46,7 +46,7 @@ async def test_what_breaks_off_leaves_nothing(store: Store, size: int):
 
     with pytest.raises(ConnectionResetError):
         await receive(store, breaking(), Upload.finish)
-    while await store.run(store.attachments.collect):
+    while await store.run(store.attachments.drop):
         pass
     assert store._database.rows("SELECT * FROM blobs") == store._database.rows("SELECT * FROM chunks") == []
 
@@ -75,7 +75,7 @@ async def test_a_cancelled_stream_leaves_nothing(store: Store):
     receiving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await receiving
-    while await store.run(store.attachments.collect):
+    while await store.run(store.attachments.drop):
         pass
     assert store._database.rows("SELECT * FROM blobs") == []
 
