@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from icure_sync.hub.limits import ANSWER_CHUNK
 SERVER = "CouchDB/3.5.0 (icure_sync hub)"  # clients look for the version of the protocol that is spoken
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "must-revalidate", "Server": SERVER}
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,36}\Z")
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode  # compact UTF-8 JSON; msgspec.Raw members as they are
 
@@ -70,8 +73,15 @@ async def stream_answer(
     return response
 
 
+def about_request(request: web.BaseRequest) -> dict[str, str]:
+    """The headers by which CouchDB's answers are told apart in logs: the client's own request id, or one made up."""
+    given = request.headers.get("X-Couch-Request-ID", "")
+    request_id = given if _REQUEST_ID.match(given) else os.urandom(5).hex()
+    return {"X-Couch-Request-ID": request_id, "X-CouchDB-Body-Time": "0"}
+
+
 async def open_stream(request: web.BaseRequest, status: int, headers: Mapping[str, str]) -> web.StreamResponse:
     """The head of an answer whose body follows piece by piece."""
-    response = web.StreamResponse(status=status, headers=headers)
+    response = web.StreamResponse(status=status, headers={**headers, **about_request(request)})
     await response.prepare(request)
     return response

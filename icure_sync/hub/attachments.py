@@ -10,7 +10,7 @@ from icure_sync.hub import bodies
 from icure_sync.hub.answers import JSON_HEADERS, entity_tags, etag, json_answer, open_stream
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import Draft, check_attachment_name, check_content_type, parse_rev
-from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, not_found
+from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, missing_rev, not_found
 from icure_sync.hub.limits import MAX_ATTACHMENT
 from icure_sync.hub.multipart import store_bytes
 from icure_sync.hub.paths import check_doc_id
@@ -22,6 +22,7 @@ from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Attachment
 from icure_sync.store import Blob, Store
 
+_SANDBOX = {"Content-Security-Policy": "sandbox"}  # an attachment that is a page runs nothing in the hub's name
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 
 
@@ -30,7 +31,7 @@ async def get_attachment(call: DatabaseCall) -> web.StreamResponse:
     rev = parse_rev(call.query.text("rev")) if "rev" in call.query else None
     stub, blob = await call.database.run(_find, call.document, rev, call.attachment)
     headers = {"Content-Type": stub.content_type, "Accept-Ranges": "bytes", **etag(blob.digest.removeprefix("md5-"))}
-    headers = {**JSON_HEADERS, **headers}
+    headers = {**JSON_HEADERS, **_SANDBOX, **headers}
     if blob.digest.removeprefix("md5-") in entity_tags(call.request, "If-None-Match"):
         return web.Response(status=304, headers=headers)
     start, length = 0, blob.length
@@ -84,8 +85,10 @@ def _find(store: Store, doc_id: DocId, rev: Rev | None, name: str) -> tuple[Atta
 
 
 def _check_current(store: Store, doc_id: DocId, rev: Rev | None) -> None:
-    """Before a large body is taken: would the edit stand? Raises conflict."""
+    """Before a large body is taken: would the edit stand? Raises conflict, missing_rev."""
     tree = store.documents.tree(doc_id)
+    if rev is not None and (tree is None or rev not in tree):
+        raise missing_rev()
     if tree is None:
         return
     fits = tree.winner().deleted if rev is None else any(leaf.rev == rev for leaf in tree.leaves())
@@ -97,18 +100,20 @@ def _named_rev(call: DatabaseCall) -> Rev | None:
     named = [call.query.text("rev")] if "rev" in call.query else []
     named += entity_tags(call.request, "If-Match")
     if len(set(named)) > 1:
-        raise bad_request("Document rev from If-Match and query string have different values")
+        raise bad_request("Document rev and etag have different values")
     return parse_rev(named[0]) if named else None
 
 
 def _span(header: str, size: int) -> tuple[int, int] | None:
-    """Start and length of a single range; None for what is better answered whole. Raises 416."""
+    """Start and length of a single range; None for what is answered whole, as `bytes=0-` is. Raises 416."""
     match = _RANGE.match(header.strip())
     if match is None or not (match[1] or match[2]):
         return None
     if match[1]:
         start = int(match[1])
         end = min(int(match[2]), size - 1) if match[2] else size - 1
+        if not start and not match[2]:
+            return None
     else:
         start, end = max(0, size - int(match[2])), size - 1
     if start >= size or (match[2] and match[1] and int(match[2]) < start) or end < start:

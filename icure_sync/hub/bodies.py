@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _GZIP = 16 + zlib.MAX_WBITS
+_BLANKS = b" \t\r\n"  # that JSON takes before a value
 
 
 def require_json(request: web.BaseRequest) -> None:
@@ -89,14 +90,18 @@ def check_text(data: bytes) -> None:
         strict_value(data)
 
 
-def decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """`data` as the decoder's type, raw members as they were sent. Raises bad_request, too_large."""
+def decode(data: bytes, decoder: msgspec.json.Decoder[T], what: str = "Request body") -> T:
+    """`data` as the decoder's type, raw members as they were sent. Raises bad_request, too_large.
+
+    `what`: named by the refusal of a value that is no object.
+    """
     _check_count(data)
     check_text(data)
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise bad_request(str(error)) from error
+        is_object = data.lstrip(_BLANKS).startswith(b"{")
+        raise bad_request(str(error) if is_object else f"{what} must be a JSON object") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise bad_request("invalid UTF-8 JSON") from error
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.drafts import Draft, Members, parse_draft, parse_rev
+from icure_sync.hub.drafts import Draft, Members, check_named, parse_draft, parse_rev
 from icure_sync.hub.errors import HttpRefusal, bad_request, not_found
 from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.local import LocalDraft, is_local, parse_local, write_local
@@ -31,15 +31,17 @@ from icure_sync.store import Store
 
 
 class _BulkDocs(msgspec.Struct):
-    docs: list[Members]
-    new_edits: bool = True
+    docs: msgspec.Raw = msgspec.Raw(b"")
+    new_edits: Any = True
+    all_or_nothing: Any = False
 
 
 class _BulkGet(msgspec.Struct):
-    docs: list[Any]
+    docs: list[Any] | None = None
 
 
 _BULK_DOCS = msgspec.json.Decoder(_BulkDocs)
+_DOCS = msgspec.json.Decoder(list[Members])
 _BULK_GET = msgspec.json.Decoder(_BulkGet)
 _REVS = msgspec.json.Decoder(dict[str, list[str]])
 
@@ -51,15 +53,9 @@ async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
     """
     bodies.require_json(call.request)
     batch = bodies.decode(await bodies.read(call.request), _BULK_DOCS)
-    drafts: list[Draft | LocalDraft] = []
-    for members in batch.docs:
-        if "_id" in members and is_local(bytes(members["_id"])):
-            drafts.append(parse_local(members))
-            continue
-        draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
-        if not batch.new_edits and draft.rev is None:
-            raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
-        drafts.append(draft)
+    drafts = _drafts(batch)
+    if batch.all_or_nothing is True:
+        return json_answer([_refused(_all_or_nothing(draft)) for draft in drafts if isinstance(draft, Draft)], 417)
     admitted = [await _admitted(call, draft) for draft in drafts]
     fit = [one for one in admitted if not isinstance(one, HttpRefusal)]
     if not batch.new_edits:
@@ -75,6 +71,32 @@ async def post_bulk_docs(call: DatabaseCall) -> web.StreamResponse:
     return json_answer([_outcome(draft.id, one) for draft, one in zip(drafts, outcomes, strict=True)], 201)
 
 
+def _drafts(batch: _BulkDocs) -> list[Draft | LocalDraft]:
+    """Raises bad_request for what is no batch of documents."""
+    if not memoryview(batch.docs).nbytes:
+        raise bad_request("POST body must include `docs` parameter.")
+    if bytes(memoryview(batch.docs)[:1]) != b"[":
+        raise bad_request("`docs` parameter must be an array.")
+    if not isinstance(batch.new_edits, bool):
+        raise bad_request("`new_edits` parameter must be a boolean.")
+    try:
+        docs = _DOCS.decode(batch.docs)
+    except msgspec.ValidationError as error:
+        raise bad_request("Document must be a JSON object") from error
+    drafts: list[Draft | LocalDraft] = []
+    for members in docs:
+        if "_id" in members and is_local(bytes(members["_id"])):
+            drafts.append(parse_local(members))
+            continue
+        draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
+        drafts.append(draft if batch.new_edits else check_named(draft))
+    return drafts
+
+
+def _all_or_nothing(draft: Draft) -> Refusal:
+    return Refusal(draft.id, draft.rev or Rev("0-"), "not_implemented", "all_or_nothing is not supported")
+
+
 async def _admitted(call: DatabaseCall, draft: Draft | LocalDraft) -> Draft | LocalDraft | HttpRefusal:
     if isinstance(draft, LocalDraft):
         return draft
@@ -88,6 +110,8 @@ async def post_bulk_get(call: DatabaseCall) -> web.StreamResponse:
     """`_bulk_get`: many revisions, each beside the id that was asked for."""
     bodies.require_json(call.request)
     wanted = bodies.decode(await bodies.read(call.request), _BULK_GET).docs
+    if wanted is None:
+        raise bad_request("Missing JSON list of 'docs'.")
     if len(wanted) > MAX_BULK_IDS:
         raise bad_request(f"more than {MAX_BULK_IDS} documents were asked for at once")
     shape = parse_shape(call.query, "data").of_revision()

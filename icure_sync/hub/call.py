@@ -40,8 +40,14 @@ class Call:
 
     @property
     def base(self) -> str:
-        """`scheme://host`, as the client wrote it."""
-        return f"{'https' if self.house.is_tls else 'http'}://{self.request.headers.get('Host', '')}"
+        """`scheme://host`, as the client wrote it, or as a proxy before the hub says that he did."""
+        headers = self.request.headers
+        scheme = headers.get("X-Forwarded-Proto", "")
+        if headers.get("X-Forwarded-Ssl") == "on":
+            scheme = "https"
+        if scheme not in {"http", "https"}:
+            scheme = "https" if self.house.is_tls else "http"
+        return f"{scheme}://{headers.get('X-Forwarded-Host') or headers.get('Host', '')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,16 @@ from icure_sync.hub.transfer import chunks_of
 from icure_sync.ids import DocId
 from icure_sync.replication.wire import Revision
 
+_EVENTS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+_NUMBER = re.compile(r"-?\d{1,12}\Z", re.ASCII)
 _BELOW_ZERO = re.compile(r"-\d+\Z", re.ASCII)  # a limit that is none
+_FEEDS = "Supported `feed` types: normal, continuous, live, longpoll, eventsource"
 Kind = Literal["normal", "longpoll", "continuous", "eventsource"]
 _KINDS: Mapping[str, Kind] = {
     "normal": "normal",
     "longpoll": "longpoll",
     "continuous": "continuous",
+    "live": "continuous",
     "eventsource": "eventsource",
 }
 
@@ -74,8 +78,8 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     database = call.database
     update_seq = await database.run(lambda store: store.documents.update_seq())
     start = update_seq if wanted.descending else database.read_seq(wanted.since, update_seq)
-    kind = "text/event-stream" if wanted.kind == "eventsource" else JSON_HEADERS["Content-Type"]
-    response = await open_stream(call.request, 200, {**JSON_HEADERS, "Content-Type": kind})
+    headers = JSON_HEADERS | (_EVENTS if wanted.kind == "eventsource" else {})
+    response = await open_stream(call.request, 200, headers)
     if call.request.method == "HEAD":
         await response.write_eof()
         return response
@@ -94,7 +98,7 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
     query = call.query
     kind = _KINDS.get(query.text("feed", "normal"))
     if kind is None:
-        raise bad_request("Supported `feed` types: normal, continuous, live, longpoll, eventsource.")
+        raise bad_request(_FEEDS)
     style = query.text("style", "main_only")
     if style not in {"main_only", "all_docs"}:
         raise bad_request("Supported `style` values: main_only, all_docs.")
@@ -106,7 +110,7 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
         since=since.strip('"'),
         limit=None if _BELOW_ZERO.match(query.text("limit")) else query.count("limit", None),
         descending=query.flag("descending"),
-        seq_interval=max(1, query.count("seq_interval", 1) or 1),
+        seq_interval=_seq_interval(query),
         timeout=min(_milliseconds(query, "timeout", FEED_TIMEOUT), FEED_TIMEOUT),
         heartbeat=_heartbeat(query),
         look=Look(style == "all_docs", query.flag("include_docs"), shape, filter_, fields),
@@ -237,11 +241,21 @@ def _milliseconds(query: Query, name: str, default: float) -> float:
     return int(text) / 1000
 
 
+def _seq_interval(query: Query) -> int:
+    text = query.text("seq_interval", "1")
+    if not _NUMBER.match(text) or int(text) < 1:
+        raise bad_request("invalid_seq_interval")
+    return int(text)
+
+
 def _heartbeat(query: Query) -> float | None:
     text = query.text("heartbeat")
     if text in {"", "false"}:
         return None
-    seconds = HEARTBEAT if text == "true" else _milliseconds(query, "heartbeat", HEARTBEAT)
-    if seconds <= 0:
+    if text == "true":
+        return HEARTBEAT
+    if not _NUMBER.match(text):
+        raise bad_request("Invalid heartbeat value. Expecting a positive integer value (in milliseconds).")
+    if int(text) <= 0:
         raise bad_request("The heartbeat value should be a positive integer (in milliseconds).")
-    return max(seconds, MIN_HEARTBEAT)
+    return max(int(text) / 1000, MIN_HEARTBEAT)

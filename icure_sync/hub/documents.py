@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -12,8 +13,8 @@ from aiohttp import web
 from icure_sync.hub import bodies, multipart
 from icure_sync.hub.answers import encode, entity_tags, etag, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.drafts import MEMBERS, Draft, parse_draft, parse_rev
-from icure_sync.hub.errors import bad_request, conflict, not_found, not_offered
+from icure_sync.hub.drafts import MEMBERS, Draft, Part, check_named, parse_draft, parse_rev
+from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, illegal_docid, not_found, not_offered
 from icure_sync.hub.local import is_local, parse_local, write_local
 from icure_sync.hub.paths import check_doc_id
 from icure_sync.hub.queries import Query
@@ -30,9 +31,10 @@ from icure_sync.hub.reading import (
     winner,
 )
 from icure_sync.hub.rendering import PLAIN, Rendered, Shape
-from icure_sync.hub.transfer import chunks_of
-from icure_sync.hub.writing import edit, graft
+from icure_sync.hub.transfer import chunks_of, find_blob
+from icure_sync.hub.writing import Uploads, edit, graft
 from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 
 
@@ -66,18 +68,17 @@ async def put_document(call: DatabaseCall) -> web.StreamResponse:
     if multipart.is_related(call.request):
         members, uploads = await multipart.read_related(call.request, call.database)
     else:
-        members, uploads = bodies.decode(await bodies.read(call.request), MEMBERS), {}
+        members, uploads = bodies.decode(await bodies.read(call.request), MEMBERS, "Document"), {}
     draft = parse_draft(members, doc_id)
+    history = _named_rev(call, draft)
     if not call.query.flag("new_edits", default=True):
-        if draft.rev is None:
-            raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
-        draft = await call.admit(draft)
+        draft = await call.admit(check_named(draft if draft.has_ancestry else replace(draft, history=history)))
         await call.database.run(graft, draft, uploads)
         return _written(call, draft.id, draft.history[0])
-    draft = await call.admit(replace(draft, history=_named_rev(call, draft)))
-    rev = await call.database.run(edit, draft, uploads)
+    draft = await call.admit(replace(draft, history=history))
     if call.query.text("batch") == "ok":
-        return json_answer({"ok": True, "id": draft.id}, 202)
+        return await _edited_in_batch(call, draft, uploads)
+    rev = await call.database.run(edit, draft, uploads)
     return _written(call, draft.id, rev)
 
 
@@ -97,16 +98,16 @@ async def delete_document(call: DatabaseCall) -> web.StreamResponse:
 async def post_document(call: DatabaseCall) -> web.StreamResponse:
     """POST `/db`: a document whose id is in its body, or made up."""
     bodies.require_json(call.request)
-    members = bodies.decode(await bodies.read(call.request), MEMBERS)
+    members = bodies.decode(await bodies.read(call.request), MEMBERS, "Document")
     if "_id" in members and is_local(bytes(members["_id"])):
         local = parse_local(members)
         local_rev = await call.database.run(write_local, local)
         return json_answer({"ok": True, "id": local.id, "rev": local_rev}, 201, call.location(local.id))
     draft = parse_draft(members, None if "_id" in members else DocId(uuid.uuid4().hex))
     draft = await call.admit(draft)
-    rev = await call.database.run(edit, draft, {})
     if call.query.text("batch") == "ok":
-        return json_answer({"ok": True, "id": draft.id}, 202)
+        return await _edited_in_batch(call, draft, {})
+    rev = await call.database.run(edit, draft, {})
     return json_answer({"ok": True, "id": draft.id, "rev": rev}, 201, call.location(draft.id))
 
 
@@ -116,18 +117,36 @@ async def copy_document(call: DatabaseCall) -> web.StreamResponse:
     name, _, query = destination.partition("?")
     if not name:
         raise bad_request("Destination header is mandatory for COPY.")
-    target, rev = check_doc_id(unquote(name)), Query.of("?" + query).text("rev")
+    if "://" in name:
+        raise bad_request("Destination URL must be relative.")
+    target, rev = check_doc_id(_unquoted(name)), Query.of("?" + query).text("rev")
     history = (parse_rev(rev),) if rev else ()
-    source = await call.database.run(read_copied, call.document, call.query.text("rev"))
-    draft = await call.admit(Draft(target, history, source))
-    written = await call.database.run(edit, draft, {})
+    source, uploads = await call.database.run(read_copied, call.document, call.query.text("rev"))
+    parts = {one: Part("follows", stub.content_type) for one, stub in source.attachments.items()}
+    draft = await call.admit(Draft(target, history, source.body, parts=parts))
+    written = await call.database.run(edit, draft, uploads)
     return _written(call, target, written)
 
 
-def read_copied(store: Store, doc_id: DocId, rev: str) -> bytes:
-    """The body to copy. Attachments are not copied. Raises not_found."""
+def read_copied(store: Store, doc_id: DocId, rev: str) -> tuple[Revision, Uploads]:
+    """The revision to copy, and the bytes of its attachments. Raises not_found."""
     found = read_rev(store, doc_id, parse_rev(rev), PLAIN).revision if rev else winner(store, doc_id)
-    return found.body
+    return found, {name: find_blob(store, doc_id, found.rev, name) for name in found.attachments}
+
+
+async def _edited_in_batch(call: DatabaseCall, draft: Draft, uploads: Uploads) -> web.Response:
+    """An edit with `batch=ok`: as on CouchDB, nobody hears what became of it."""
+    with suppress(HttpRefusal):
+        await call.database.run(edit, draft, uploads)
+    return json_answer({"ok": True, "id": draft.id}, 202)
+
+
+def _unquoted(text: str) -> str:
+    """Raises illegal_docid for what is not UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise illegal_docid("Document id must be valid UTF-8") from error
 
 
 def check_doc_id_to_read(doc_id: DocId) -> DocId:
@@ -189,13 +208,15 @@ async def _with_line_feed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _named_rev(call: DatabaseCall, draft: Draft) -> tuple[Rev, ...]:
     """The revision that an edit is based on: in the body, `rev=` or `If-Match`; they must not differ."""
     named = [parse_rev(call.query.text("rev"))] if "rev" in call.query else []
-    named += map(parse_rev, entity_tags(call.request, "If-Match"))
-    if draft.has_ancestry and not named:
+    tags = [parse_rev(tag) for tag in entity_tags(call.request, "If-Match")]
+    if draft.has_ancestry and not named and not tags:
         return draft.history
     named += draft.history[:1]
     if len(set(named)) > 1:
         raise bad_request("Document rev from request body and query string have different values")
-    return tuple(named[:1])
+    if len(set(named + tags)) > 1:
+        raise bad_request("Document rev and etag have different values")
+    return tuple((named + tags)[:1])
 
 
 def _written(call: DatabaseCall, doc_id: DocId, rev: Rev) -> web.Response:

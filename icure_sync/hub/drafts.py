@@ -6,7 +6,6 @@ Source: CouchDB's `couch_doc:from_json_obj`: which members may begin with an und
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,8 @@ _REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_HASH}}})
 _MD5_DIGITS = 32  # of CouchDB's own revisions
 _HEX = re.compile(r"[0-9A-Fa-f]+\Z")
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_revs_info", "_local_seq"})
-_REPLICATION = re.compile(r"_replication_(?:id|state|state_time|state_reason|stats)\Z")
+_KEPT = re.compile(r"_(?:access|replication_(?:id|state|state_time|state_reason|stats))\Z")
+_WHITESPACE = re.compile(r"[ \t\r\n]+")  # what CouchDB skips in base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Draft:
 
 def parse_draft(members: Members, doc_id: DocId | None = None) -> Draft:
     """A draft of the members of one JSON object; `doc_id` (of the path) stands above `_id`. Raises HttpRefusal."""
-    special = {name: members.pop(name) for name in tuple(members) if name.startswith("_")}
+    special = {name: members.pop(name) for name in tuple(members) if name.startswith("_") and not _KEPT.match(name)}
     doc_id = check_doc_id(_value(special.get("_id"), "") if doc_id is None else doc_id)
     rev, revisions = special.get("_rev"), special.get("_revisions")
     history: tuple[Rev, ...] = ()
@@ -84,13 +84,19 @@ def parse_draft(members: Members, doc_id: DocId | None = None) -> Draft:
     if not isinstance(deleted, bool):
         raise doc_validation("_deleted must be true or false")
     for name in special.keys() - {"_id", "_rev", "_revisions", "_deleted", "_attachments"} - _IGNORED:
-        if not _REPLICATION.match(name):
-            raise doc_validation(f"Bad special document member: {name[:80]}")
+        raise doc_validation(f"Bad special document member: {name[:80]}")
     body = encode(members)
     if len(body) > MAX_DOCUMENT:
         raise document_too_large(doc_id)
     parts = _parts(_value(special.get("_attachments"), {}))
     return Draft(doc_id, history, body, deleted, revisions is not None, parts)
+
+
+def check_named(draft: Draft) -> Draft:
+    """`draft`, if it names the revision that it is (`new_edits=false`). Raises bad_request."""
+    if draft.rev is None:
+        raise bad_request("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
+    return draft
 
 
 def parse_rev(text: object) -> Rev:
@@ -143,14 +149,16 @@ def _history(revisions: object) -> tuple[Rev, ...]:
 
 def _parts(attachments: object) -> dict[str, Part]:
     if not isinstance(attachments, dict):
-        raise doc_validation("Attachments must be a JSON object")
+        raise doc_validation("Bad special document member: _attachments")
     return {check_attachment_name(name): _part(name, entry) for name, entry in attachments.items()}
 
 
 def check_attachment_name(name: str) -> str:
     """Raises bad_request for a name that begins with an underscore, or none."""
-    if not name or name.startswith("_"):
-        raise bad_request(f"Attachment name {name[:80]!r} is empty or starts with prohibited character '_'")
+    if not name:
+        raise bad_request("Attachment name must not be empty")
+    if name.startswith("_"):
+        raise bad_request(f"Attachment name {name[:80]!r} starts with prohibited character '_'")
     return name
 
 
@@ -176,7 +184,20 @@ def _part(name: str, entry: object) -> Part:
         return Part("stub", content_type, **facts)
     if entry.get("follows") is True:
         return Part("follows", content_type, **facts)
+    data = _base64(entry.get("data"))
+    if data is None:
+        raise bad_request(f"Invalid attachment data for {name[:80]}")
+    return Part("data", content_type, data, **facts)
+
+
+def _base64(text: object) -> bytes | None:
+    """The bytes of padded base64 with blanks in it (RFC 4648, 4); None for anything else."""
+    if not isinstance(text, str):
+        return None
+    packed = _WHITESPACE.sub("", text)
+    if len(packed) % 4:
+        return None
     try:
-        return Part("data", content_type, base64.b64decode(entry["data"], validate=True), **facts)
-    except (KeyError, TypeError, binascii.Error, ValueError) as error:
-        raise bad_request(f"Attachment {name[:80]!r} has neither a stub nor valid base64 data") from error
+        return base64.b64decode(packed, validate=True)
+    except ValueError:
+        return None

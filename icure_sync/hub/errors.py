@@ -66,6 +66,11 @@ def conflict() -> HttpRefusal:
     return HttpRefusal(409, "conflict", "Document update conflict.")
 
 
+def missing_rev() -> HttpRefusal:
+    """An attachment is to be put on a revision that was never here."""
+    return HttpRefusal(409, "not_found", "missing_rev")
+
+
 def missing_stub(doc_id: DocId, name: str) -> HttpRefusal:
     """A stub names an attachment that no revision here has."""
     return HttpRefusal(412, "missing_stub", f"Invalid attachment stub in {doc_id} for {name}")

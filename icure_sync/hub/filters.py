@@ -64,15 +64,19 @@ async def parse_filter(
     if name == "_doc_ids":
         ids = body.get("doc_ids", query.json("doc_ids"))
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise bad_request("`doc_ids` filter parameter is not a list of strings.")
+            raise bad_request("`doc_ids` filter parameter is not a list of doc ids.")
         return Filter(ids=frozenset(ids).__contains__, all_leaves=all_leaves), None
     if name == "_design":
         return Filter(ids=_is_design, all_leaves=all_leaves), None
     if name == "_selector":
         return _selector_filter(body, all_leaves=all_leaves)
     if name == "_view":
-        raise not_offered("a filter written in JavaScript")
-    await _refuse_function(design_of, name)
+        if "view" not in query:
+            raise bad_request("`view` filter parameter is not provided.")
+        await _refuse_function(design_of, query.text("view"), "views")
+    if name.startswith("_"):
+        raise bad_request("unknown builtin filter name")
+    await _refuse_function(design_of, name, "filters")
     return None, None
 
 
@@ -100,17 +104,19 @@ def _device_form(selector: Mapping[str, Any]) -> DeviceForm | None:
     return None
 
 
-async def _refuse_function(design_of: DesignReader, name: str) -> None:
-    """Filters of design documents are JavaScript: say whether it is not there, or not offered."""
+async def _refuse_function(design_of: DesignReader, name: str, member: str) -> None:
+    """What design documents filter by is JavaScript: say whether it is not there, or not offered."""
     design, slash, function = name.partition("/")
-    if not slash or name.startswith("_"):
+    if not slash:
         raise bad_request("`filter` must be of the form `designname/filtername`")
     found = await design_of(DocId(DESIGN + design))
     if found is None or found.deleted:
         raise not_found()
-    filters = msgspec.json.decode(found.body).get("filters")
-    if not isinstance(filters, dict) or function not in filters:
-        raise not_found("missing json key: filters")
+    functions = msgspec.json.decode(found.body).get(member)
+    if not isinstance(functions, dict):
+        raise not_found(f"missing json key: {member}")
+    if function not in functions:
+        raise not_found(f"missing json key: {function[:80]}")
     raise not_offered("a filter written in JavaScript")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode, stream_answer
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.errors import bad_request, query_parse_error
+from icure_sync.hub.errors import HttpRefusal, bad_request, query_parse_error
 from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.local import find_local
 from icure_sync.hub.paths import DESIGN, LOCAL
@@ -22,6 +22,7 @@ from icure_sync.ids import DocId, Rev
 from icure_sync.store import Store
 
 _UNBOUNDED = -1
+_LAST_DESIGN = DESIGN + "\U0010ffff"  # after every design document
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -46,23 +47,34 @@ class Listing:
     """One `_all_docs` query. `keys`: exactly these ids, in this order; None: the range."""
 
     range: Range
-    keys: tuple[DocId, ...] | None
+    keys: tuple[Any, ...] | None  # JSON values: those that are no ids are not found
     include_docs: bool
     update_seq: bool
     shape: Shape
 
 
 async def get_all_docs(call: DatabaseCall) -> web.StreamResponse:
-    """GET and POST `_all_docs`; a POST's body stands above the query."""
+    """GET and POST `_all_docs`; the query stands above a POST's body."""
     listing = parse_listing(await _options(call))
     return await stream_answer(call.request, _chunks(call, listing, b"\n"))
 
 
 async def get_design_docs(call: DatabaseCall) -> web.StreamResponse:
     """GET and POST `_design_docs`: the same, for design documents only."""
-    options = {"startkey": DESIGN, "endkey": DESIGN + "\U0010ffff", **await _options(call)}
+    listing = _of_design(parse_listing(await _options(call)))
     documents = await call.database.run(_count_design)
-    return await stream_answer(call.request, _chunks(call, parse_listing(options), b"\n", documents))
+    return await stream_answer(call.request, _chunks(call, listing, b"\n", documents))
+
+
+def _of_design(listing: Listing) -> Listing:
+    """What of a listing are design documents. Ids beside the range still count as passed over."""
+    keys, chosen = listing.keys, listing.range
+    end = _LAST_DESIGN if chosen.end is None else min(chosen.end, _LAST_DESIGN)
+    return replace(
+        listing,
+        range=replace(chosen, start=max(chosen.start, DESIGN), end=end),
+        keys=None if keys is None else tuple(key for key in keys if isinstance(key, str) and key.startswith(DESIGN)),
+    )
 
 
 async def post_queries(call: DatabaseCall) -> web.StreamResponse:
@@ -94,14 +106,16 @@ def parse_listing(options: Mapping[str, Any]) -> Listing:
     """Raises query_parse_error, bad_request."""
     keys = options.get("keys")
     if keys is not None and not (isinstance(keys, list) and len(keys) <= MAX_BULK_IDS):
-        raise bad_request("`keys` member must be an array.")
+        raise bad_request("`keys` parameter must be an array.")
+    if keys is not None and "key" in options:
+        raise _keys_and_key()
     shape = Shape(
         conflicts=options.get("conflicts") is True,
         attachments="data" if options.get("attachments") is True else "stub",
     )
     return Listing(
         _range(options),
-        None if keys is None else tuple(DocId(key) if isinstance(key, str) else DocId("") for key in keys),
+        None if keys is None else tuple(keys),
         options.get("include_docs") is True,
         options.get("update_seq") is True,
         shape,
@@ -122,14 +136,15 @@ async def _options(call: DatabaseCall) -> dict[str, Any]:
             options[name] = query.flag(name, default=name == "inclusive_end")
     if call.request.method == "POST":
         bodies.require_json(call.request)
-        data = await bodies.read(call.request)
-        if data:
-            options.update(_decode_object(data))
+        body = bodies.decode(await bodies.read(call.request), _OBJECT)
+        if "keys" in body and options.keys() & {"key", "keys"}:
+            raise _keys_and_key()
+        options = body | options
     return options
 
 
-def _decode_object(data: bytes) -> dict[str, Any]:
-    return bodies.decode(data, _OBJECT)
+def _keys_and_key() -> HttpRefusal:
+    return query_parse_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
 
 
 def _range(options: Mapping[str, Any]) -> Range:
@@ -141,7 +156,7 @@ def _range(options: Mapping[str, Any]) -> Range:
     if type(skip) is not int or type(limit) is not int or skip < 0 or limit < _UNBOUNDED:
         raise query_parse_error("limit and skip must be numbers from 0 on")
     excluded = last if options.get("inclusive_end") is False and isinstance(last, str) else None
-    is_empty = _is_above(low) or not (high is _ABSENT or isinstance(high, str) or _is_above(high))
+    is_empty = not (high is _ABSENT or isinstance(high, str))  # every other JSON value comes before all ids
     start = low if isinstance(low, str) else ""
     end = high if isinstance(high, str) else None
     return Range(start, end, skip, limit, descending, excluded, is_empty)
@@ -150,17 +165,15 @@ def _range(options: Mapping[str, Any]) -> Range:
 _ABSENT: Any = object()
 
 
-def _is_above(key: object) -> bool:
-    """Arrays and objects collate above every string, null, booleans and numbers below."""
-    return isinstance(key, list | dict)
-
-
 async def _chunks(call: DatabaseCall, listing: Listing, tail: bytes, total: int | None = None) -> AsyncIterator[bytes]:
-    """One listing as JSON, `tail` after it. `total`: of the documents that it chooses from; None: all."""
+    """One listing as JSON, a line for each row, `tail` after it.
+
+    `total`: of the documents that it chooses from; None: all.
+    """
     head, seq = await call.database.run(_head, listing, total)
     if listing.update_seq:
         head["update_seq"] = call.database.seq_text(seq)
-    yield encode(head)[:-1] + b',"rows":['
+    yield encode(head)[:-1] + b',"rows":[\n'
     done = 0
     while True:
         pieces, rows, more = await call.database.run(_page, listing, done)
@@ -169,7 +182,7 @@ async def _chunks(call: DatabaseCall, listing: Listing, tail: bytes, total: int 
         done += rows
         if not more:
             break
-    yield b"]}" + tail
+    yield b"\n]}" + tail
 
 
 def _head(store: Store, listing: Listing, total: int | None) -> tuple[dict[str, Any], int]:
@@ -178,14 +191,14 @@ def _head(store: Store, listing: Listing, total: int | None) -> tuple[dict[str, 
     chosen = listing.range
     if listing.keys is not None:
         return {"total_rows": count, "offset": None}, documents.update_seq()
-    before = _before(store, chosen) if total is None else 0
-    has_rows = not chosen.is_empty and bool(_ids(store, chosen, 0, 1))
-    offset = min(count, before + chosen.skip) if has_rows or chosen.limit == 0 else count
+    offset = min(count, _before(store, chosen) + chosen.skip)
     return {"total_rows": count, "offset": offset}, documents.update_seq()
 
 
 def _before(store: Store, chosen: Range) -> int:
     """How many documents come before the range, as it is read."""
+    if chosen.descending and chosen.is_empty:
+        return store.documents.count()
     if chosen.descending:
         through = store.documents.count_before((chosen.end or "") + "\0")
         return 0 if chosen.end is None else store.documents.count() - through
@@ -218,15 +231,15 @@ def _ids(store: Store, chosen: Range, done: int, limit: int) -> list[tuple[DocId
     return [(change.id, change.rev) for change in changes if change.id != chosen.excluded]
 
 
-def _chosen_keys(listing: Listing) -> Sequence[DocId]:
+def _chosen_keys(listing: Listing) -> Sequence[Any]:
     chosen, keys = listing.range, listing.keys or ()
     ordered = tuple(reversed(keys)) if chosen.descending else keys
     end = None if chosen.limit == _UNBOUNDED else chosen.skip + chosen.limit
     return ordered[chosen.skip : end]
 
 
-def _key_row(store: Store, key: DocId, listing: Listing) -> list[Piece]:
-    tree = store.documents.tree(key)
+def _key_row(store: Store, key: Any, listing: Listing) -> list[Piece]:
+    tree = store.documents.tree(DocId(key)) if isinstance(key, str) else None
     if tree is None:
         return [encode({"key": key, "error": "not_found"})]
     leaf = tree.winner()
@@ -249,7 +262,7 @@ def _take(pieces: list[Piece], rows: Iterable[list[Piece]], *, is_first: bool) -
     """Add rows while there is room in a page; returns how many."""
     taken = size = 0
     for row in rows:
-        pieces += row if is_first and not taken else [b",", *row]
+        pieces += row if is_first and not taken else [b",\n", *row]
         taken += 1
         size += sum(len(piece) for piece in row if isinstance(piece, bytes))
         if size > PAGE_BYTES:
@@ -258,7 +271,7 @@ def _take(pieces: list[Piece], rows: Iterable[list[Piece]], *, is_first: bool) -
 
 
 def _count_design(store: Store) -> int:
-    return store.documents.count_before(DESIGN + "\U0010ffff") - store.documents.count_before(DESIGN)
+    return store.documents.count_before(_LAST_DESIGN) - store.documents.count_before(DESIGN)
 
 
 async def _local_chunks(call: DatabaseCall, include_docs: bool) -> AsyncIterator[bytes]:

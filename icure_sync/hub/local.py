@@ -83,7 +83,7 @@ async def get_local(call: DatabaseCall) -> web.StreamResponse:
 
 async def put_local(call: DatabaseCall) -> web.StreamResponse:
     """PUT `/db/_local/id`."""
-    members = bodies.decode(await bodies.read(call.request), MEMBERS)
+    members = bodies.decode(await bodies.read(call.request), MEMBERS, "Document")
     if "rev" in call.query and "_rev" not in members:
         members["_rev"] = msgspec.Raw(msgspec.json.encode(call.query.text("rev")))
     draft = parse_local(members, call.document)

@@ -10,16 +10,19 @@ import msgspec
 from aiohttp import web
 
 from icure_sync.hub import bodies
-from icure_sync.hub.answers import json_answer
+from icure_sync.hub.answers import etag, json_answer
 from icure_sync.hub.call import Call, House
 from icure_sync.hub.database_info import describe
-from icure_sync.hub.errors import bad_request
+from icure_sync.hub.errors import bad_content_type, bad_request, not_offered
 from icure_sync.hub.limits import MAX_SMALL_BODY, SESSION_SECONDS
 from icure_sync.hub.sessions import COOKIE
 
+NODE = "nonode@nohost"  # what CouchDB calls itself without a cluster
 VERSION = "3.5.0"  # of the protocol: what this server answers like
 _MAX_UUIDS = 1_000
-_FORM = "application/x-www-form-urlencoded"
+_NEVER_TWICE = {"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "Mon, 01 Jan 1990 00:00:00 GMT"}
+_LOGIN_TYPES = "Content-Type must be 'application/x-www-form-urlencoded' or 'application/json'"
+_FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 async def get_welcome(call: Call) -> web.StreamResponse:
@@ -37,14 +40,22 @@ async def get_up(_: Call) -> web.StreamResponse:
 
 async def get_uuids(call: Call) -> web.StreamResponse:
     """`/_uuids?count=N`."""
-    count = call.query.count("count", 1) or 0
-    if count > _MAX_UUIDS:
+    text = call.query.text("count", "1")
+    if not (text.isascii() and text.isdigit()):
+        raise bad_request("count must be a positive integer")
+    if len(text) > len(str(_MAX_UUIDS)) or int(text) > _MAX_UUIDS:
         raise bad_request("count parameter too large")
-    return json_answer({"uuids": [uuid.uuid4().hex for _ in range(count)]})
+    uuids = [uuid.uuid4().hex for _ in range(int(text))]
+    return json_answer({"uuids": uuids}, headers=_NEVER_TWICE | etag(uuids[0] if uuids else "none"))
 
 
 async def get_all_dbs(call: Call) -> web.StreamResponse:
     """`/_all_dbs`: administrators only, as on CouchDB 3.x."""
+    return json_answer(_listed(call))
+
+
+def _listed(call: Call) -> list[str]:
+    """The names of the databases that a query asks for. Raises unauthorized."""
     call.caller.require_admin()
     query = call.query
     names = call.house.databases.names()
@@ -54,11 +65,35 @@ async def get_all_dbs(call: Call) -> web.StreamResponse:
         start, end = end, start
     names = [name for name in names if (start is None or name >= start) and (end is None or name <= end)]
     skip, limit = query.count("skip", 0) or 0, query.count("limit", None)
-    return json_answer(names[skip:] if limit is None else names[skip : skip + limit])
+    return names[skip:] if limit is None else names[skip : skip + limit]
+
+
+async def get_active_tasks(call: Call) -> web.StreamResponse:
+    """`/_active_tasks`: nothing that the hub does goes on behind its answers."""
+    call.caller.require_admin()
+    return json_answer([])
+
+
+async def get_membership(call: Call) -> web.StreamResponse:
+    """`/_membership`: a cluster of one."""
+    call.caller.require_admin()
+    return json_answer({"all_nodes": [NODE], "cluster_nodes": [NODE]})
+
+
+async def refuse_replication(call: Call) -> web.StreamResponse:
+    """`/_replicate`: a hub is replicated with, and starts nothing by itself. Raises not_implemented."""
+    call.caller.require_admin()
+    raise not_offered("_replicate")
+
+
+async def get_dbs_info(call: Call) -> web.StreamResponse:
+    """GET `/_dbs_info`: of the databases that `_all_dbs` would list."""
+    databases = [await call.house.databases.get(name) for name in _listed(call)]
+    return json_answer([{"key": one.name, "info": await describe(one)} for one in databases])
 
 
 async def post_dbs_info(call: Call) -> web.StreamResponse:
-    """`/_dbs_info` with `keys`."""
+    """POST `/_dbs_info` with `keys`."""
     bodies.require_json(call.request)
     call.caller.require_admin()
     keys = (await bodies.strict_object(call.request, MAX_SMALL_BODY)).get("keys")
@@ -86,9 +121,9 @@ async def get_session(call: Call) -> web.StreamResponse:
 async def post_session(call: Call) -> web.StreamResponse:
     """Log in, by JSON or a form."""
     fields = await _login_fields(call)
-    name, password = fields.get("name", fields.get("username")), fields.get("password")
+    name, password = fields.get("name", fields.get("username")), fields.get("password", "")
     if not isinstance(name, str) or not isinstance(password, str):
-        raise bad_request("request body must contain a username and a password")
+        raise bad_request("request body must contain a username")
     account = await call.house.gate.login(name, password, call.request.remote or "")
     cookie = cookie_header(call.house, call.house.gate.issue(account))
     answer = {"ok": True, "name": account.name, "roles": sorted(account.roles)}
@@ -115,10 +150,12 @@ def cookie_header(house: House, value: str) -> str:
 
 async def _login_fields(call: Call) -> dict[str, Any]:
     data = await bodies.read(call.request, MAX_SMALL_BODY)
-    if call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _FORM:
+    kind = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind == _FORM:
         try:
             return dict(parse_qsl(data.decode(), keep_blank_values=True))
         except ValueError as error:
             raise bad_request("the form is not UTF-8") from error
-    bodies.require_json(call.request)
+    if kind != _JSON:
+        raise bad_content_type(_LOGIN_TYPES)
     return bodies.decode(data, msgspec.json.Decoder(dict[str, Any]))

@@ -40,6 +40,7 @@ def edit(store: Store, draft: Draft, uploads: Uploads) -> Rev:
         parent = _parent(tree, draft)
         history = tree.history(parent) if parent is not None and parent in tree else (parent,) if parent else ()
         files = _as_new(_files(store, draft, uploads, history[:1], _child_generation(parent)), draft, parent)
+        _check_ages(draft, files)
         rev = next_rev(draft, parent, files.stubs)
         _apply(store, Revision(draft.id, (rev, *history), draft.body, draft.deleted, files.stubs), files)
         return rev
@@ -78,6 +79,7 @@ def graft_all(store: Store, drafts: Sequence[Draft], uploads: Uploads) -> list[R
         for draft in drafts:
             if draft.parts:
                 files = _files(store, draft, uploads, draft.history, generation(draft.history[0]))
+                _check_ages(draft, files)
                 refusals += _take(store, _revision(draft, files.stubs), files)
     return refusals
 
@@ -109,7 +111,8 @@ def _parent(tree: RevTree, draft: Draft) -> Rev | None:
     """The leaf that an edit extends; None: it begins the document. Raises conflict.
 
     As on CouchDB, a tombstone beside a live leaf can be named; where all is deleted, only a draft that names none
-    goes on.
+    goes on. A revision of a document that was never here can be named (CouchDB refuses that in a database where it
+    has not loaded validation functions yet, and takes it later).
     """
     if not tree:
         if draft.has_ancestry:
@@ -162,6 +165,13 @@ def _as_new(files: _Files, draft: Draft, parent: Rev | None) -> _Files:
         for name, stub in files.stubs.items()
     }
     return _Files(stubs, files.blobs)
+
+
+def _check_ages(draft: Draft, files: _Files) -> None:
+    """A stub that states another `revpos` is that of another attachment. Raises missing_stub."""
+    for name, part in draft.parts.items():
+        if part.source == "stub" and part.revpos not in {None, files.stubs[name].revpos}:
+            raise missing_stub(draft.id, name)
 
 
 def _apply(store: Store, revision: Revision, files: _Files) -> None:
