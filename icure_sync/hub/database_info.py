@@ -18,13 +18,13 @@ from icure_sync.store import Store
 
 async def describe(database: Database) -> dict[str, Any]:
     """What `GET /db` answers."""
-    live, deleted, seq = await database.run(_counts)
+    live, deleted, seq, purge_seq = await database.run(_counts)
     size = database.size()
     return {
         "db_name": database.name,
         "instance_start_time": str(database.facts.created),
         "update_seq": database.seq_text(seq),
-        "purge_seq": database.seq_text(0),
+        "purge_seq": database.seq_text(purge_seq),
         "doc_count": live,
         "doc_del_count": deleted,
         "sizes": {"file": size, "external": size, "active": size},
@@ -52,7 +52,8 @@ async def delete_database(call: DatabaseCall) -> web.StreamResponse:
     """DELETE `/db`: administrators only; its feeds end."""
     call.caller.require_admin()
     if "rev" in call.query:
-        raise bad_request("You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document?")
+        reason = "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        raise bad_request(reason)
     if call.database.name in SYSTEM_DATABASES:
         raise forbidden("the users database cannot be deleted")
     await call.house.databases.delete(call.database.name)
@@ -112,5 +113,6 @@ async def get_shards(_: DatabaseCall) -> web.StreamResponse:
     return json_answer({"shards": {"00000000-ffffffff": ["nonode@nohost"]}})
 
 
-def _counts(store: Store) -> tuple[int, int, int]:
-    return store.documents.count(), store.documents.deleted_count(), store.documents.update_seq()
+def _counts(store: Store) -> tuple[int, int, int, int]:
+    documents = store.documents
+    return documents.count(), documents.deleted_count(), documents.update_seq(), store.purges.seq()

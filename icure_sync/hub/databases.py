@@ -24,7 +24,7 @@ from icure_sync.errors import StoreError
 from icure_sync.hub.drafts import is_history
 from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
 from icure_sync.hub.feeds import Feeds
-from icure_sync.hub.limits import REVS_LIMIT
+from icure_sync.hub.limits import PURGED_INFOS_LIMIT, REVS_LIMIT
 from icure_sync.hub.security import DEFAULT, Security
 from icure_sync.store import Blob, Store, Upload, receive
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SUFFIX = ".db"
 _NAME, _FACTS = "hub.name", "hub.database"  # settings of each store
 _SECURITY, _REVS_LIMIT = "hub.security", "hub.revs_limit"
+_PURGED_INFOS_LIMIT = "hub.purged_infos_limit"
 _MAX_STEM = 100  # bytes of a file name before its salt: some file systems take 143 in all, and SQLite adds to it
 _HASHED = "~"  # before a hash: in no database's name
 
@@ -70,7 +71,6 @@ class Database:
             raise database_missing()
         return await self.store.run(lambda: function(self.store, *args, **kwargs))
 
-    async def set_security(self, value: dict[str, Any]) -> None:
     async def receive(self, pieces: AsyncIterable[bytes]) -> Blob:
         """Bytes into the store as they come. What breaks off leaves nothing. Raises not_found, as `run` does."""
         try:
@@ -88,6 +88,7 @@ class Database:
             while not self._closed and await self.store.run(self.store.attachments.drop):
                 pass
 
+    async def set_security(self, value: dict[str, Any]) -> None:
         """Raises bad_request for what is not a security object."""
         security = Security.parse(value)
         await self.run(lambda store: store.settings.put(_SECURITY, value))
@@ -97,6 +98,15 @@ class Database:
         """How many generations of history are kept from now on."""
         await self.run(_limit_history, limit)
         self.revs_limit = limit
+
+    async def purged_infos_limit(self) -> int:
+        """How many records of purges a compaction keeps."""
+        limit: int | None = await self.run(lambda store: store.settings.get(_PURGED_INFOS_LIMIT))
+        return limit or PURGED_INFOS_LIMIT
+
+    async def set_purged_infos_limit(self, limit: int) -> None:
+        """The same, from now on."""
+        await self.run(lambda store: store.settings.put(_PURGED_INFOS_LIMIT, limit))
 
     def size(self) -> int:
         """Bytes of the file."""
@@ -118,7 +128,7 @@ class Database:
             return update_seq
         number, dash, epoch = text.partition("-")
         if not (dash and epoch.isalnum() and number.isascii() and number.isdigit() and len(number) <= 18):
-            raise bad_request("Malformed sequence supplied in 'since' parameter")
+            raise bad_request("Malformed sequence supplied in 'since' parameter.")
         seq = int(number)
         return seq if epoch == self.facts.epoch and seq <= update_seq else 0
 

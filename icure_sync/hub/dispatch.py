@@ -22,11 +22,14 @@ from icure_sync.hub import (
     listing,
     local,
     node,
+    purging,
+    views,
 )
-from icure_sync.hub.answers import refusal_answer
+from icure_sync.hub.answers import about_request, refusal_answer
 from icure_sync.hub.call import Call, DatabaseCall, House
 from icure_sync.hub.errors import (
     HttpRefusal,
+    bad_content_type,
     bad_request,
     database_missing,
     method_not_allowed,
@@ -34,7 +37,7 @@ from icure_sync.hub.errors import (
     not_offered,
     unauthorized,
 )
-from icure_sync.hub.paths import Path, check_database_name, parse_path
+from icure_sync.hub.paths import LOCAL, Path, parse_path
 from icure_sync.hub.queries import Query
 from icure_sync.hub.security import Caller
 from icure_sync.hub.users import USERS, user_id
@@ -51,14 +54,17 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
     "_up": {"GET": node.get_up},
     "_uuids": {"GET": node.get_uuids},
     "_all_dbs": {"GET": node.get_all_dbs},
-    "_dbs_info": {"POST": node.post_dbs_info},
+    "_active_tasks": {"GET": node.get_active_tasks},
+    "_dbs_info": {"GET": node.get_dbs_info, "POST": node.post_dbs_info},
+    "_membership": {"GET": node.get_membership},
+    "_replicate": {"POST": node.refuse_replication},
     "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
 }
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "": {
+        "DELETE": database_info.delete_database,
         "GET": database_info.get_database,
         "POST": documents.post_document,
-        "DELETE": database_info.delete_database,
     },
     "_all_docs": {"GET": listing.get_all_docs, "POST": listing.get_all_docs},
     "_all_docs/queries": {"POST": listing.post_queries},
@@ -70,13 +76,16 @@ _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "_ensure_full_commit": {"POST": database_info.post_ensure_full_commit},
     "_local_docs": {"GET": listing.get_local_docs},
     "_missing_revs": {"POST": bulk.post_missing_revs},
+    "_purge": {"POST": purging.post_purge},
+    "_purged_infos": {"GET": purging.get_purged_infos},
+    "_purged_infos_limit": {"GET": purging.get_purged_infos_limit, "PUT": purging.put_purged_infos_limit},
     "_revs_diff": {"POST": bulk.post_revs_diff},
     "_revs_limit": {"GET": database_info.get_revs_limit, "PUT": database_info.put_revs_limit},
     "_security": {"GET": database_info.get_security, "PUT": database_info.put_security},
     "_shards": {"GET": database_info.get_shards},
     "_view_cleanup": {"POST": database_info.post_view_cleanup},
 }
-_NOT_OFFERED = frozenset({"_find", "_index", "_explain", "_purge", "_purged_infos_limit"})
+_NOT_OFFERED = frozenset({"_find", "_index", "_explain"})
 _DOCUMENT: Mapping[str, DatabaseHandler] = {
     "GET": documents.get_document,
     "PUT": documents.put_document,
@@ -89,16 +98,20 @@ _LOCAL: Mapping[str, DatabaseHandler] = {
     "DELETE": local.delete_local,
 }
 _ATTACHMENT: Mapping[str, DatabaseHandler] = {
+    "DELETE": attachments.delete_attachment,
     "GET": attachments.get_attachment,
     "PUT": attachments.put_attachment,
-    "DELETE": attachments.delete_attachment,
 }
 _DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
-_JAVASCRIPT = frozenset({"_view", "_show", "_list", "_update", "_rewrite", "_search", "_info", "_nouveau"})
+_OVERRIDES = frozenset({"GET", "PUT", "DELETE", "COPY"})  # by POST, for clients that cannot say these
+_JAVASCRIPT = frozenset({"_show", "_list", "_update", "_rewrite", "_search", "_nouveau"})
+_DESIGN_PARTS: Mapping[str, DatabaseHandler] = {"_view": views.answer_view, "_info": views.get_view_info}
 
 
 async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
     """The answer to one request, refusals included."""
+    if request.method == "POST" and request.headers.get("X-HTTP-Method-Override") in _OVERRIDES:
+        request = request.clone(method=request.headers["X-HTTP-Method-Override"])
     try:
         response = await _answer(request, house)
     except HttpRefusal as refusal:
@@ -116,8 +129,10 @@ async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
         log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
         kind = "file_corruption" if isinstance(error, StoreCorrupt) else "internal_server_error"
         response = refusal_answer(HttpRefusal(500, kind, "the database cannot be used; see the server's log"))
-    if not response.prepared and request.writer.output_size > 0 and request.transport is not None:
-        request.transport.abort()  # in the middle of another answer: a cut connection is the only way to say so
+    if not response.prepared:
+        response.headers.update(about_request(request))
+        if request.writer.output_size > 0 and request.transport is not None:
+            request.transport.abort()  # in the middle of another answer: a cut connection is the only way to say so
     log.debug("%s %s %d", request.method, request.raw_path.partition("?")[0], response.status)
     return response
 
@@ -141,9 +156,6 @@ async def _answer_for_database(
     request: web.BaseRequest, path: Path, query: Query, caller: Caller, house: House
 ) -> web.StreamResponse:
     if path.first not in house.databases:
-        if path.first.startswith("_"):
-            raise not_found()
-        check_database_name(path.first)
         raise database_missing()
     database = await house.databases.get(path.first)
     if request.method == "DELETE" and len(path.segments) == 1:
@@ -171,11 +183,15 @@ def _database_handler(call: DatabaseCall) -> DatabaseHandler:
         return _method(_DATABASE[name], call.request)
     if rest[0] in _NOT_OFFERED:
         raise not_offered(rest[0])
+    if rest[0] == "_design" and len(rest) > 2 and rest[2] in _DESIGN_PARTS:
+        return _DESIGN_PARTS[rest[2]]
     if rest[0] == "_design" and len(rest) > 2 and rest[2] in _JAVASCRIPT:
         return documents.refuse_function
-    if call.request.method == "POST":
-        raise bad_request("Referer header required.")
-    if call.document.startswith("_local/"):
+    if call.document in {LOCAL, LOCAL.rstrip("/")}:
+        raise bad_request("Invalid _local document id.")
+    if call.request.method == "POST" and not call.attachment:
+        raise _form_refusal(call)
+    if call.document.startswith(LOCAL):
         if call.attachment:
             raise bad_request("_local documents do not accept attachments.")
         return _method(_LOCAL, call.request)
@@ -184,12 +200,23 @@ def _database_handler(call: DatabaseCall) -> DatabaseHandler:
     return _method(_DOCUMENT, call.request, _DOCUMENT_METHODS)
 
 
+def _form_refusal(call: DatabaseCall) -> HttpRefusal:
+    """POST to a document is an HTML form with attachments on CouchDB: refused as there, up to the form itself."""
+    referer = call.request.headers.get("Referer")
+    if referer is None:
+        return bad_request("Referer header required.")
+    if referer.partition("://")[2].partition("/")[0] != call.request.headers.get("Host", ""):
+        return bad_request("Referer header must match host.")
+    if not call.request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
+        return bad_content_type("Content-Type must be multipart/form-data")
+    return not_offered("a form with attachments")
+
+
 def _method(handlers: Mapping[str, T], request: web.BaseRequest, allowed: str = "") -> T:
     """The handler for the request's method; HEAD is a GET whose body stays here. Raises method_not_allowed."""
     handler = handlers.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
-        names = [*handlers, *(("HEAD",) if "GET" in handlers else ())]
-        raise method_not_allowed(allowed or ",".join(names))
+        raise method_not_allowed(allowed or ",".join(handlers).replace("GET", "GET,HEAD"))
     return handler
 
 

@@ -16,6 +16,8 @@ MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound 
 ANSWER_CHUNK: Final = 256 * 2**10  # bytes gathered before they are sent: one system call each
 PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
 ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and all
+VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second
+MAX_OFFSET: Final = 10_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
 
 FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout
@@ -33,3 +35,6 @@ MIN_PASSWORD_ROUNDS: Final = 1_000  # a stored hash below this, or above MAX, is
 MAX_PASSWORD_ROUNDS: Final = 2_000_000
 
 REVS_LIMIT: Final = 1_000  # generations of history kept: CouchDB's default
+MAX_PURGED_IDS: Final = 100  # documents of one request to purge: CouchDB's default
+MAX_PURGED_REVS: Final = 1_000  # their revisions: CouchDB's default
+PURGED_INFOS_LIMIT: Final = 1_000  # records of purges that a compaction keeps: CouchDB's default

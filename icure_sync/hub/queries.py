@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +30,9 @@ class Query:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
     def text(self, name: str, default: str = "") -> str:
         return self._values.get(name, default)
 
@@ -53,5 +56,5 @@ class Query:
                 try:
                     return strict_json.loads(self._values[name].encode(), f"the parameter {name}")
                 except InvalidEntity as error:
-                    raise bad_request(f"invalid UTF-8 JSON in the parameter {name}") from error
+                    raise bad_request("invalid UTF-8 JSON") from error
         return None

@@ -17,6 +17,7 @@ from icure_sync.ids import DocId
 from icure_sync.store.database import Database
 from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE, Term, read_head
 
+CONFLICT = -1  # a kind that no term has: documents with more than one live leaf, each under the empty term
 _COUNTERS: Mapping[int, str] = {DELEGATE: "delegates", FOREIGN_KEY: "foreign_keys"}
 
 
@@ -66,29 +67,14 @@ class Lookups:
 
         Fewer than `limit` may come although there are more: see `rest`.
         """
-        bounds, values = _bounds(span)
         order = "DESC" if descending else "ASC"
-        rows = self._database.rows(
-            "SELECT t.term, d.id, d.live, d.head FROM terms t JOIN documents d ON d.number = t.doc "
-            f"WHERE t.kind = ? {bounds} ORDER BY t.term {order}, d.id {order} LIMIT ?",
-            (span.kind, *values, limit),
-        )
-        found = tuple(Entry(row[0], row[1]) for row in rows if row[2] == 1 or self._shows(row[3], (span.kind, row[0])))
+        rows = self._rows(span, f"ORDER BY 1 {order}, d.id {order} LIMIT ?", limit)
+        found = tuple(Entry(term, doc_id) for term, doc_id, *shown in rows if self._counts(span.kind, term, *shown))
         if len(rows) < limit:
             return Entries(found, None)
         reached = Place(rows[-1][0], rows[-1][1], is_open=True)
         rest = Span(span.kind, span.low, reached) if descending else Span(span.kind, reached, span.high)
         return Entries(found, rest)
-
-    def conflicts(self, low: str, high: str | None, limit: int, *, descending: bool = False) -> list[DocId]:
-        """Ids from `low` to `high` (None: no bound) of documents with more than one live leaf, by id."""
-        order = "DESC" if descending else "ASC"
-        rows = self._database.rows(
-            "SELECT id FROM documents INDEXED BY conflicts WHERE live > 1 AND id >= ? AND (?2 IS NULL OR id <= ?2) "
-            f"ORDER BY id {order} LIMIT ?3",
-            (low, high, limit),
-        )
-        return [row[0] for row in rows]
 
     def conflict_count(self) -> int:
         """How many documents have more than one live leaf."""
@@ -101,15 +87,10 @@ class Lookups:
 
     def count_in(self, span: Span, most: int) -> int | None:
         """How many entries a span has; None for more than `most`."""
-        bounds, values = _bounds(span)
-        rows = self._database.rows(
-            "SELECT t.term, d.live, d.head FROM terms t JOIN documents d ON d.number = t.doc "
-            f"WHERE t.kind = ? {bounds} LIMIT ?",
-            (span.kind, *values, most + 1),
-        )
+        rows = self._rows(span, "LIMIT ?", most + 1)
         if len(rows) > most:
             return None
-        return sum(1 for term, live, head in rows if live == 1 or self._shows(head, (span.kind, term)))
+        return sum(self._counts(span.kind, term, *shown) for term, _, *shown in rows)
 
     def count_types(self, types: Iterable[str]) -> int:
         """How many winners are of one of these types."""
@@ -118,7 +99,7 @@ class Lookups:
             "JOIN documents d ON d.number = t.doc WHERE d.live > 1",
             (json.dumps(list(types)), TYPE),
         )
-        lost = sum(not self._shows(head, (TYPE, term)) for term, _, head in rows)
+        lost = sum(not self._counts(TYPE, term, live, head) for term, live, head in rows)
         every = self._database.value(
             "SELECT count(*) FROM json_each(?) j JOIN terms t ON t.kind = ? AND t.term = j.value",
             (json.dumps(list(types)), TYPE),
@@ -137,19 +118,28 @@ class Lookups:
             self._lost = (seq, lost)
         return self._lost[1]
 
-    def _shows(self, revision: int, term: Term) -> bool:
-        return term in self._shown(revision)
+    def _rows(self, span: Span, tail: str, limit: int) -> list[tuple[Any, ...]]:
+        """Term, id, live leaves and winner (a number of `revisions`) of what a span covers."""
+        parts: list[str] = []
+        values: list[Any] = []
+        is_conflict = span.kind == CONFLICT
+        term = "''" if is_conflict else "t.term"
+        for place, sign in ((span.low, ">"), (span.high, "<")):
+            if place is not None:
+                parts.append(f"AND {term} {sign}= ? AND ({term}, d.id) {sign}{'' if place.is_open else '='} (?, ?)")
+                values += [place.term, place.term, place.id]
+        source = (
+            "documents d INDEXED BY conflicts WHERE d.live > 1 AND ? < 0"
+            if is_conflict
+            else "terms t JOIN documents d ON d.number = t.doc WHERE t.kind = ?"
+        )
+        return self._database.rows(
+            f"SELECT {term}, d.id, d.live, d.head FROM {source} {' '.join(parts)} {tail}", (span.kind, *values, limit)
+        )
+
+    def _counts(self, kind: int, term: str, live: int, head: int) -> bool:
+        """Whether the winner itself shows the term."""
+        return live == 1 or kind == CONFLICT or (kind, term) in self._shown(head)
 
     def _shown(self, revision: int) -> set[Term]:
         return read_head(self._database.value("SELECT body FROM revisions WHERE number = ?", (revision,))).terms()
-
-
-def _bounds(span: Span) -> tuple[str, list[Any]]:
-    """The conditions of a span and their values: the first of each pair is what the index is entered by."""
-    parts: list[str] = []
-    values: list[Any] = []
-    for place, sign in ((span.low, ">"), (span.high, "<")):
-        if place is not None:
-            parts.append(f"AND t.term {sign}= ? AND (t.term, d.id) {sign}{'' if place.is_open else '='} (?, ?)")
-            values += [place.term, place.term, place.id]
-    return " ".join(parts), values
