@@ -2,9 +2,11 @@
 
 from icure_sync.store.attachments import Attachments, Blob, Lacking, Upload
 from icure_sync.store.documents import Documents
+from icure_sync.store.indexes import Index, IndexRules
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.receiving import receive
 from icure_sync.store.rows import DocumentChange, Held
+from icure_sync.store.scans import IdRange, KeyRange, Scans, Spot
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.store import Store
@@ -17,12 +19,18 @@ __all__ = [
     "Documents",
     "HcpKeys",
     "Held",
+    "IdRange",
+    "Index",
+    "IndexRules",
+    "KeyRange",
     "Lacking",
     "LocalDocuments",
     "Pin",
     "Pins",
+    "Scans",
     "Search",
     "Settings",
+    "Spot",
     "Store",
     "Upload",
     "receive",

@@ -65,8 +65,10 @@ def collation_key(value: Any) -> bytes:
         return _CONSTANTS[value]
     if isinstance(value, str):
         return _STRING + _string(value) + _END
-    if isinstance(value, int | float):
-        return _NUMBER + _number(value)
+    if isinstance(value, float):
+        return _NUMBER + _ordered(value) + _END
+    if isinstance(value, int):
+        return _NUMBER + _whole(value)
     if isinstance(value, Mapping):
         members = (_STRING + _string(name) + _END + collation_key(item) for name, item in value.items())
         return b"".join((_OBJECT, *members, _END))
@@ -123,9 +125,9 @@ def _form(char: str, lower: str) -> bytes:
     return bytes([_CAPITAL]) if lower.upper() == char else bytes([_VARIANT]) + char.encode()
 
 
-def _number(value: float) -> bytes:
-    """A float's bits in order; then, for whole numbers that no float holds, how far they are above it."""
-    if isinstance(value, float) or -_LARGEST_EXACT < value < _LARGEST_EXACT:
+def _whole(value: int) -> bytes:
+    """The largest float that is not above it, and how far it is above that."""
+    if -_LARGEST_EXACT < value < _LARGEST_EXACT:
         return _ordered(float(value)) + _END
     try:
         below = float(value)
@@ -139,5 +141,6 @@ def _number(value: float) -> bytes:
 
 
 def _ordered(value: float) -> bytes:
+    """The bits of a float, in the order of floats."""
     bits = _double(value or 0.0)  # without minus zero
     return bits.translate(_INVERTED) if bits[0] & 0x80 else bytes([bits[0] | 0x80]) + bits[1:]

@@ -67,6 +67,7 @@ class Database:
     def __init__(self, path: Path, key: bytes, *, read_only: bool = False) -> None:
         """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
         self.path = path
+        self.committing: Callable[[], None] = _nobody  # called before each commit, within its transaction
         self.committed: Callable[[], None] = _nobody  # called after each commit, in the thread that made it
         name, flags, vfs = _read_only(path) if read_only else (str(path), _READ_WRITE, _LOCKING)
         try:
@@ -135,6 +136,7 @@ class Database:
         self.run("BEGIN IMMEDIATE")
         try:
             yield
+            self.committing()
             self.run("COMMIT")
         except BaseException:
             if not self._connection.get_autocommit():  # SQLite itself ends it when the disk is full

@@ -131,4 +131,32 @@ CREATE TABLE purges (
 ALTER TABLE attachments ADD COLUMN encoding TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP)
+_INDEXES = """
+-- What a server's clients look documents up by (store/indexes.py).
+CREATE TABLE indexes (
+    number     INTEGER PRIMARY KEY,
+    design     TEXT,                 -- id of the design document that defines it; NULL: its rows are being removed
+    name       TEXT NOT NULL,
+    definition BLOB NOT NULL,        -- in the words of whoever reads it
+    through    INTEGER NOT NULL,     -- every change up to this seq is in it
+    built      INTEGER NOT NULL      -- since then each change is, in the transaction that makes it
+);
+CREATE UNIQUE INDEX indexes_of ON indexes (design, name) WHERE design IS NOT NULL;
+CREATE TABLE index_rows (
+    idx    INTEGER NOT NULL,         -- indexes.number
+    key    BLOB NOT NULL,            -- store/collation.py
+    id     TEXT NOT NULL,            -- of the document
+    doc    INTEGER NOT NULL,
+    fields BLOB NOT NULL,            -- the values of the key, as a JSON array
+    PRIMARY KEY (idx, key, id)
+) WITHOUT ROWID;
+CREATE INDEX index_rows_of ON index_rows (doc, idx);
+CREATE TABLE indexed (through INTEGER NOT NULL);     -- every design document up to this seq has been read
+INSERT INTO indexed VALUES (0);
+CREATE TRIGGER unindexed AFTER DELETE ON documents BEGIN
+    DELETE FROM index_rows WHERE doc = OLD.number;
+    UPDATE indexes SET design = NULL WHERE design = OLD.id;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES)

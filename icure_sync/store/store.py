@@ -18,10 +18,12 @@ from icure_sync.store.checkup import find_problems
 from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
+from icure_sync.store.indexes import Indexes
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.lookups import Lookups
 from icure_sync.store.purges import Purges
+from icure_sync.store.scans import Scans
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.trust import HcpKeys, Pins
@@ -43,6 +45,8 @@ class Store:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="icure-sync-store")
         self.documents = Documents(database)
         self.lookups = Lookups(database)
+        self.indexes = Indexes(database)
+        self.scans = Scans(database)
         self.purges = Purges(database)
         self.local = LocalDocuments(database)
         self.attachments = Attachments(database)
@@ -88,6 +92,7 @@ class Store:
         """Call `function` in the store's thread, after what was asked for before.
 
         Cancelling the wait does not stop a call that has begun: its transaction ends as if nobody had looked away.
+        Raises StoreError if the store is closed.
         """
         call = functools.partial(function, *args, **kwargs)
         try:
@@ -96,7 +101,6 @@ class Store:
             raise StoreError(f"use the store {self._database.path}", "it is closed", "open it again") from error
         return await running
 
-        Raises StoreError if the store is closed.
     @contextlib.contextmanager
     def watch(self, changed: Callable[[], None]) -> Iterator[None]:
         """Inside, `changed` is called in the running event loop after each commit that changed a document.
@@ -122,10 +126,6 @@ class Store:
             while self.attachments.drop():
                 pass
 
-    def _announce(self) -> None:
-        """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""
-        seq = None
-        with contextlib.suppress(StoreError):
     async def tidy(self) -> None:
         """Drop attachment bytes that nothing needs any more, little by little: others get their turn in between."""
         await self.run(self.arrivals.expire, int(time.time()))
@@ -133,6 +133,10 @@ class Store:
         while await self.run(self.attachments.drop):
             pass
 
+    def _announce(self) -> None:
+        """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""
+        seq = None
+        with contextlib.suppress(StoreError):
             seq = self.documents.update_seq()
         if seq is None or seq != self._announced:
             self._announced = seq
