@@ -36,21 +36,25 @@ class _Side:
 class Checkpointer:
     """Keeper of one attempt's logs. Make it with `open`. `name`: that of the other side's log."""
 
-    def __init__(self, device: _Side, other: _Side, plan: Plan, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, device: _Side, other: _Side, plan: Plan, *, patience: Patience, clock: Clock, entropy: Entropy
+    ) -> None:
         pull = plan.direction is Direction.PULL
         self._source, self._target = (other, device) if pull else (device, other)
         self._device = device.peer  # keeps the record of refused documents
         self._plan = plan
         self._clock = clock
         self._entropy = entropy
-        self._patience = Patience(clock, entropy)
+        self._patience = patience
         self._saved_refused = Refused()
         self.saved: Seq = common_point(device.log, other.log)
         self.name = other.log.name or entropy(_NAME_BYTES).hex()
         other.log = Log(other.log.sessions, self.name)
 
     @classmethod
-    async def open(cls, source: Peer, target: Peer, plan: Plan, clock: Clock, entropy: Entropy) -> Checkpointer:
+    async def open(
+        cls, source: Peer, target: Peer, plan: Plan, *, patience: Patience, clock: Clock, entropy: Entropy
+    ) -> Checkpointer:
         """Look at both ends and read their logs. A peer that does not answer now is not waited for.
 
         Raises what `Peer.info` raises.
@@ -60,7 +64,7 @@ class Checkpointer:
         marks = [peer_mark(info.name, info.instance) for info in infos]
         sides = [_Side(source, infos[0], logs[0], marks[1]), _Side(target, infos[1], logs[1], marks[0])]
         other, device = sides if plan.direction is Direction.PULL else reversed(sides)
-        return cls(device, other, plan, clock, entropy)
+        return cls(device, other, plan, patience=patience, clock=clock, entropy=entropy)
 
     async def read_refused(self) -> Refused:
         """What earlier attempts between these two recorded as refused."""

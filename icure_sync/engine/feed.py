@@ -13,16 +13,12 @@ from functools import partial
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.patience import Patience
 from icure_sync.engine.waiting import first_of
-from icure_sync.errors import PeerError
+from icure_sync.errors import PeerError, Unreachable
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.batching import next_page_size
 from icure_sync.replication.limits import FIRST_ROWS, QUIET_SECONDS
 from icure_sync.replication.wire import Changes
-
-
-class _Ended(Exception):
-    """The source has ended its feed."""
 
 
 class SourceFeed:
@@ -45,9 +41,10 @@ class SourceFeed:
             since, rows = page.last_seq, next_page_size(rows)
 
     async def follow(self, since: Seq, stop: asyncio.Event) -> AsyncGenerator[Changes, None]:
-        """What comes after `since`, until `stop` is set or the source ends its feed.
+        """What comes after `since`, until `stop` is set.
 
-        A source that fails ends it too, as `broken`: what is under way is finished first.
+        A source that fails, or ends its feed by itself, leaves the error in `broken`: what is under way is finished
+        first.
 
         A quiet filtered feed never says how far it is: heartbeats carry no seq. So after a silence, and at the end, the
         source is asked for a plain page; else a device that comes back after a month would scan that month again.
@@ -62,13 +59,11 @@ class SourceFeed:
                     async for page in pages:
                         yield page
                         since = page.last_seq
-        except _Ended:
-            return
         except PeerError as error:
             self.broken = error
 
     async def _next(self, feed: AsyncGenerator[Changes, None], stop: asyncio.Event) -> Changes | None:
-        """The next page; None after a silence, or when told to stop. Raises _Ended at the end of the feed."""
+        """The next page; None after a silence, or when told to stop. Raises Unreachable at the end of the feed."""
         coming = asyncio.ensure_future(_page(feed))
         await first_of(coming, stop.wait(), self._clock.sleep(QUIET_SECONDS))
         return None if coming.cancelled() else coming.result()
@@ -80,7 +75,9 @@ class SourceFeed:
 async def _page(feed: AsyncGenerator[Changes, None]) -> Changes:
     async for page in feed:
         return page
-    raise _Ended
+    raise Unreachable(
+        "follow the changes", "the other side has ended the feed", "wait: it is asked again whether it is there"
+    )
 
 
 def _has_more(page: Changes, since: Seq, limit: int) -> bool:

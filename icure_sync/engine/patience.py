@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from icure_sync.engine.clock import Clock
+from icure_sync.engine.waiting import first_of
 from icure_sync.errors import IcureSyncError, PeerError, Throttled
 from icure_sync.peers.port import Peer
 from icure_sync.replication.backoff import delay
@@ -33,11 +35,12 @@ class GivenUp:
 
 
 class Patience:
-    """Repeats what failed for as long as the policy says so."""
+    """Repeats what failed for as long as the policy says so, and until `hurry` is set."""
 
-    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, clock: Clock, entropy: Entropy, hurry: asyncio.Event | None = None) -> None:
         self._clock = clock
         self._entropy = entropy
+        self._hurry = hurry or asyncio.Event()
 
     async def insist(self, action: Callable[[], Awaitable[T]]) -> T:
         """The action's result, after as many tries as its errors allow. Raises the last error."""
@@ -108,8 +111,13 @@ class Patience:
         if step in _BLAMES and trouble in DOUBTFUL and not await _answer(peers):
             step = decide(trouble, tries, documents, alive=False)
         if step is Step.RETRY:
-            await self._clock.sleep(delay(tries, int.from_bytes(self._entropy(4)) / 2**32, pause))
+            await self._pause(delay(tries, int.from_bytes(self._entropy(4)) / 2**32, pause))
+            return Step.STOP if self._hurry.is_set() else step
         return step
+
+    async def _pause(self, seconds: float) -> None:
+        if not self._hurry.is_set():
+            await first_of(self._clock.sleep(seconds), self._hurry.wait())
 
 
 async def _answer(peers: Sequence[Peer]) -> bool:

@@ -114,7 +114,8 @@ class Attempt:
         if self.following:
             self.following.brings.clear()
             self.following.skips.clear()
-        checkpointer = await Checkpointer.open(self.source, self.target, self.plan, self.clock, self.entropy)
+        patience = Patience(self.clock, self.entropy, self.following.stop if self.following else None)
+        checkpointer = await Checkpointer.open(self.source, self.target, self.plan, patience, self.clock, self.entropy)
         since = checkpointer.saved
         transfer = Transfer(
             self.source,
@@ -122,7 +123,7 @@ class Attempt:
             since=since,
             selector=self.plan.selector,
             refused=await checkpointer.read_refused(),
-            patience=Patience(self.clock, self.entropy),
+            patience=patience,
             meter=self.meter,
             clock=self.clock,
             following=self.following,
@@ -140,7 +141,7 @@ class Attempt:
         self.meter.enter(Phase.TRANSFERRING)
         await self._transfer(transfer, save)
         if transfer.broken is not None:
-            raise transfer.broken  # a source that is gone takes no checkpoint
+            raise transfer.broken
         self.meter.enter(Phase.FINISHING)
         outcome = await save()
         self.meter.enter(Phase.DONE)
