@@ -115,7 +115,9 @@ class Attempt:
             self.following.brings.clear()
             self.following.skips.clear()
         patience = Patience(self.clock, self.entropy, self.following.stop if self.following else None)
-        checkpointer = await Checkpointer.open(self.source, self.target, self.plan, patience, self.clock, self.entropy)
+        checkpointer = await Checkpointer.open(
+            self.source, self.target, self.plan, patience=patience, clock=self.clock, entropy=self.entropy
+        )
         since = checkpointer.saved
         transfer = Transfer(
             self.source,
