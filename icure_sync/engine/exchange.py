@@ -81,6 +81,8 @@ class Exchange:
             await self._store.run(self.facts.keep, direction, outcome, self._now())
 
         local = LocalPeer(self._store)
+        if direction is Direction.PULL:
+            await local.complete(peer)
         source, target = (peer, local) if direction is Direction.PULL else (local, peer)
         selector = device_selector(self._hcp_id) if self._hcp_id and direction is Direction.PULL else None
         plan = Plan(self._device, self._hcp_id, direction, selector)

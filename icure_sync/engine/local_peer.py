@@ -33,7 +33,7 @@ from icure_sync.replication.wire import (
     Refusal,
     Revision,
 )
-from icure_sync.store import Blob, DocumentChange, Store, Upload, receive
+from icure_sync.store import Blob, DocumentChange, Lacking, Store, Upload, receive
 
 NAME = "replica"
 FETCH_TRIES = 2  # a damaged transfer is repeated once; bytes that are wrong twice are wrong at the source
@@ -122,6 +122,27 @@ class LocalPeer:
                 refusals += await self._write_with_files(revision, source)
         return refusals
 
+    async def complete(self, source: Peer) -> None:
+        """Fetch the bytes that leaves here lack, as far as this source has the revisions and gives the bytes.
+
+        Whoever is sent such a revision, and lacks what its stubs stand for, needs them. Usually there is none.
+        """
+        attachments = self._store.attachments
+        lacking = await self._store.run(attachments.lacking)
+        if not lacking:
+            return
+        revs: dict[DocId, list[Rev]] = {}
+        for each in lacking:
+            revs.setdefault(each.id, []).append(each.rev)
+        missing = await source.missing(revs)
+        for each in lacking:
+            revision = await self._store.run(self._store.documents.get, each.id, each.rev)
+            if revision is None or (each.id in missing and each.rev in missing[each.id].revs):
+                continue
+            came = await self._bytes(revision, each.stub, source)
+            if isinstance(came, Blob):
+                await self._store.run(self._complete, each, came)
+
     async def commit(self) -> None:
         """Nothing to do: every write is durable when it returns."""
 
@@ -171,6 +192,11 @@ class LocalPeer:
             if links:
                 self._store.arrivals.forget(revisions[0].id, revisions[0].rev)
         return refusals
+
+    def _complete(self, lacking: Lacking, blob: Blob) -> None:
+        with self._store.transaction():
+            self._store.attachments.link(lacking.id, lacking.rev, lacking.stub.name, blob)
+            self._store.arrivals.forget(lacking.id, lacking.rev)
 
     async def _bytes(self, revision: Revision, attachment: Attachment, source: Peer) -> Blob | Refusal:
         """The bytes of one attachment, checked: those that are here, else the source's."""

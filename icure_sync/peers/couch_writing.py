@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
 
 from icure_sync.errors import Forbidden, NotFound, Unauthorized
@@ -17,7 +18,6 @@ from icure_sync.peers.couch_bodies import Body, json_body
 from icure_sync.peers.couch_documents import (
     BULK_END,
     BULK_START,
-    Described,
     WrongLength,
     document,
     follows,
@@ -46,36 +46,50 @@ class Writer:
     async def write(self, revisions: Sequence[Revision], source: Peer) -> list[Refusal]:
         """Everything else is written when this returns. Raises the kinds of PeerError."""
         refusals: list[Refusal] = []
-        texts: list[bytes] = []
-        size = 0
+        bulk = _Bulk()
         for revision in revisions:
             if revision.attachments and not _fits_inline(revision):
                 refusals += await self._write_alone(revision, source)
                 continue
-            described = await self._inlined(revision, source) if revision.attachments else None
-            if isinstance(described, Refusal):
-                refusals.append(described)
+            text = await self._text(revision, source, stubs=_likely_there(revision))
+            if isinstance(text, Refusal):
+                refusals.append(text)
                 continue
-            text = document(revision, described)
-            if texts and size + len(text) > REQUEST_BYTES:
-                refusals += await self._write_bulk(texts)
-                texts, size = [], 0
-            texts.append(text)
-            size += len(text)
-        if texts:
-            refusals += await self._write_bulk(texts)
+            if bulk.texts and bulk.size + len(text) > REQUEST_BYTES:
+                refusals += await self._write_bulk(bulk, source)
+                bulk = _Bulk()
+            bulk.add(revision, text)
+        if bulk.texts:
+            refusals += await self._write_bulk(bulk, source)
         return refusals
 
-    async def _write_bulk(self, texts: Sequence[bytes]) -> list[Refusal]:
+    async def _write_bulk(self, bulk: _Bulk, source: Peer) -> list[Refusal]:
+        """Once more with all bytes, if the server lacks (412) what a stub stands for: it stores none of them then."""
+        try:
+            return await self._post(bulk.texts)
+        except BatchRefused:
+            if not any(map(_likely_there, bulk.revisions)):
+                raise
+        texts = [await self._text(revision, source, stubs=()) for revision in bulk.revisions]
+        refusals = [text for text in texts if isinstance(text, Refusal)]
+        whole = [text for text in texts if not isinstance(text, Refusal)]
+        return refusals + (await self._post(whole) if whole else [])
+
+    async def _post(self, texts: Sequence[bytes]) -> list[Refusal]:
         separated = [piece for text in texts for piece in (b",", text)][1:]
         body = json_body([BULK_START, *separated, BULK_END])
         request = Request("POST", self._path + "/_bulk_docs", self._attempted, body=body)
         return self._answers.refusals(await self._requests.answer(request), self._attempted)
 
-    async def _inlined(self, revision: Revision, source: Peer) -> Described | Refusal:
-        """The revision's `_attachments` with all their bytes: few, by `_fits_inline`."""
+    async def _text(self, revision: Revision, source: Peer, stubs: Container[str]) -> bytes | Refusal:
+        """The document, with the bytes of its attachments, but for `stubs`: they are few, by `_fits_inline`."""
+        if not revision.attachments:
+            return document(revision)
         described = {}
         for attachment in revision.attachments.values():
+            if attachment.name in stubs:
+                described[attachment.name] = stub(attachment)
+                continue
             data = bytearray()
             try:
                 async with aclosing(source.attachment(revision.id, revision.rev, attachment.name)) as pieces:
@@ -88,7 +102,7 @@ class Writer:
             if len(data) != attachment.length:
                 return _bad(revision, attachment, "its length is not the one announced")
             described[attachment.name] = inline(attachment, bytes(data))
-        return described
+        return document(revision, described)
 
     async def _write_alone(self, revision: Revision, source: Peer) -> list[Refusal]:
         """One document by a request of its own: with stubs for what the server should have, else with all bytes."""
@@ -108,7 +122,7 @@ class Writer:
 
     async def _put_with_stubs(self, revision: Revision, source: Peer) -> bool:
         """False if the server lacks what the stubs stand for (412), or there is nothing that it might have."""
-        stubs = [each.name for each in revision.attachments.values() if is_likely_there(each, revision)]
+        stubs = _likely_there(revision)
         if not stubs:
             return False
         try:
@@ -120,7 +134,7 @@ class Writer:
     async def _put(self, revision: Revision, body: Body) -> None:
         path = self._path + path_of(revision.id)
         request = Request("PUT", path, self._attempted, query={"new_edits": "false"}, body=body)
-        self._answers.local(await self._requests.answer(request), self._attempted)
+        self._answers.done(await self._requests.answer(request), self._attempted)
 
     def _body(self, revision: Revision, source: Peer, stubs: Container[str]) -> Body:
         described = {}
@@ -133,6 +147,25 @@ class Writer:
                 parts.append((each, partial(source.attachment, revision.id, revision.rev, each.name)))
         text = document(revision, described)
         return multipart(text, parts, os.urandom(BOUNDARY_BYTES).hex()) if parts else json_body([text])
+
+
+@dataclass(slots=True)
+class _Bulk:
+    """Documents for one request. `size`: bytes of the texts."""
+
+    revisions: list[Revision] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, revision: Revision, text: bytes) -> None:
+        self.revisions.append(revision)
+        self.texts.append(text)
+        self.size += len(text)
+
+
+def _likely_there(revision: Revision) -> list[str]:
+    """The attachments that the server should have, from earlier revisions."""
+    return [each.name for each in revision.attachments.values() if is_likely_there(each, revision)]
 
 
 def _fits_inline(revision: Revision) -> bool:

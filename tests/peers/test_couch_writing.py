@@ -10,7 +10,7 @@ from icure_sync.errors import Forbidden, Unauthorized
 from icure_sync.ids import DocId
 from icure_sync.peers import couch_writing
 from icure_sync.peers.memory import MemoryPeer
-from icure_sync.replication.trouble import ServerFailed
+from icure_sync.replication.trouble import BatchRefused, ServerFailed
 from icure_sync.replication.wire import Refusal, Revision
 from icure_sync.testing import ScriptedServer, json_answer
 from tests.replicas import rev, revision
@@ -95,13 +95,45 @@ async def test_an_attachment_that_holds_the_boundary_of_one_request_goes_by_anot
 
 async def test_small_attachments_go_inline_with_the_other_documents(server: ScriptedServer):
     server.on(BULK, json_answer([], 201))
-    second, source = second_revision(f=b"abc")
+    source = MemoryPeer()
+    first = revision("a", rev(1, 1), files={"f": b"abc"})
+    source.put(first, {"f": b"abc"})
     async with server.peer() as peer:
-        assert await peer.write([second, revision("b", rev(1, 1))], source) == []
+        assert await peer.write([first, revision("b", rev(1, 1))], source) == []
     sent = json.loads(server.last(BULK).body)
     assert sent["new_edits"] is False
     assert [document["_id"] for document in sent["docs"]] == ["a", "b"]
     assert sent["docs"][0]["_attachments"]["f"]["data"] == "YWJj"
+
+
+async def test_small_attachments_that_the_server_has_are_not_sent_again(server: ScriptedServer):
+    server.on(BULK, json_answer([], 201))
+    second, source = second_revision(f=b"abc")
+    async with server.peer() as peer:
+        assert await peer.write([second, revision("b", rev(1, 1))], source) == []
+    assert server.count(BULK) == 1
+    described = json.loads(server.last(BULK).body)["docs"][0]["_attachments"]["f"]
+    assert (described["stub"], described["revpos"], "data" in described) == (True, 1, False)
+
+
+async def test_small_attachments_that_the_server_lacks_after_all_go_with_their_bytes(server: ScriptedServer):
+    server.on(BULK, MISSING_STUB, json_answer([], 201))
+    second, source = second_revision(f=b"abc")
+    gone = Revision(DocId("gone"), second.history, second.body, False, second.attachments)
+    async with server.peer() as peer:
+        (refusal,) = await peer.write([second, gone, revision("b", rev(1, 1))], source)
+    assert (refusal.id, refusal.error) == ("gone", "bad_attachment")  # the source has none, either
+    sent = json.loads(server.last(BULK).body)["docs"]
+    assert [document["_id"] for document in sent] == ["a", "b"]
+    assert sent[0]["_attachments"]["f"]["data"] == "YWJj"
+
+
+async def test_a_bulk_that_is_refused_for_another_reason_is_tried_once(server: ScriptedServer):
+    server.on(BULK, json_answer({"error": "bad_request", "reason": "why"}, 400))
+    async with server.peer() as peer:
+        with pytest.raises(BatchRefused):
+            await peer.write([revision("b", rev(1, 1))], MemoryPeer())
+    assert server.count(BULK) == 1
 
 
 async def test_many_documents_go_in_requests_of_bounded_size(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch):
