@@ -97,8 +97,7 @@ class CouchPeer:
         rev = self._local_revs.get(local_id)
         text = _encode({**document, "_rev": rev} if rev else document)
         request = Request("PUT", self._local_path(local_id), attempted, body=json_body([text]))
-        written = self._answers.local(await self._requests.answer(request), attempted)
-        self._local_revs[local_id] = str(written.get("rev", ""))
+        self._local_revs[local_id] = self._answers.done(await self._requests.answer(request), attempted)
 
     async def changes(self, since: Seq, *, limit: int, selector: Selector | None = None) -> Changes:
         attempted = f"read the changes of {self._shown}"
@@ -145,9 +144,10 @@ class CouchPeer:
         attempted = f"make the documents at {self._shown} durable"
         request = Request("POST", self._path + "/_ensure_full_commit", attempted, body=json_body([b"{}"]))
         try:
-            await self._requests.answer(request)
+            body = await self._requests.answer(request)
         except NotFound:
             return
+        self._answers.done(body, attempted)
 
     async def _bulk_get(self, wanted: Sequence[Mapping[str, str]]) -> Sequence[Revision | Refusal]:
         attempted = f"read documents of {self._shown}"

@@ -80,6 +80,11 @@ class _Missing(Struct):
     possible_ancestors: list[str] = []
 
 
+class _Done(Struct):
+    ok: bool = False
+    rev: str = ""
+
+
 class _Failure(Struct):
     id: str | None = None
     rev: str | None = None
@@ -132,6 +137,7 @@ _listing = msgspec.json.Decoder(_Listing)
 _missing = msgspec.json.Decoder(dict[str, _Missing])
 _bulk_get = msgspec.json.Decoder(_BulkGet)
 _bulk_docs = msgspec.json.Decoder(list[_Failure])
+_done = msgspec.json.Decoder(_Done)
 _object = msgspec.json.Decoder(dict[str, Any])
 _head = msgspec.json.Decoder(_Head)
 _named = msgspec.json.Decoder(_Named)
@@ -209,6 +215,16 @@ class Answers:
     def local(self, body: bytes, attempted: str) -> dict[str, Any]:
         """A `_local` document, with its `_` members."""
         return self._decode(_object, body, attempted)
+
+    def done(self, body: bytes, attempted: str) -> str:
+        """What a server says that has done what it was asked: the revision that it wrote, if any.
+
+        Any other JSON comes from somebody else, and then nothing was done.
+        """
+        said = self._decode(_done, body, attempted)
+        if not said.ok:
+            raise not_a_couchdb(attempted, self._peer, "other JSON than the protocol allows")
+        return said.rev
 
     def _decode(self, decoder: msgspec.json.Decoder[T], body: bytes, attempted: str) -> T:
         try:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icure_sync.errors import BadAnswer
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.couch_answers import MALFORMED, Answers
 from icure_sync.replication.trouble import BatchRefused
@@ -161,3 +162,14 @@ def test_of_a_bulk_answer_only_failures_are_refusals():
 def test_a_seq_is_kept_as_it_is_whatever_it_is(seq: str, kept: str):
     page = ANSWERS.changes((f'{{"results":[],"last_seq":{seq}}}').encode(), "read")
     assert (page.last_seq, page.pending) == (kept, None)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"greeting":"welcome"}', b'{"ok":false}', b'{"ok":"yes"}', b"[]"])
+def test_who_does_not_say_that_it_is_done_has_not_done_it(body: bytes):
+    with pytest.raises(BadAnswer):
+        ANSWERS.done(body, "write")
+
+
+def test_what_was_done_has_a_revision_or_none():
+    assert ANSWERS.done(b'{"ok":true,"id":"a","rev":"1-a"}', "write") == "1-a"
+    assert ANSWERS.done(b'{"ok":true,"instance_start_time":"0"}', "commit") == ""
