@@ -154,6 +154,19 @@ async def test_a_revision_that_is_here_keeps_its_bytes(browse: Browser, clinic: 
     assert (await browse("GET", f"{clinic}/a/f")).body == b"one"
 
 
+async def test_a_stub_of_another_age_is_that_of_other_bytes(browse: Browser, clinic: str) -> None:
+    """The device replaced the file in a revision that is not here: the bytes here are not those that it means."""
+    inline = {"f": {"content_type": "text/plain", "data": base64.b64encode(b"old").decode(), "revpos": 1}}
+    first = {"_id": "a", "_revisions": {"start": 1, "ids": ["1" * 32]}, "_attachments": inline}
+    await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": [first]})
+    stub = {"f": {"content_type": "text/plain", "stub": True, "revpos": 2, "length": 3, "digest": md5(b"new")}}
+    ids = ["3" * 32, "2" * 32, "1" * 32]
+    third = {"_id": "a", "_revisions": {"start": 3, "ids": ids}, "_attachments": stub}
+    refused = await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": [third]})
+    assert (refused.status, refused.json["error"]) == (412, "missing_stub")
+    assert (await browse("GET", f"{clinic}/a")).json["_rev"] == "1-" + "1" * 32
+
+
 async def test_bytes_that_a_revision_lacks_are_taken_if_they_have_its_digest(browse: Browser, clinic: str) -> None:
     assert browse.hub._databases is not None
     database = await browse.hub._databases.get("clinic")

@@ -1,0 +1,70 @@
+"""SIGKILL in the middle of a revision with several files: a file that had come is not asked for again."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from icure_sync.engine.local_peer import LocalPeer
+from icure_sync.store import Store
+from tests.engine.fetchers import FILES, KEY, SEVERAL, Speaking
+
+LIVES = 60
+LONGEST = 0.05  # seconds of one life: a few files come in that
+
+
+@pytest.fixture
+def nursery() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.engine.fetchers"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def live_once(nursery: subprocess.Popen[str], path: Path, delay: float) -> list[str]:
+    """What a device asked for before it was killed; "whole" at the end if it was done."""
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    nursery.stdin.write(f"{path} {delay}\n")
+    nursery.stdin.flush()
+    return [line.split()[-1] for line in iter(nursery.stdout.readline, "gone\n")]
+
+
+async def test_a_file_that_had_come_is_not_fetched_again_after_a_kill(
+    nursery: subprocess.Popen[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    chance = random.Random(3)
+    fetched = interrupted = 0
+    for number in range(LIVES // 4):
+        path = tmp_path / f"device-{number}.db"
+        here: set[str] = set()
+        for _ in range(4):
+            asked = live_once(nursery, path, chance.uniform(0.0, LONGEST))
+            assert here.isdisjoint(asked), (here, asked)
+            here.update(asked[:-1])  # the next one was asked for, so these had come
+            interrupted += bool(asked) and asked[-1] != "whole"
+        store = Store.open(path, KEY)
+        source = Speaking()
+        source.put(SEVERAL, FILES)
+        assert await LocalPeer(store).write([SEVERAL], source) == []
+        last = {line.split()[-1] for line in capfd.readouterr().out.splitlines()}
+        assert here.isdisjoint(last)
+        fetched += len(here)
+        assert store.check() == []
+        for name, content in FILES.items():
+            pieces = LocalPeer(store).attachment(SEVERAL.id, SEVERAL.rev, name)
+            assert b"".join([piece async for piece in pieces]) == content
+        store.close()
+    assert fetched
+    assert interrupted
