@@ -6,13 +6,19 @@ import asyncio
 import base64
 import traceback
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from icure_sync.errors import BadAnswer, IcureSyncError, Throttled, Unauthorized
+from icure_sync.ids import DocId, Seq
+from icure_sync.peers import couch_login
 from icure_sync.peers.couch import CouchPeer
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.testing import Answer, ScriptedServer, json_answer, raw_answer
 from icure_sync.testing.scripted import INFO
+from tests.replicas import rev, revision
+from tests.servers import REAL_SERVERS, fresh_database
 
 SESSION = "POST /_session"
 DENIED = json_answer({"error": "unauthorized", "reason": "You are not authorized to access this db."}, 401)
@@ -177,3 +183,130 @@ async def test_closing_keeps_the_login_and_the_next_call_connects_anew(server: S
     await peer.info()
     await peer.close()
     assert server.count(SESSION) == 1
+
+
+def session(name: str | None) -> Answer:
+    """What `GET /_session` says of whoever asks."""
+    return json_answer({"ok": True, "userCtx": {"name": name, "roles": []}, "info": {}})
+
+
+OPEN_SESSION = "GET /_session"
+
+
+async def test_a_cookie_that_died_at_a_database_open_to_everybody_is_noticed(server: ScriptedServer, monkeypatch):
+    """The server answers on, to nobody: only `_session` tells."""
+    monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+    server.on(SESSION, cookie("first"), cookie("second"))
+    server.on(OPEN_SESSION, session("nurse"), session(None), session("nurse"))
+    async with server.peer("nurse:pw") as peer:
+        for _ in range(2):
+            await peer.info()
+        assert server.count(SESSION) == 1
+        await peer.info()
+        assert server.last("GET /clinic").headers["Cookie"] == "AuthSession=second"
+        await peer.info()
+    assert server.count(SESSION) == 2
+
+
+async def test_a_cookie_that_was_given_lately_is_not_asked_about(server: ScriptedServer):
+    server.on(SESSION, cookie("abc"))
+    async with server.peer("nurse:pw") as peer:
+        for _ in range(3):
+            await peer.info()
+    assert server.count(OPEN_SESSION) == 0
+
+
+@pytest.mark.parametrize(
+    "answer", [raw_answer(b"<html>"), json_answer({}), json_answer({"error": "not_found", "reason": "missing"}, 404)]
+)
+async def test_a_server_that_tells_nothing_of_sessions_is_believed(server: ScriptedServer, monkeypatch, answer):
+    monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+    server.on(SESSION, cookie("abc"))
+    server.on(OPEN_SESSION, answer)
+    async with server.peer("nurse:pw") as peer:
+        for _ in range(3):
+            await peer.info()
+    assert server.count(SESSION) == 1
+
+
+async def test_who_uses_no_cookie_is_not_asked_about(server: ScriptedServer, monkeypatch):
+    monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+    async with server.peer() as peer:
+        await peer.info()
+        await peer.info()
+    async with server.peer("nurse:pw") as peer:  # by Basic: this server has no `_session`
+        await peer.info()
+        await peer.info()
+    assert server.count(OPEN_SESSION) == 0
+
+
+async def test_a_session_that_ended_leads_to_a_login_wherever_it_is_noticed(server: ScriptedServer, monkeypatch):
+    monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+    server.on(SESSION, cookie("old"), cookie("new"))
+    server.on(OPEN_SESSION, session("nurse"), DENIED, session("nurse"))
+    async with server.peer("nurse:pw") as peer:
+        for _ in range(4):
+            await peer.info()
+    assert server.count(SESSION) == 2
+
+
+async def test_a_login_in_the_middle_of_a_write_loses_nothing(server: ScriptedServer):
+    server.on(SESSION, cookie("old"), cookie("new"))
+    bulk = "POST /clinic/_bulk_docs"
+    server.on(bulk, DENIED, json_answer([], 201))
+    sent = revision("a", rev(1, 1))
+    async with server.peer("nurse:pw") as peer:
+        assert await peer.write([sent], MemoryPeer()) == []
+    assert server.count(bulk) == 2
+    assert len({seen.body for seen in server.seen if seen.path == "/clinic/_bulk_docs"}) == 1
+
+
+async def test_a_login_before_an_attachment_streams_it_again_from_its_start(server: ScriptedServer):
+    server.on(SESSION, cookie("old"), cookie("new"))
+    server.on("PUT /clinic/a", DENIED, json_answer({"ok": True, "id": "a", "rev": rev(1, 1)}, 201))
+    source, data = MemoryPeer(), bytes(range(256)) * 2_000
+    sent = revision("a", rev(1, 1), files={"f": data})
+    source.put(sent, {"f": data})
+    async with server.peer("nurse:pw") as peer:
+        assert await peer.write([sent], source) == []
+    assert data in server.last("PUT /clinic/a").body
+    assert server.count(SESSION) == 2
+
+
+async def test_a_feed_and_an_attachment_log_in_again_as_every_request_does(server: ScriptedServer):
+    server.on(SESSION, cookie("old"), cookie("new"), cookie("newest"))
+    server.on("GET /clinic/_changes", DENIED, raw_answer(b'{"seq":"1","id":"a","changes":[]}\n{"last_seq":"1"}\n'))
+    server.on("GET /clinic/a/f", DENIED, raw_answer(b"bytes"))
+    async with server.peer("nurse:pw") as peer:
+        assert [row.id async for page in peer.follow(Seq("0")) for row in page.rows] == ["a"]
+        assert [piece async for piece in peer.attachment(DocId("a"), rev(1, 1), "f")] == [b"bytes"]
+    assert server.count(SESSION) == 3
+
+
+async def test_an_account_that_is_locked_in_the_middle_is_waited_out(server: ScriptedServer):
+    server.on(SESSION, cookie("abc"))
+    reason = "Account is temporarily locked due to multiple authentication failures"
+    server.on("GET /clinic", json_answer({"error": "forbidden", "reason": reason}, 403))
+    async with server.peer("nurse:pw") as peer:
+        with pytest.raises(Throttled) as raised:
+            await peer.info()
+    assert raised.value.retry_after == 300
+    assert server.count(SESSION) == 1
+
+
+if REAL_SERVERS:
+
+    async def test_a_real_server_tells_nobody_of_a_dead_cookie_and_is_found_out(couchdb_url: str, monkeypatch):
+        monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+        async with fresh_database(couchdb_url) as url, CouchPeer(url) as peer:
+            assert (await peer.info()).doc_count == 0
+            peer._requests._login.take_cookie("bnVyc2U6NjAwMDAwMDA6AAAA")  # long expired, and signed by nobody
+            assert (await peer.info()).doc_count == 0
+            async with aiohttp.ClientSession() as session:  # open to everybody
+                everybody = {"admins": {"names": [], "roles": []}, "members": {"names": [], "roles": []}}
+                assert (await session.put(url + "/_security", json=everybody)).status == 200
+            turn = peer._requests._login.turn
+            peer._requests._login.take_cookie("bnVyc2U6NjAwMDAwMDA6AAAA")
+            assert (await peer.changes(Seq("0"), limit=1)).rows == ()  # answered to nobody
+            await peer.info()
+            assert peer._requests._login.turn == turn + 1
