@@ -180,6 +180,13 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
     share.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
     sync = _command(nouns, "sync", "syncing:sync", "Exchange everything new with the server, in both directions.")
     sync.add_argument("--server", metavar="URL", help="another server than the last one; remembered once it has worked")
+    sync.add_argument(
+        "--ca",
+        type=os.path.abspath,
+        metavar="FILE",
+        help="trust the certificates in this file (PEM); remembered likewise",
+    )
+    sync.add_argument("--live", action="store_true", help="go on as changes are made, on either side, until Ctrl-C")
     search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
     search.add_argument("text", metavar="TEXT", nargs="+")
     conflicts = _group(nouns, "conflicts", "Records that were edited on two devices at once.")

@@ -30,6 +30,7 @@ IDENTITY = "identity.key"
 REPLICA = "replica.db"
 CONFIG_VERSION = 1
 SERVER_SETTING = "server"  # kept in the replica: a URL, with its login
+CA_SETTING = "server-ca"  # the file with the certificates that vouch for it; None: those of the system
 FILE_SIZE_MOST = 1 << 20  # bytes; config and locked identities take a few KB, so more is some other file
 
 

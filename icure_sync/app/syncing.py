@@ -1,39 +1,113 @@
-"""`sync`: exchanges everything new with the server, and remembers which server that was. Knows no records."""
+"""`sync`: exchanges everything new with the server, once or live, and remembers the server. Knows no records."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
+from dataclasses import dataclass, field
 from typing import Any
 
-from icure_sync import CouchPeer, Direction, Progress, Replica, SyncReport
-from icure_sync.app.home import SERVER_SETTING, in_replica
-from icure_sync.app.output import Answer, ProgressLine, counted, table
+from icure_sync import CouchPeer, Direction, Phase, Progress, Replica, SyncReport
+from icure_sync.app.home import CA_SETTING, SERVER_SETTING, in_replica
+from icure_sync.app.output import Answer, ProgressLine, counted, printable, show, table
 from icure_sync.errors import InvalidEntity
 
 MEGABYTE = 1_000_000
+IN_SYNC, WAITING = "in sync", "waiting"  # the states of a live sync
 
 
 def sync(args: argparse.Namespace) -> Answer:
-    """Pull, then push. `--server` is remembered once it has worked."""
+    """Pull, then push; with `--live`, both until Ctrl-C. `--server` is remembered once it has worked."""
 
     async def work(replica: Replica) -> Answer:
-        known = await replica.setting(SERVER_SETTING)
-        server: str | None = args.server or known
-        if server is None:
-            raise InvalidEntity(
-                "sync", "no server is known", "name one: --server http://user:password@host:5984/database"
-            )
-        line = ProgressLine(wanted=not getattr(args, "json", False))
-        try:
-            async with CouchPeer(server) as peer:
+        server = await _server(args, replica)
+        async with CouchPeer(server.url, ca=server.ca) as peer:
+            if args.live:
+                return await _stay(args, replica, peer, server)
+            line = ProgressLine(wanted=not getattr(args, "json", False))
+            try:
                 report = await replica.sync(peer, progress=lambda progress: line.show(_progress(progress)))
-        finally:
-            line.clear()
-        if server != known:
-            await replica.keep_setting(SERVER_SETTING, server)
+            finally:
+                line.clear()
+        await _remember(replica, server)
         return Answer(as_json(report), _text(report))
 
     return in_replica(args, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Where to sync, and the file with the CA that vouches for it, if that is not a public one."""
+
+    url: str = field(repr=False)
+    ca: str | None
+
+
+async def _server(args: argparse.Namespace, replica: Replica) -> _Server:
+    """The one given, else the one that worked last."""
+    if args.server is not None:
+        return _Server(args.server, args.ca)
+    known = await replica.setting(SERVER_SETTING)
+    if known is None:
+        raise InvalidEntity("sync", "no server is known", "name one: --server http://user:password@host:5984/database")
+    return _Server(known, args.ca or await replica.setting(CA_SETTING))
+
+
+async def _remember(replica: Replica, server: _Server) -> None:
+    for name, value in ((SERVER_SETTING, server.url), (CA_SETTING, server.ca)):
+        if value != await replica.setting(name):
+            await replica.keep_setting(name, value)
+
+
+async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, server: _Server) -> Answer:
+    """Live, until SIGINT or SIGTERM, or an error that stays."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(ending, stop.set)
+    told = _Told(as_json=getattr(args, "json", False))
+    async with replica.live(peer, progress=told.hear) as live:
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(live.ended())
+        try:
+            await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            ended.cancel()
+            await asyncio.gather(stopped, ended, return_exceptions=True)
+    if told.worked:
+        await _remember(replica, server)
+    return Answer({"state": "stopped"}, "Stopped.")
+
+
+class _Told:
+    """What a live sync says: a line, or an object, for each change of its state."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._ways: dict[Direction, Progress] = {}
+        self._said: tuple[str, str] | None = None
+        self.worked = False
+
+    def hear(self, progress: Progress) -> None:
+        """A direction has come further."""
+        self._ways[progress.direction] = progress
+        state, trouble = self._state()
+        if state is None or (state, trouble) == self._said:
+            return
+        self._said = state, trouble
+        self.worked = self.worked or state == IN_SYNC
+        text = f"Waiting: {printable(trouble)}" if trouble else f"{state.capitalize()}."
+        show(Answer({"state": state, "trouble": trouble}, text), as_json=self._as_json)
+
+    def _state(self) -> tuple[str | None, str]:
+        """What both directions come to; no state as long as they are only getting there."""
+        trouble = next((one.trouble for one in self._ways.values() if one.trouble), "")
+        if trouble:
+            return WAITING, trouble
+        idle = len(self._ways) == len(Direction) and all(one.phase is Phase.IDLE for one in self._ways.values())
+        return (IN_SYNC if idle else None), ""
 
 
 def as_json(report: SyncReport) -> dict[str, Any]:

@@ -7,7 +7,6 @@ errors are worth another one is decided in replication/policy.py.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,6 @@ from icure_sync.replication.backoff import delay
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.limits import LINGER_SECONDS
 from icure_sync.replication.policy import is_passing
-
-log = logging.getLogger(__name__)
 
 AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSyncError kinds
 
@@ -169,7 +166,6 @@ class Live:
         """A direction has ended: told to, or by an error, which ends the other one too."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
-            log.warning("live sync ends: %s", error)
         self._end()
         self._news.set()
 
