@@ -1,0 +1,207 @@
+"""Cancelled at any await: nothing stays open, nothing is half written, and the peer goes on.
+
+Each call is made again and again against a hub, cancelled one await later each time, until it gets through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icure_sync.ids import DocId, HcpId
+from icure_sync.peers.couch import CouchPeer
+from icure_sync.peers.couch_requests import Timeouts
+from icure_sync.peers.memory import MemoryPeer
+from icure_sync.replication.checkpoint import START
+from icure_sync.replication.filters import device_selector
+from icure_sync.replication.wire import Revision
+from tests.replicas import rev, revision
+from tests.servers import fresh_database, fresh_hub
+from tests.tidiness import nothing_left
+
+MOST_AWAITS = 400  # of one call: far more than any makes
+SMALL, LARGE = b"small " * 100, bytes(range(256)) * 8_000  # sent inline, and streamed
+
+SOURCE = MemoryPeer()
+WRITTEN = [
+    revision("plain", rev(1, 1), body=b'{"n":1}'),
+    revision("inline", rev(1, 1), files={"f": SMALL}),
+    revision("streamed", rev(1, 1), files={"f": LARGE}),
+]
+for sent, content in zip(WRITTEN, [{}, {"f": SMALL}, {"f": LARGE}], strict=True):
+    SOURCE.put(sent, content)
+THERE = DocId("streamed")
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    async with fresh_hub(tmp_path) as hub, fresh_database(hub) as found:
+        yield found
+
+
+def impatient(url: str) -> CouchPeer:
+    return CouchPeer(url, timeouts=Timeouts(heartbeat=0.1))  # so that the hub soon finds out who has left its feeds
+
+
+@types.coroutine
+def cancelled_at(call: Coroutine[Any, Any, object], which: int) -> Generator[Any, Any, bool]:
+    """Run a call, and cancel the task at its await number `which`. Whether it got through before that."""
+    step: Callable[[], Any] = lambda: call.send(None)  # noqa: E731  it is replaced below
+    for number in range(MOST_AWAITS):
+        try:
+            awaited = step()
+        except StopIteration:
+            return True
+        if number == which:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        try:
+            yield awaited
+            step = lambda: call.send(None)  # noqa: E731
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is the call's to deal with
+            step = _thrower(call, error)
+    raise AssertionError("it goes on and on")
+
+
+def _thrower(call: Coroutine[Any, Any, object], error: BaseException) -> Callable[[], Any]:
+    return lambda: call.throw(error)
+
+
+async def read(peer: CouchPeer) -> None:
+    async with aclosing(peer.attachment(THERE, rev(1, 1), "f")) as pieces:
+        async for _ in pieces:
+            pass
+
+
+async def follow(peer: CouchPeer) -> None:
+    async with aclosing(peer.follow(START, selector=device_selector(HcpId("hcp-a")))) as pages:
+        async for _ in pages:
+            return
+
+
+async def list_all(peer: CouchPeer) -> None:
+    async with aclosing(peer.listed(HcpId("hcp-a"))) as pages:
+        async for _ in pages:
+            pass
+
+
+CALLS: dict[str, Callable[[CouchPeer], Awaitable[object]]] = {
+    "info": lambda peer: peer.info(),
+    "read_local": lambda peer: peer.read_local("log"),
+    "write_local": lambda peer: peer.write_local("log", {"n": 1}),
+    "changes": lambda peer: peer.changes(START, limit=10),
+    "follow": follow,
+    "listed": list_all,
+    "missing": lambda peer: peer.missing({THERE: [rev(1, 1), rev(2, 2)]}),
+    "fetch": lambda peer: peer.fetch({THERE: [rev(1, 1)]}),
+    "leaves": lambda peer: peer.leaves([THERE]),
+    "attachment": read,
+    "commit": lambda peer: peer.commit(),
+    "close": lambda peer: peer.close(),
+}
+
+
+async def cancel_everywhere(call: Callable[[], Awaitable[object]], after: Callable[[], Awaitable[object]]) -> int:
+    """How many awaits the call makes. `after` is done after each cancellation."""
+
+    async def made() -> None:
+        await call()
+
+    for which in range(MOST_AWAITS):
+        task = asyncio.ensure_future(_as_coroutine(made(), which))
+        done = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 30)
+        if done == [True]:
+            return which
+        assert isinstance(done[0], asyncio.CancelledError), done
+        await after()
+    raise AssertionError("it goes on and on")
+
+
+async def _as_coroutine(call: Coroutine[Any, Any, object], which: int) -> bool:
+    return await cancelled_at(call, which)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_cancelled_at_any_await_leaves_nothing_behind_and_the_peer_goes_on(url: str, name: str):
+    async with CouchPeer(url) as peer:
+        seed = revision("seed", rev(1, 1), body=b'{"type":"HealthcareParty"}')
+        assert await peer.write([*WRITTEN, seed], SOURCE) == []
+        await peer.write_local("log", {"n": 0})
+    async with nothing_left():
+        async with impatient(url) as peer:
+
+            async def goes_on() -> None:
+                assert (await peer.info()).doc_count == 4
+
+            await goes_on()
+            awaits = await cancel_everywhere(lambda: CALLS[name](peer), goes_on)
+            await goes_on()
+        assert awaits > 0
+        gc.collect()  # what was forgotten would complain now
+
+
+@pytest.mark.parametrize("name", ["info", "changes", "follow", "attachment"])
+async def test_so_does_a_call_that_logs_in_and_connects_first(url: str, name: str):
+    async with CouchPeer(url) as peer:
+        assert (
+            await peer.write([*WRITTEN, revision("seed", rev(1, 1), body=b'{"type":"HealthcareParty"}')], SOURCE) == []
+        )
+    async with nothing_left():
+        peers: list[CouchPeer] = []
+
+        async def first_call() -> None:
+            peers.append(impatient(url))
+            await CALLS[name](peers[-1])
+
+        async def goes_on() -> None:
+            assert (await peers[-1].info()).doc_count == 4
+            await peers[-1].close()
+
+        assert await cancel_everywhere(first_call, goes_on) > 3
+        await peers[-1].close()
+        gc.collect()
+
+
+async def cancel_after_turns(call: Callable[[], Awaitable[object]], after: Callable[[], Awaitable[object]]) -> int:
+    """The same by turns of the event loop: a body is on its way while its request waits for the answer."""
+    turns = 0
+    while turns < 10 * MOST_AWAITS:
+        task = asyncio.ensure_future(call())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            return turns
+        task.cancel()
+        await asyncio.wait([task], timeout=30)
+        assert task.cancelled()
+        await after()
+        turns += 1 + turns // 6
+    raise AssertionError("it goes on and on")
+
+
+@pytest.mark.parametrize("cancel", [cancel_everywhere, cancel_after_turns])
+async def test_a_write_that_is_cancelled_leaves_whole_documents_or_none(url: str, cancel):
+    async with nothing_left():
+        async with CouchPeer(url) as peer:
+            names = [each.id for each in WRITTEN]
+
+            async def is_whole() -> None:
+                for found in await peer.leaves(names):
+                    if isinstance(found, Revision):
+                        for file in found.attachments.values():
+                            data = b"".join([piece async for piece in peer.attachment(found.id, found.rev, file.name)])
+                            assert data == {"inline": SMALL, "streamed": LARGE}[found.id]
+
+            await peer.info()
+            assert await cancel(lambda: peer.write(WRITTEN, SOURCE), is_whole) >= 2  # bulk, then the streamed one
+            assert all(isinstance(each, Revision) for each in await peer.leaves(names))
+            await is_whole()
+        gc.collect()
