@@ -61,17 +61,17 @@ def dumps(value: Any) -> bytes:
     raise InvalidEntity("write JSON", wrong, "use plain values only")
 
 
-def is_too_deep(data: bytes) -> bool:
-    """Whether lists and maps nest beyond `MAX_DEPTH`: readers recurse, so this is asked before one sees the text.
+def is_too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
+    """Whether lists and maps nest beyond `limit`: readers recurse, so this is asked before one sees the text.
 
     A text nests no deeper than it has opening brackets, so most are told apart by counting.
     """
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") <= limit:
         return False
     depth = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
         depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
+        if depth > limit:
             return True
     return False
 

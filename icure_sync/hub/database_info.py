@@ -8,11 +8,13 @@ from aiohttp import web
 
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import json_answer
+from icure_sync.hub.builtin_views import BUILTIN_DESIGN
 from icure_sync.hub.call import Call, DatabaseCall
 from icure_sync.hub.databases import Database
-from icure_sync.hub.errors import bad_request, forbidden
+from icure_sync.hub.errors import bad_request, forbidden, not_found, unauthorized
 from icure_sync.hub.limits import MAX_SMALL_BODY
-from icure_sync.hub.paths import SYSTEM_DATABASES, check_database_name
+from icure_sync.hub.paths import DESIGN, SYSTEM_DATABASES, check_database_name
+from icure_sync.ids import DocId
 from icure_sync.store import Store
 
 
@@ -29,7 +31,7 @@ async def describe(database: Database) -> dict[str, Any]:
         "doc_del_count": deleted,
         "sizes": {"file": size, "external": size, "active": size},
         "disk_format_version": 8,
-        "compact_running": False,
+        "compact_running": database.compaction.is_running,
         "props": {},
         "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
     }
@@ -79,18 +81,36 @@ async def post_ensure_full_commit(call: DatabaseCall) -> web.StreamResponse:
 
 
 async def post_compact(call: DatabaseCall) -> web.StreamResponse:
-    """Drop bodies of displaced revisions, and attachments that nothing shows any more."""
+    """POST `_compact`: begins to drop what nothing needs any more; `compact_running` tells when it is over."""
+    _require_upkeep(call)
     bodies.require_json(call.request)
-    call.require_database_admin()
-    await call.database.run(Store.compact)
+    database = call.database
+    database.compaction.start(database.revs_limit, await database.purged_infos_limit())
+    return json_answer({"ok": True}, 202)
+
+
+async def post_compact_design(call: DatabaseCall) -> web.StreamResponse:
+    """POST `_compact/design`: indexes are a part of the database, so there is nothing to do. Raises not_found."""
+    _require_upkeep(call)
+    bodies.require_json(call.request)
+    names = call.path.segments[2:]
+    if names != (BUILTIN_DESIGN,):
+        design = await call.database.run(lambda store: store.documents.get(DocId(DESIGN + "/".join(names))))
+        if design is None or design.deleted:
+            raise not_found()
     return json_answer({"ok": True}, 202)
 
 
 async def post_view_cleanup(call: DatabaseCall) -> web.StreamResponse:
-    """There are no views whose files could be left over."""
-    bodies.require_json(call.request)
-    call.require_database_admin()
+    """There are no files of views that could be left over."""
+    _require_upkeep(call)
     return json_answer({"ok": True}, 202)
+
+
+def _require_upkeep(call: DatabaseCall) -> None:
+    """Raises unauthorized unless the caller administers the database or the server."""
+    if not (call.caller.is_admin or call.caller in call.database.security.admins):
+        raise unauthorized("You are not a server or db admin.")
 
 
 async def get_revs_limit(call: DatabaseCall) -> web.StreamResponse:

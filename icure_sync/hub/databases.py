@@ -21,12 +21,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 from icure_sync.errors import StoreError
+from icure_sync.hub.compaction import BackgroundCompaction
+from icure_sync.hub.definitions import RULES
 from icure_sync.hub.drafts import is_history
 from icure_sync.hub.errors import HttpRefusal, bad_request, database_missing
 from icure_sync.hub.feeds import Feeds
-from icure_sync.hub.limits import PURGED_INFOS_LIMIT, REVS_LIMIT
+from icure_sync.hub.limits import MAX_DOCUMENT_DEPTH, PURGED_INFOS_LIMIT, REVS_LIMIT
 from icure_sync.hub.security import DEFAULT, Security
 from icure_sync.store import Blob, Store, Upload, receive
+from icure_sync.store.inserter import Rules
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +41,7 @@ _NAME, _FACTS = "hub.name", "hub.database"  # settings of each store
 _SECURITY, _REVS_LIMIT = "hub.security", "hub.revs_limit"
 _PURGED_INFOS_LIMIT = "hub.purged_infos_limit"
 _MAX_STEM = 100  # bytes of a file name before its salt: some file systems take 143 in all, and SQLite adds to it
+_DONE = object()
 _HASHED = "~"  # before a hash: in no database's name
 
 
@@ -59,15 +63,16 @@ class Database:
         self.facts = facts
         self.security = security
         self.feeds = Feeds(store)
+        self.compaction = BackgroundCompaction(store)
         self.revs_limit = REVS_LIMIT
-        self._closed = False
+        self.closed = asyncio.Event()  # set once it is deleted, or the hub ends
         self.writes = 0  # since it was opened: tells caches that they are stale
         self._watch = contextlib.ExitStack()
         self._watch.enter_context(store.watch(self._changed))
 
     async def run(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`function(store, …)` in the store's thread. Raises not_found once the database is deleted."""
-        if self._closed:
+        if self.closed.is_set():
             raise database_missing()
         return await self.store.run(lambda: function(self.store, *args, **kwargs))
 
@@ -76,7 +81,7 @@ class Database:
         try:
             return await receive(self.store, pieces, Upload.finish)
         except StoreError:
-            if self._closed:
+            if self.closed.is_set():
                 raise database_missing() from None
             raise
         finally:
@@ -85,7 +90,7 @@ class Database:
     async def _drop_leftovers(self) -> None:
         """Of uploads that broke off: usually there are none, and one look says so."""
         with contextlib.suppress(StoreError):  # what there is no room for now goes another time
-            while not self._closed and await self.store.run(self.store.attachments.drop):
+            while not self.closed.is_set() and await self.store.run(self.store.attachments.drop):
                 pass
 
     async def set_security(self, value: dict[str, Any]) -> None:
@@ -95,9 +100,13 @@ class Database:
         self.security = security
 
     async def set_revs_limit(self, limit: int) -> None:
-        """How many generations of history are kept from now on."""
+        """How many generations of history are kept from now on; longer ones are cut."""
         await self.run(_limit_history, limit)
-        self.revs_limit = limit
+        is_lower, self.revs_limit = limit < self.revs_limit, limit
+        if is_lower:
+            steps = self.store.stemming(limit)
+            while await self.run(lambda _: next(steps, _DONE)) is not _DONE:
+                pass
 
     async def purged_infos_limit(self) -> int:
         """How many records of purges a compaction keeps."""
@@ -134,7 +143,8 @@ class Database:
 
     async def close(self) -> None:
         await self.feeds.close()
-        self._closed = True
+        await self.compaction.end()
+        self.closed.set()
         self._watch.close()
         await asyncio.to_thread(self.store.close)
 
@@ -223,7 +233,9 @@ class Databases:
         store = await asyncio.to_thread(self._open_store, path)
         facts, security, revs_limit = await store.run(_read_settings, store, name)
         database = Database(name, path, store, facts, security)
-        await database.set_revs_limit(revs_limit)
+        await database.run(_limit_history, revs_limit)
+        await database.run(_have_indexes)
+        database.revs_limit = revs_limit
         self._open[name] = database
         self._names[_stem(name)] = name
         return database
@@ -244,8 +256,13 @@ class Databases:
         return self._turns.setdefault(name, asyncio.Lock())
 
 
+def _have_indexes(store: Store) -> None:
+    if not store.read_only:
+        store.indexes.set_rules(RULES)
+
+
 def _limit_history(store: Store, limit: int) -> None:
-    store.documents.set_rules(limit, is_history)
+    store.documents.set_rules(Rules(limit, is_history, MAX_DOCUMENT_DEPTH))
     if limit != store.settings.get(_REVS_LIMIT):
         store.settings.put(_REVS_LIMIT, limit)
 

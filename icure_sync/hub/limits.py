@@ -6,6 +6,7 @@ from typing import Final
 
 MAX_JSON_BODY: Final = 64 * 2**20  # bytes of one JSON request, unpacked: a batch of eight of the largest documents
 MAX_VALUES: Final = 1_000_000  # JSON values in one request: each takes about a hundred bytes of memory at its worst
+MAX_DOCUMENT_DEPTH: Final = 256  # levels of a document: devices take 64; our own readers recurse, and must come back
 MAX_SMALL_BODY: Final = 64 * 2**10  # bytes of a login: nothing longer is honest
 MAX_ATTACHMENT: Final = 2**30  # bytes of one attachment: CouchDB's default max_attachment_size
 MAX_DATABASE_NAME: Final = 238  # characters: CouchDB's own limit
@@ -19,6 +20,9 @@ ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and al
 VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second
 MAX_OFFSET: Final = 10_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
+PAGE_SECONDS: Final = 0.05  # that a query takes in one such visit: a selector may be long
+MAX_QUERY: Final = 4 * 2**20  # bytes of one query: a long list of ids
+SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 
 FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout
 HEARTBEAT: Final = 60.0  # seconds between blank lines when a client says heartbeat=true: CouchDB's default

@@ -77,6 +77,8 @@ class Attachments:
         )
         if not changed:
             raise _no_attachment(doc_id, name)
+        number = self._database.value("SELECT number FROM blobs WHERE sha256 = ?", (blob.sha256,))
+        self._fresh.pop(number, None)
 
     def find(self, doc_id: DocId, rev: Rev, name: str) -> Blob | None:
         """The bytes of a revision's attachment; None if they are not here."""

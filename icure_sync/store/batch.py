@@ -35,6 +35,7 @@ class Batch:
         self._dropped: list[tuple[int]] = []
         self._revisions: list[tuple[Any, ...]] = []
         self._displaced: list[tuple[int]] = []
+        self._cut: list[tuple[int]] = []
         self._terms: list[tuple[Any, ...]] = []
         self._lost_terms: list[tuple[Any, ...]] = []
         self._stubs: list[tuple[int, int, Attachment]] = []
@@ -89,6 +90,10 @@ class Batch:
         """A leaf that is none any more. Its body stays until it is pruned."""
         self._displaced.append((revision,))
 
+    def drop_revision(self, revision: int) -> None:
+        """A body that is not kept any more."""
+        self._cut.append((revision,))
+
     def put_terms(self, document: int, terms: set[Term], before: AbstractSet[Term] = frozenset()) -> None:
         """What a document is found by from now on."""
         if before:
@@ -131,6 +136,9 @@ class Batch:
         if self._dropped:
             many("DELETE FROM documents WHERE number = ?", self._dropped)
         self._write_stubs()
+        if self._cut:
+            many("DELETE FROM attachments WHERE revision = ?", self._cut)
+            many("DELETE FROM revisions WHERE number = ?", self._cut)
         if self._documents or self._moved or self._dropped:
             self._database.run(
                 "UPDATE counters SET update_seq = ?, live = ?, deleted = ?, delegates = ?, foreign_keys = ?",

@@ -23,14 +23,16 @@ from icure_sync.store.limits import CACHE_KIB, PAGE_BYTES, WAL_BYTES, WAL_PAGES
 
 Values = Sequence[Any]
 
+_INCREMENTAL = 2  # PRAGMA auto_vacuum: free pages are given back on demand
 _STATEMENTS = 256  # prepared statements kept: more than this package has
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 _LOCKING = "multipleciphers-unix"
 _LOCKLESS = "multipleciphers-unix-none"  # SQLite cannot lock a read-only file, and has no need to: see store/lock.py
 # EXCLUSIVE comes before anything is read: the log's index is then kept in memory, where the VFS without locks needs it.
+_FIRST_OF_ALL = "PRAGMA locking_mode = EXCLUSIVE;"
+_OF_A_NEW_FILE = f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL;"  # it would write in another
 _PRAGMAS = f"""
-PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -{CACHE_KIB};
@@ -122,6 +124,17 @@ class Database:
         except _FAILURES as error:
             raise self._mapped(error, "write to") from error
 
+    def give_back(self, pages: int) -> bool:
+        """Cut up to so many free pages off the file; True if there are more. A file of an older version keeps them."""
+        if self.value("PRAGMA auto_vacuum") != _INCREMENTAL or not self.value("PRAGMA freelist_count"):
+            return False
+        self.rows(f"PRAGMA incremental_vacuum({pages})")
+        return bool(self.value("PRAGMA freelist_count"))
+
+    def write_back(self) -> None:
+        """Put the log into the file, and empty it."""
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def last_number(self) -> int:
         """The key of the row inserted last."""
         return self._connection.last_insert_rowid()
@@ -168,6 +181,9 @@ class Database:
         self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._connection.pragma("key", f"raw:{key.hex()}")
         try:
+            self._connection.execute(_FIRST_OF_ALL).fetchall()
+            if self.path.stat().st_size == 0:
+                self._connection.execute(_OF_A_NEW_FILE).fetchall()
             self._connection.execute(_PRAGMAS).fetchall()
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except apsw.Error as error:

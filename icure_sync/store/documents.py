@@ -8,16 +8,16 @@ Owns reading, and the public face of writing (inserter.py). Bodies are raw JSON;
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev, generation, rev_order
-from icure_sync.merge.revtree import Path, RevTree
+from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store.database import Database
 from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE
-from icure_sync.store.inserter import Inserter
+from icure_sync.store.inserter import Inserter, Rules
 from icure_sync.store.rows import (
     HELD_COLUMNS,
     NO_ATTACHMENTS,
@@ -82,22 +82,18 @@ class Documents:
 
     def prune(self, doc_id: DocId, revs: Iterable[Rev]) -> None:
         """Drop the bodies of these revisions of a document, as far as they are displaced."""
-        self._drop(
-            "doc = (SELECT number FROM documents WHERE id = ?) AND rev IN (SELECT value FROM json_each(?))",
-            (doc_id, json.dumps(list(revs))),
+        which = (
+            "SELECT number FROM revisions WHERE leaf = 0 AND doc = (SELECT number FROM documents WHERE id = ?) "
+            "AND rev IN (SELECT value FROM json_each(?))"
         )
+        with self._database.transaction():
+            values = (doc_id, json.dumps(list(revs)))
+            self._database.run(f"DELETE FROM attachments WHERE revision IN ({which})", values)
+            self._database.run(f"DELETE FROM revisions WHERE number IN ({which})", values)
 
-    def prune_all(self) -> None:
-        """Drop the bodies of all displaced revisions."""
-        self._drop("1", ())
-
-    def set_rules(self, revs_limit: int, is_history: Callable[[Path], bool]) -> None:
-        """For a server, which takes what CouchDB takes. In force until the store is closed.
-
-        `revs_limit`: generations kept of each leaf's history; `is_history`: which histories are well-formed, at least
-        one revision, `N-text` with N falling by one, and hex if 32 characters long.
-        """
-        self._inserter = Inserter(self._database, revs_limit, is_history)
+    def set_rules(self, rules: Rules) -> None:
+        """For a server, which takes what CouchDB takes. In force until the store is closed."""
+        self._inserter = Inserter(self._database, rules)
 
     def mark_verified(self, doc_id: DocId, rev: Rev, state: int, why: str = "") -> None:
         """Keep the outcome of verifying a revision. Nothing happens if it is not here any more."""
@@ -306,9 +302,3 @@ class Documents:
         if number is None:
             raise NotFound(f"go on after document {doc_id}", "it is not here any more", "begin again")
         return int(number)
-
-    def _drop(self, which: str, values: Sequence[Any]) -> None:
-        with self._database.transaction():
-            dropped = f"SELECT number FROM revisions WHERE leaf = 0 AND {which}"
-            self._database.run(f"DELETE FROM attachments WHERE revision IN ({dropped})", values)
-            self._database.run(f"DELETE FROM revisions WHERE leaf = 0 AND {which}", values)

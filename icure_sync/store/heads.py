@@ -44,35 +44,39 @@ _decode_head = msgspec.json.Decoder(Head).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def read_head(body: bytes) -> Head:
+def read_head(body: bytes, max_depth: int = MAX_DEPTH) -> Head:
     """The head of a body that is fit to be stored.
 
     Raises InvalidEntity unless `body` is one JSON object of at most MAX_DOCUMENT bytes, in UTF-8, nested no deeper than
-    MAX_DEPTH, without members whose name begins with `_`. A head member of another kind than ours counts as absent:
+    `max_depth`, without members whose name begins with `_`. A head member of another kind than ours counts as absent:
     other software's documents are stored as they are.
     """
     if len(body) > MAX_DOCUMENT:
         raise _unfit(f"it has {len(body)} bytes, more than {MAX_DOCUMENT}")
-    if is_too_deep(body):
-        raise _unfit(f"it is nested deeper than {MAX_DEPTH} levels")
+    if is_too_deep(body, max_depth):
+        raise _unfit(f"it is nested deeper than {max_depth} levels")
     if not (body.isascii() or _is_utf8(body)):
         raise _unfit("it is not UTF-8")
     try:
         if _UNDERSCORED(body) and any(name.startswith("_") for name in _decode_members(body)):
             raise _unfit("a member's name begins with an underscore")
-        return _decode_head(body)
-    except msgspec.ValidationError:
-        pass  # another kind of value than ours
+        return stored_head(body)
+    except msgspec.ValidationError as error:
+        raise _unfit("it is not a JSON object") from error
     except msgspec.DecodeError as error:
         raise _unfit("it is not JSON") from error
-    return _lenient_head(body)
+
+
+def stored_head(body: bytes) -> Head:
+    """The head of a body that is stored: it has been checked."""
+    try:
+        return _decode_head(body)
+    except msgspec.ValidationError:
+        return _lenient_head(body)  # another kind of value than ours
 
 
 def _lenient_head(body: bytes) -> Head:
-    try:
-        members = _decode_members(body)
-    except msgspec.DecodeError as error:
-        raise _unfit("it is not a JSON object") from error
+    members = _decode_members(body)
     return Head(
         type=_member(members, "type", str),
         java_type=_member(members, "java_type", str),

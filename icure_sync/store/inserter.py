@@ -8,19 +8,35 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
-from icure_sync.canonical import MAX_INTEGER
+from icure_sync.canonical import MAX_DEPTH, MAX_INTEGER
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, Rev, generation
 from icure_sync.merge.revtree import Leaf, Path, RevTree, is_path
 from icure_sync.replication.wire import Attachment, Refusal, Revision
 from icure_sync.store.batch import Batch
 from icure_sync.store.database import Database
-from icure_sync.store.heads import Head, Term, read_head
+from icure_sync.store.heads import Head, Term, read_head, stored_head
 from icure_sync.store.limits import MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
 from icure_sync.store.rows import read_tree
 
 _Arrival = tuple[Revision, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a store takes. `revs_limit`: generations kept of each leaf's history; `max_depth`: of a body's JSON.
+
+    `is_history`: which histories are well-formed, at least one revision, `N-text` with N falling by one.
+    """
+
+    revs_limit: int = REVS_LIMIT
+    is_history: Callable[[Path], bool] = is_path
+    max_depth: int = MAX_DEPTH
+
+
+DEVICE_RULES: Final = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +52,9 @@ class _Known:
 class Inserter:
     """Writes revisions, within a transaction of the caller's."""
 
-    def __init__(
-        self, database: Database, revs_limit: int = REVS_LIMIT, is_history: Callable[[Path], bool] = is_path
-    ) -> None:
+    def __init__(self, database: Database, rules: Rules = DEVICE_RULES) -> None:
         self._database = database
-        self._revs_limit = revs_limit
-        self._is_history = is_history
+        self._rules = rules
 
     def insert(self, revisions: Sequence[Revision]) -> list[Refusal]:
         """Take revisions as they are (`new_edits=false`). Returns those that cannot be taken."""
@@ -53,7 +66,7 @@ class Inserter:
                 refusals.append(_refusal(revision, wrong))
                 continue
             try:
-                head = read_head(revision.body)
+                head = read_head(revision.body, self._rules.max_depth)
             except InvalidEntity as error:
                 refusals.append(_refusal(revision, error.wrong))
                 continue
@@ -70,7 +83,7 @@ class Inserter:
 
     def _unfit(self, revision: Revision) -> str | None:
         """What keeps a revision from being stored, apart from its body; or None."""
-        if not self._is_history(revision.history):
+        if not self._rules.is_history(revision.history):
             return "its history is not a list of revision ids, newest first, without gaps"
         if revision.attachments and not all(map(_is_storable, revision.attachments.values())):
             return "an attachment's length or revpos is not a number that JSON can hold"
@@ -81,7 +94,7 @@ class Inserter:
         history = revision.history
         if generation(history[0]) > MAX_GENERATION_JUMP:
             return [_refusal(revision, _JUMP)]
-        tree = RevTree().graft(history[: self._revs_limit], revision.deleted)
+        tree = RevTree().graft(history[: self._rules.revs_limit], revision.deleted)
         number = batch.add_document(doc_id, revision, tree)
         batch.put_terms(number, set() if revision.deleted else head.terms())
         return []
@@ -106,7 +119,7 @@ class Inserter:
             paths.append((revision.history, revision.deleted and first))  # known: its history may still be news
             if first:
                 new[rev] = (revision, head)
-        tree = before.graft_all(paths).stem(self._revs_limit)
+        tree = before.graft_all(paths).stem(self._rules.revs_limit)
         if new or tree != before:
             self._put(batch, doc_id, known, tree, new)
         return refusals
@@ -130,6 +143,9 @@ class Inserter:
         ended = [leaf.rev for leaf in old if leaf.rev not in standing]
         for rev in ended:
             batch.displace(numbers[rev])
+        for rev in known.bodies if known else ():
+            if rev not in tree:  # cut off: nothing leads to it any more
+                batch.drop_revision(numbers.pop(rev))
         if known is not None and not ended and new.keys().isdisjoint(standing):
             batch.put_tree(number, tree)
             return
@@ -146,7 +162,7 @@ class Inserter:
             if leaf.rev in new:
                 head = new[leaf.rev][1]
             else:
-                head = read_head(
+                head = stored_head(
                     self._database.value("SELECT body FROM revisions WHERE number = ?", (numbers[leaf.rev],))
                 )
             terms |= head.terms()

@@ -24,3 +24,7 @@ MAX_WORDS = 32  # of one search; the rest of a longer text is ignored
 BUILD_ROWS = 256  # documents put into an index that is being built, in one visit: others wait for a tenth of a second
 BUILD_BYTES = 2**20  # of their bodies
 DROPPED_ROWS = 512  # of an index that is no more, removed along with one write
+
+PRUNED_BODIES = 256  # displaced bodies dropped in one visit of a compaction: some hundredths of a second
+STEMMED_TREES = 2_000  # documents whose trees are looked at in one visit
+FREED_PAGES = 500  # cut off the file in one visit: 4 MB

@@ -15,7 +15,7 @@ from typing import Any
 
 from icure_sync.ids import DocId
 from icure_sync.store.database import Database
-from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE, Term, read_head
+from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE, Term, stored_head
 
 CONFLICT = -1  # a kind that no term has: documents with more than one live leaf, each under the empty term
 _COUNTERS: Mapping[int, str] = {DELEGATE: "delegates", FOREIGN_KEY: "foreign_keys"}
@@ -142,4 +142,4 @@ class Lookups:
         return live == 1 or kind == CONFLICT or (kind, term) in self._shown(head)
 
     def _shown(self, revision: int) -> set[Term]:
-        return read_head(self._database.value("SELECT body FROM revisions WHERE number = ?", (revision,))).terms()
+        return stored_head(self._database.value("SELECT body FROM revisions WHERE number = ?", (revision,))).terms()

@@ -14,7 +14,7 @@ from icure_sync.ids import DocId, Rev
 from icure_sync.merge.revtree import RevTree
 from icure_sync.store.batch import Batch
 from icure_sync.store.database import Database
-from icure_sync.store.heads import Term, read_head
+from icure_sync.store.heads import Term, stored_head
 from icure_sync.store.rows import read_tree
 
 
@@ -99,5 +99,5 @@ class Purges:
         for leaf in tree.leaves():
             if not leaf.deleted:
                 body = self._database.value("SELECT body FROM revisions WHERE number = ?", (numbers[leaf.rev],))
-                terms |= read_head(body).terms()
+                terms |= stored_head(body).terms()
         return terms

@@ -15,10 +15,12 @@ from icure_sync.errors import StoreError
 from icure_sync.store.arrivals import Arrivals
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
+from icure_sync.store.compaction import Compaction
 from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.indexes import Indexes
+from icure_sync.store.limits import REVS_LIMIT
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.lookups import Lookups
@@ -118,13 +120,18 @@ class Store:
         """One durable commit for everything done inside; nothing of it if an exception leaves."""
         return self._database.transaction()
 
+    def compaction(self, revs_limit: int = REVS_LIMIT, purges_kept: int | None = None) -> Iterator[None]:
+        """Drop what nothing needs any more, step by step: see Compaction.steps."""
+        return Compaction(self._database, self.attachments, self.purges).steps(revs_limit, purges_kept)
+
+    def stemming(self, revs_limit: int) -> Iterator[None]:
+        """Cut every history to so many generations, step by step."""
+        return Compaction(self._database, self.attachments, self.purges).stemming(revs_limit)
+
     def compact(self) -> None:
-        """Drop the bodies of displaced revisions, and the attachments that then belong to nothing."""
-        with self._database.transaction():
-            self.documents.prune_all()
-            self.attachments.release()
-            while self.attachments.drop():
-                pass
+        """A compaction, all of it at once."""
+        for _ in self.compaction():
+            pass
 
     async def tidy(self) -> None:
         """Drop attachment bytes that nothing needs any more, little by little: others get their turn in between."""

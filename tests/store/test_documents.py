@@ -15,6 +15,7 @@ from icure_sync.merge.revtree import Leaf, RevTree
 from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.replication.wire import Missing, Revision
 from icure_sync.store import Store
+from icure_sync.store.inserter import Rules
 from icure_sync.store.limits import MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
 from tests.store.revisions import rev, revision
 
@@ -320,7 +321,7 @@ def test_documents_and_changes_are_counted(store: Store):
 
 
 def test_a_server_can_keep_shorter_histories_and_other_revision_ids(store: Store):
-    store.documents.set_rules(2, lambda history: history[0] != rev(3, "f"))
+    store.documents.set_rules(Rules(revs_limit=2, is_history=lambda history: history[0] != rev(3, "f")))
     other = Revision(DocId("ann"), (Rev("1-xyz"),), b"{}")
     (refusal,) = store.documents.apply([revision("john", "3c", "2b", "1a"), other, revision("tom", "3f")])
     assert refusal.id == "tom"
