@@ -27,4 +27,4 @@ async def nothing_left() -> AsyncIterator[None]:
     """Whatever was opened or begun inside is closed and over soon after. Raises TimeoutError."""
     files, tasks = open_files(), asyncio.all_tasks()
     yield
-    await until(lambda: open_files() <= files and not asyncio.all_tasks() - tasks)
+    await until(lambda: open_files() <= files and not asyncio.all_tasks() - tasks - {asyncio.current_task()})

@@ -124,11 +124,20 @@ class FaultProxy:
         fault = next((rule.fault for rule in self._rules if rule.takes(method, path)), NO_FAULT)
         self.exchanges.append(Exchange(method, path, fault))
         passage = Passage(line.client, request, self.exchanges[-1])
-        if fault.latency or fault.jitter:
-            await asyncio.sleep(fault.latency + fault.jitter * self._chance.random())
+        if (fault.latency or fault.jitter) and await self._leaves(line.client, fault):
+            return False
         if fault.answer is not None:
             return await passage.say()
         return await passage.carry(await line.server(self._host, self._upstream_port))
+
+    async def _leaves(self, client: Side, fault: Fault) -> bool:
+        """Wait as long as the fault says; True if the client goes meanwhile."""
+        try:
+            async with asyncio.timeout(fault.latency + fault.jitter * self._chance.random()):
+                await client.left()
+        except TimeoutError:
+            return False
+        return True
 
 
 class _Line:

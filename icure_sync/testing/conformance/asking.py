@@ -47,8 +47,8 @@ async def rows(peer: Peer, since: Seq = START, *, limit: int = 100, selector: Se
 async def contents(peer: Peer) -> dict[tuple[DocId, Rev], Any]:
     """All leaves with what they say: what two peers must agree about after a replication both ways."""
     found = {}
-    for row in await rows(peer):
-        for each in await peer.fetch({row.id: row.leaves}):
+    for page in await pages(peer):
+        for each in await peer.fetch({row.id: row.leaves for row in page.rows}) if page.rows else ():
             assert isinstance(each, Revision), f"announced and not given: {each}"
             files = {name: (stub.length, stub.revpos) for name, stub in each.attachments.items()}
             found[each.id, each.rev] = (each.history, json.loads(each.body), each.deleted, files)
