@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
+    from icure_sync.engine.audit import Audit
     from icure_sync.engine.live import Live
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.replica import Replica
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "Attachment",
+    "Audit",
     "Code",
     "Conflict",
     "Contact",
@@ -72,6 +74,7 @@ __all__ = [
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.replica": ("Replica",),

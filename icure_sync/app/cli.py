@@ -186,7 +186,9 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="trust the certificates in this file (PEM); remembered likewise",
     )
-    sync.add_argument("--live", action="store_true", help="go on as changes are made, on either side, until Ctrl-C")
+    how = sync.add_mutually_exclusive_group()
+    how.add_argument("--live", action="store_true", help="go on as changes are made, on either side, until Ctrl-C")
+    how.add_argument("--audit", action="store_true", help="then have the server prove that it holds everything")
     search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
     search.add_argument("text", metavar="TEXT", nargs="+")
     conflicts = _group(nouns, "conflicts", "Records that were edited on two devices at once.")

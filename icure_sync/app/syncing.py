@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from icure_sync import CouchPeer, Direction, Phase, Progress, Replica, SyncReport
+from icure_sync import Audit, CouchPeer, Direction, Phase, Progress, Replica, SyncReport
 from icure_sync.app.home import CA_SETTING, SERVER_SETTING, in_replica
 from icure_sync.app.output import Answer, ProgressLine, counted, printable, show, table
 from icure_sync.errors import InvalidEntity
+from icure_sync.replication.wire import Refusal
 
 MEGABYTE = 1_000_000
 IN_SYNC, WAITING = "in sync", "waiting"  # the states of a live sync
@@ -30,8 +32,12 @@ def sync(args: argparse.Namespace) -> Answer:
                 report = await replica.sync(peer, progress=lambda progress: line.show(_progress(progress)))
             finally:
                 line.clear()
+            audit = await replica.audit(peer) if args.audit else None
         await _remember(replica, server)
-        return Answer(as_json(report), _text(report))
+        if audit is None:
+            return Answer(as_json(report), _text(report))
+        found = {"documents": audit.documents, "sent": audit.sent, "refused": _refusals(audit.refused)}
+        return Answer({**as_json(report), "audit": found}, _text(report) + "\n" + _audited(audit))
 
     return in_replica(args, work)
 
@@ -117,11 +123,19 @@ def as_json(report: SyncReport) -> dict[str, Any]:
         "pushed": report.pushed,
         "merged": report.merged,
         "conflicts": report.conflicts,
-        "refused": [
-            {"id": refusal.id, "rev": refusal.rev, "error": refusal.error, "reason": refusal.reason}
-            for refusal in report.refused
-        ],
+        "refused": _refusals(report.refused),
     }
+
+
+def _refusals(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
+    return [{"id": one.id, "rev": one.rev, "error": one.error, "reason": one.reason} for one in refused]
+
+
+def _audited(audit: Audit) -> str:
+    looked = f"The server was asked for {counted(audit.documents, 'document')}"
+    if not audit.sent and not audit.refused:
+        return f"{looked}, and gave them all."
+    return f"{looked}; {audit.sent} that it did not have were sent again, {len(audit.refused)} it does not take."
 
 
 def _text(report: SyncReport) -> str:

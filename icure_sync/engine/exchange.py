@@ -5,13 +5,16 @@ Knows no attempt from the inside (sync.py) and no records.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from icure_sync.engine.audit import Audit, audit
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Ends, Live
 from icure_sync.engine.local_peer import LocalPeer
+from icure_sync.engine.patience import Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Report
 from icure_sync.engine.status import SyncFacts, conflicts_of
@@ -56,6 +59,11 @@ class Exchange:
         conflicts = await self._store.run(conflicts_of, self._store)
         refused = (*pulled.refused, *pushed.refused)
         return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
+
+    async def audit(self, peer: Peer) -> Audit:
+        """Does the other side really have what it said it has?"""
+        async with _closing(peer):
+            return await audit(LocalPeer(self._store), peer, Patience(SYSTEM_CLOCK, os.urandom))
 
     @asynccontextmanager
     async def live(self, peer: Peer, report: Report | None, clock: Clock) -> AsyncIterator[Live]:

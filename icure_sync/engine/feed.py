@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-from icure_sync.engine.clock import Clock
+from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.patience import Patience
 from icure_sync.engine.waiting import first_of
 from icure_sync.errors import PeerError, Unreachable
@@ -24,7 +24,9 @@ from icure_sync.replication.wire import Changes
 class SourceFeed:
     """The feed of one attempt, read once from a seq on."""
 
-    def __init__(self, source: Peer, selector: Selector | None, patience: Patience, clock: Clock) -> None:
+    def __init__(
+        self, source: Peer, selector: Selector | None, patience: Patience, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._source = source
         self._selector = selector
         self._patience = patience

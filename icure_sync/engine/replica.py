@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.engine.audit import Audit
 from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
 from icure_sync.engine.exchange import Exchange
@@ -208,6 +209,14 @@ class Replica:
     async def sync(self, peer: Peer, *, progress: Report | None = None) -> SyncReport:
         """Pull, then push. What the other side refuses is in the report, and kept for the next time."""
         return await self._exchange.sync(peer, progress)
+
+    async def audit(self, peer: Peer) -> Audit:
+        """Have a peer give back everything that this replica holds, and send what it does not give.
+
+        A push believes a server that says it has something. This finds one that lost it, or lies; it costs a download
+        of everything. Raises the kinds of PeerError.
+        """
+        return await self._exchange.audit(peer)
 
     @asynccontextmanager
     async def live(

@@ -25,6 +25,7 @@ FIRST_BATCH = 20  # documents: small enough for slow links, large enough to be m
 MAX_BATCH = 1_000  # documents: beyond it a request is not cheaper per document any more
 BATCH_BYTES = 2 * 1024 * 1024  # what a batch should weigh: several are in memory at once
 BATCH_SECONDS = 2.0  # what a batch should take: a failure costs no more than that to repeat
+AUDIT_BATCH = 100  # documents that a head audit asks for at once, whatever they weigh: a larger answer is halved
 MAX_GROWTH = 4.0  # from one batch or page to the next, so that one lucky batch does not fill the memory
 
 # The pipeline

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import re
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -86,3 +91,18 @@ def test_a_sync_says_what_it_did_to_a_person(practice: CommandLine, hub: Running
     assert "0 documents pulled, 0 pushed." in on_terminal.out
     assert "\rpulling: " in on_terminal.err
     assert on_terminal.err.endswith(" \r")  # the line is left empty
+
+
+def test_a_server_that_lost_a_record_is_found_out_and_gets_it_again(practice: CommandLine, hub: RunningHub) -> None:
+    patient = practice.json("patient", "add", "--last-name", "Brawne")["id"]
+    practice.json("sync", "--server", hub.database)
+    assert practice.json("sync", "--audit")["audit"]["sent"] == 0
+    with closing(http.client.HTTPConnection(urlsplit(hub.url).netloc)) as server:
+        rev = practice.json("patient", "show", patient)["rev"]
+        login = base64.b64encode(b"admin:a-long-password").decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+        server.request("POST", "/clinic/_purge", json.dumps({patient: [rev]}), headers)
+        assert server.getresponse().status == 201
+    assert practice.json("sync")["pushed"] == 0
+    assert practice.json("sync", "--audit")["audit"]["sent"] == 1
+    assert "gave them all" in practice.run("sync", "--audit").out
