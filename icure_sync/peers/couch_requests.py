@@ -6,9 +6,10 @@ belong; nothing is trusted that an intermediary may have put in an answer's plac
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -57,8 +58,8 @@ class Timeouts:
 class Request:
     """`path`: below the server, percent-encoded; `attempted`: what it is for, in the words of an error.
 
-    `silence`: seconds without a byte of the answer, where they are not the usual ones; `feed`: it lasts, and has a
-    connection of its own.
+    `silence`: seconds without a byte of the answer, where they are not the usual ones; `feed`: it lasts, and does not
+    count as one of the requests at once.
     """
 
     method: str
@@ -82,13 +83,12 @@ class Requests:
         self._compression = Compression(worth_it=not route.address.is_loopback)
         self._failures = Failures(route)
         self._session: aiohttp.ClientSession | None = None
-        self._feeds: aiohttp.ClientSession | None = None  # apart: feeds that wait shall not keep requests waiting
+        self._slots = asyncio.Semaphore(CONNECTIONS)
 
     async def close(self) -> None:
         """Close all connections; the login stays."""
-        sessions = (self._session, self._feeds)
-        self._session = self._feeds = None
-        for session in filter(None, sessions):
+        session, self._session = self._session, None
+        if session is not None:
             await session.close()
 
     async def answer(self, request: Request) -> bytes:
@@ -140,7 +140,7 @@ class Requests:
         """One try. aiohttp's errors become ours; what reading the body raised goes before what came of that."""
         upload = Upload(body, self._timeouts.sending)
         try:
-            async with upload.watched(), self._send(request, headers, upload) as response:
+            async with self._slot(request), upload.watched(), self._send(request, headers, upload) as response:
                 self._failures.answered()
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -162,13 +162,13 @@ class Requests:
         if self._route.address.scheme == "http":
             sent |= for_the_proxy  # the request itself goes to it
         silence = self._timeouts.silence if request.silence is None else request.silence
-        return self._connected(request).request(
+        return self._connected().request(
             request.method,
             URL(self._route.address.server + request.path, encoded=True).update_query(request.query),
             headers=sent,
             data=upload.pieces() if upload.body is not None else None,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(sock_connect=self._timeouts.connect, sock_read=silence),
+            timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect, sock_read=silence),
             proxy_headers=for_the_proxy,
         )
 
@@ -183,13 +183,15 @@ class Requests:
                 return LoginAnswer(response.status, None)
             raise error_of(await self._refused(response, attempted), attempted, self._peer)
 
-    def _connected(self, request: Request) -> aiohttp.ClientSession:
-        if request.feed:
-            if self._feeds is None:
-                self._feeds = self._route.session(connections=0)  # each feed has one of its own
-            return self._feeds
+    def _slot(self, request: Request) -> AbstractAsyncContextManager[object]:
+        """One of the requests at once, to be waited for. Feeds that wait do not keep others waiting."""
+        self._connected()
+        return nullcontext() if request.feed else self._slots
+
+    def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = self._route.session(CONNECTIONS)
+            self._session = self._route.session()
+            self._slots = asyncio.Semaphore(CONNECTIONS)  # of the same event loop
         return self._session
 
     def _learn(self, response: aiohttp.ClientResponse, body: Body | None, *, doubted: bool) -> None:

@@ -28,10 +28,10 @@ class Route:
     proxy: Proxy | None
     trusted: ssl.SSLContext | bool
 
-    def session(self, connections: int) -> aiohttp.ClientSession:
-        """With at most so many connections at once, 0: as many as there are requests."""
+    def session(self) -> aiohttp.ClientSession:
+        """As many connections as there are requests at once: whoever asks keeps count."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, ssl=self.trusted),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self.trusted),
             cookie_jar=aiohttp.DummyCookieJar(),  # the login keeps the one cookie there is
             headers={"User-Agent": "icure-sync"},
             timeout=aiohttp.ClientTimeout(total=None),

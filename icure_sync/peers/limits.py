@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CONNECT_SECONDS = 15.0  # to a connection, TLS included: several round trips of 2 s latency fit
+CONNECT_SECONDS = 20.0  # to a connection, with name, proxy and TLS: several round trips of 2 s latency fit
 SILENCE_SECONDS = 60.0  # without a byte of an answer: no total limit, a slow link may take as long as it needs
 FEED_SILENCE_SECONDS = 300.0  # the same for a feed: a server may scan a million documents before the first row passes
 SENDING_SECONDS = (

@@ -27,6 +27,7 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.testing import ScriptedServer, json_answer, raw_answer
 from tests.replicas import rev, revision
+from tests.tidiness import nothing_left
 
 PASSWORD = "hub-pw-1"
 PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
@@ -279,6 +280,7 @@ class Proxy:
     """A small HTTP proxy: it tunnels, and forwards requests in absolute form. It takes every host for 127.0.0.1."""
 
     wants_login: bool = False
+    is_deaf: bool = False
     refuses: int = 0
     asked: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
@@ -296,6 +298,9 @@ class Proxy:
         self.heads.append(head)
         method, target, _ = head.split(b" ", 2)
         self.asked.append(f"{method.decode()} {target.decode()}")
+        if self.is_deaf:
+            await reader.read()  # until the other side goes
+            return None
         if self.refuses:
             return await self._say(writer, f"{self.refuses} No")
         if self.wants_login and f"Proxy-Authorization: {LOGIN_HEADER}".encode() not in head:
@@ -392,6 +397,15 @@ async def test_a_proxy_that_makes_no_tunnel_is_unreachable(proxy, monkeypatch, s
     found = await failure(CouchPeer(f"https://nurse:{PASSWORD}@server.example/clinic"))
     assert type(found) is Unreachable
     assert f"({status})" in found.wrong
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_never_answers_has_an_end(proxy, monkeypatch, scheme: str):
+    proxy.is_deaf = True
+    monkeypatch.setenv("all_proxy", proxy.address)
+    peer = CouchPeer(f"{scheme}://server.example:5984/clinic", timeouts=Timeouts(connect=0.3, silence=0.3))
+    async with nothing_left():
+        assert type(await failure(peer)) is TimedOut
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
