@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,7 +16,7 @@ from icure_sync.app import server_steps
 from icure_sync.app.output import Answer
 from icure_sync.app.server_link import Link, connected
 from icure_sync.app.server_login import administrator, generated_password, passwords_from_input
-from icure_sync.app.server_steps import Server, State
+from icure_sync.app.server_steps import State
 from icure_sync.errors import InvalidEntity
 
 _DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)  # needs no quoting in an address
@@ -77,27 +76,30 @@ def provision_database(url: str, wish: Wish, *, ca: str | None = None) -> Provis
     """
     address = parse_address(url)
     shown, name = str(address), address.database
-    user, password = (address.credentials.user, address.credentials.password) if address.credentials else (None, None)
-    login = administrator(address.server, user, password)
     if name.startswith("_"):
         raise InvalidEntity(f"provision {shown}", "it is one of the server's own", "name a database for records")
-    if login.user in wish.devices:
-        raise InvalidEntity(
-            f"make {login.user} a device", "it is the administrator", "give each device an account of its own"
-        )
     with connected(address.server, f"provision {shown}", ca) as link:
-        server = server_steps.enter(link, address.server, login)
+        answers_strangers = server_steps.first_look(link, address.server)
+        login = administrator(address.server, address.credentials)
+        if login.user in wish.devices:
+            raise InvalidEntity(
+                f"make {login.user} a device", "it is the administrator", "give each device an account of its own"
+            )
+        is_hub = server_steps.enter(link, address.server, login)
         made = server_steps.database(link, name)
         secured = server_steps.security(link, name)
         indexed = server_steps.index(link, name, validate=wish.validate)
-        if indexed is not State.UNCHANGED and not server.is_hub:
+        if indexed is not State.UNCHANGED and not is_hub:
             server_steps.begin_index(link, name)
         settings = State.UNCHANGED
-        if wish.require_valid_user and not server.is_hub:
+        if wish.require_valid_user and not is_hub:
             settings = server_steps.close(link)
         devices = tuple(_devices(link, name, wish))  # last: passwords that were made must come to be shown
         too_strong = server_steps.administrators(link, name, wish.devices)
-    warnings = _warnings(address.server, server, wish, too_strong)
+    warnings = _warnings(address.server, wish, is_hub=is_hub, is_open=answers_strangers)
+    warnings += (
+        f"{one} may write design documents there: take it out of the admins of _security" for one in too_strong
+    )
     return Provisioned(made, secured, indexed, devices, settings, tuple(warnings))
 
 
@@ -122,18 +124,17 @@ def _devices(link: Link, name: str, wish: Wish) -> list[Device]:
     return made
 
 
-def _warnings(address: str, server: Server, wish: Wish, too_strong: Sequence[str]) -> list[str]:
+def _warnings(address: str, wish: Wish, *, is_hub: bool, is_open: bool) -> list[str]:
     found = []
-    if not (server.closed or server.is_hub or wish.require_valid_user):
+    if is_open and not (is_hub or wish.require_valid_user):
         found.append(
             "this server answers strangers, who can read every database without members: close it with "
             "--require-valid-user, or set require_valid_user in [chttpd]"
         )
-    if server.is_hub and wish.validate:
+    if is_hub and wish.validate:
         found.append("a hub runs no JavaScript: the validation function is kept there, and does nothing")
     if urlsplit(address).scheme == "http" and not _is_loopback(urlsplit(address).hostname or ""):
         found.append("the address is http: passwords travel in clear; use https between machines")
-    found += (f"{name} may write design documents there: take it out of the admins of _security" for name in too_strong)
     return found
 
 

@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from icure_sync.errors import InvalidEntity, Unauthorized
 
@@ -28,18 +29,28 @@ class Login:
     password: str = field(repr=False)
 
 
-def administrator(server: str, user: str | None, password: str | None) -> Login:
-    """Who provisions `server`. `user`, `password`: those of its address, if it has some.
+class Named(Protocol):
+    """What an address says of a login; the password may be empty."""
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def password(self) -> str: ...
+
+
+def administrator(server: str, named: Named | None) -> Login:
+    """Who provisions `server`. `named`: the login in its address, if there is one.
 
     Raises Unauthorized if there is no way to know, InvalidEntity for a variable that is not user:password.
     """
-    if user and password:
-        return Login(user, password)
+    if named is not None and named.password:
+        return Login(named.user, named.password)
     known = _from_variable()
-    if known is not None and (not user or user == known.user):
+    if known is not None and (named is None or named.user == known.user):
         return known
-    if user and sys.stdin.isatty():
-        return Login(user, _asked(f"Password of {user} on {server}: "))
+    if named is not None and sys.stdin.isatty():
+        return Login(named.user, _asked(f"Password of {named.user} on {server}: "))
     raise Unauthorized(
         f"log in to {server}",
         "no administrator's password is known",

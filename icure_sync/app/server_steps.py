@@ -8,7 +8,6 @@ entries of a `_security`, other members of the design document, users and their 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -31,40 +30,32 @@ class State(StrEnum):
     UNCHANGED = "unchanged"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What a first look says. `closed`: strangers get no answer (`require_valid_user`). `is_hub`: it has no settings to
-    look at, and runs no JavaScript."""
-
-    closed: bool
-    is_hub: bool
-
-
 def device_role(database: str) -> str:
     """The role of the devices that sync with a database: it makes its holders members, and nothing else."""
     return f"icure-sync:{database}"
 
 
-def enter(link: Link, server: str, login: Login) -> Server:
-    """Log in, after a look without a login at what is there.
-
-    Raises Forbidden if the server has no administrator, or if this is none; Unauthorized; BadAnswer.
-    """
+def first_look(link: Link, server: str) -> bool:
+    """Before a login is sent: does it answer strangers? Raises Forbidden if it has no administrator; BadAnswer."""
     try:
-        stranger = _roles(link.get("_session"), server)
-        closed = False
+        roles = _roles(link.get("_session"), server)
     except Unauthorized:
-        stranger, closed = frozenset(), True
-    if ADMIN_ROLE in stranger:
+        return False
+    if ADMIN_ROLE in roles:
         raise Forbidden(
             f"provision {server}",
             "the server has no administrator: anybody may do anything there",
             "give it one first ([admins] in local.ini, or PUT /_node/_local/_config/admins/NAME)",
         )
+    return True
+
+
+def enter(link: Link, server: str, login: Login) -> bool:
+    """Log in. Is it a hub? Those have no nodes. Raises Unauthorized, Throttled, Forbidden for no administrator."""
     link.log_in(login)
     if ADMIN_ROLE not in _roles(link.get("_session"), server):
         raise Forbidden(f"provision {server}", f"{login.user} is no administrator of the server", "log in as one")
-    return Server(closed, isinstance(link.get("_membership"), Missing))
+    return isinstance(link.get("_membership"), Missing)
 
 
 def database(link: Link, name: str) -> State:

@@ -22,7 +22,7 @@ import pytest
 
 from icure_sync.app.server import State, Wish, provision_database
 from icure_sync.app.server_design import VERSION, brought_up_to_date
-from icure_sync.app.server_login import VARIABLE, administrator
+from icure_sync.app.server_login import VARIABLE, Login, administrator
 from icure_sync.errors import (
     BadAnswer,
     ConflictError,
@@ -35,9 +35,10 @@ from icure_sync.errors import (
 )
 from icure_sync.hub import Hub
 from icure_sync.replication.filters import CLASSIC_HCP, SHARED_TYPES
+from icure_sync.testing import ScriptedServer, json_answer, raw_answer, redirect, refusal
 from tests.app.conftest import ADMIN, CommandLine, RunningHub, typed
 from tests.hub.test_server import self_signed
-from tests.servers import REAL_SERVERS, Script, json_answer, raw_answer, scripted
+from tests.servers import REAL_SERVERS
 
 STRANGER = json_answer({"ok": True, "userCtx": {"name": None, "roles": []}})
 BOSS = json_answer({"ok": True, "userCtx": {"name": "boss", "roles": ["_admin"]}})
@@ -380,24 +381,24 @@ def test_the_login_need_not_stand_on_the_command_line(hub: RunningHub, tmp_path:
 
 def test_the_variable_speaks_for_its_own_user_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "boss:one:two")
-    assert administrator("http://host", None, None).password == "one:two"
-    assert administrator("http://host", "boss", "").password == "one:two"
-    assert administrator("http://host", "other", "typed").password == "typed"
+    assert administrator("http://host", None).password == "one:two"
+    assert administrator("http://host", Login("boss", "")).password == "one:two"
+    assert administrator("http://host", Login("other", "typed")).password == "typed"
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(Unauthorized, match=VARIABLE):
-        administrator("http://host", "other", "")
-    assert "one:two" not in repr(administrator("http://host", None, None))
+        administrator("http://host", Login("other", ""))
+    assert "one:two" not in repr(administrator("http://host", None))
 
 
 # Servers that cannot be provisioned
 
 
-async def provision(script: Script, wish: Wish | None = None) -> Any:
+async def provision(script: ScriptedServer, wish: Wish | None = None) -> Any:
     url = script.url.replace("//", "//boss:secret@") + "/clinic"
     return await asyncio.to_thread(provision_database, url, wish or Wish())
 
 
-def ready(script: Script) -> None:
+def ready(script: ScriptedServer) -> None:
     """As a CouchDB answers on which everything is there already."""
     script.on("GET /_session", STRANGER, BOSS)
     script.on("GET /_membership", MEMBERSHIP)
@@ -407,7 +408,7 @@ def ready(script: Script) -> None:
 
 
 async def test_a_server_without_administrator_is_refused_before_anything_is_sent() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         script.on("GET /_session", BOSS)
         with pytest.raises(Forbidden, match="no administrator"):
             await provision(script)
@@ -415,15 +416,15 @@ async def test_a_server_without_administrator_is_refused_before_anything_is_sent
 
 
 async def test_an_account_that_is_no_administrator_is_told_so() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         script.on("GET /_session", STRANGER, json_answer({"userCtx": {"name": "boss", "roles": ["nurse"]}}))
         with pytest.raises(Forbidden, match="boss is no administrator"):
             await provision(script)
 
 
 async def test_a_wrong_password_is_sent_once() -> None:
-    async with scripted() as script:
-        refused = json_answer({"error": "unauthorized", "reason": "Name or password is incorrect."}, status=401)
+    async with ScriptedServer() as script:
+        refused = refusal(401, "unauthorized", "Name or password is incorrect.")
         script.on("GET /_session", STRANGER, refused)
         with pytest.raises(Unauthorized) as raised:
             await provision(script)
@@ -432,9 +433,9 @@ async def test_a_wrong_password_is_sent_once() -> None:
 
 
 async def test_a_locked_account_is_told_to_wait() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         reason = "Account is temporarily locked due to multiple authentication failures"
-        script.on("GET /_session", STRANGER, json_answer({"error": "forbidden", "reason": reason}, status=403))
+        script.on("GET /_session", STRANGER, refusal(403, "forbidden", reason))
         with pytest.raises(Throttled, match="five minutes"):
             await provision(script)
 
@@ -448,36 +449,36 @@ async def test_a_locked_account_is_told_to_wait() -> None:
         raw_answer(b"{broken"),
         raw_answer(b"[]"),
         json_answer({"userCtx": {}}),
-        json_answer({"error": "oops", "reason": "x" * 9000}, status=500),
+        refusal(500, "oops", "x" * 9000),
     ],
 )
 async def test_what_is_no_couchdb_is_told_from_one(answer: Any) -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         script.on("GET /_session", answer)
         with pytest.raises(BadAnswer):
             await provision(script)
 
 
 async def test_the_password_follows_no_redirect() -> None:
-    async with scripted() as elsewhere, scripted() as script:
-        script.on("GET /_session", STRANGER, raw_answer(b"", status=302, Location=elsewhere.url + "/_session"))
+    async with ScriptedServer() as elsewhere, ScriptedServer() as script:
+        script.on("GET /_session", STRANGER, redirect(elsewhere.url + "/_session"))
         with pytest.raises(BadAnswer, match="sends elsewhere"):
             await provision(script)
         assert not elsewhere.seen
 
 
 async def test_somebody_elses_change_at_the_same_time_is_not_overwritten() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         script.on("GET /clinic/_design/icure_sync", json_answer({"_id": "_design/icure_sync", "_rev": "1-a"}))
-        conflict = json_answer({"error": "conflict", "reason": "Document update conflict."}, status=409)
+        conflict = refusal(409, "conflict", "Document update conflict.")
         script.on("PUT /clinic/_design/icure_sync", conflict)
         with pytest.raises(ConflictError, match="run it again"):
             await provision(script)
 
 
 async def test_an_open_server_is_warned_of_and_its_settings_left_alone() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         done = await provision(script)
         assert ["strangers" in warning for warning in done.warnings] == [True]
@@ -485,15 +486,15 @@ async def test_an_open_server_is_warned_of_and_its_settings_left_alone() -> None
 
 
 async def test_a_closed_server_is_not_warned_of() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
-        nobody = json_answer({"error": "unauthorized", "reason": "Authentication required."}, status=401)
+        nobody = refusal(401, "unauthorized", "Authentication required.")
         script.on("GET /_session", nobody, BOSS)
         assert (await provision(script)).warnings == ()
 
 
 async def test_every_node_is_closed_when_that_is_asked_for() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         for node, value in (("n1", json_answer("true")), ("n2", json_answer("false"))):
             script.on(f"GET /_node/{node}/_config/chttpd/require_valid_user", value)
@@ -505,18 +506,18 @@ async def test_every_node_is_closed_when_that_is_asked_for() -> None:
 
 
 async def test_a_server_that_lets_nobody_set_it_says_so() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         with pytest.raises(Forbidden, match="does not let it be set"):
             await provision(script, Wish(require_valid_user=True))
 
 
 async def test_a_couchdb_that_was_never_set_up_gets_its_users_database() -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         script.on("PUT /_users", DONE)
         script.on("PUT /_users/org.couchdb.user:phone", DONE)
-        missing = json_answer({"error": "not_found", "reason": "missing"}, status=404)
+        missing = refusal(404, "not_found", "missing")
         user = json_answer({"name": "phone", "roles": ["icure-sync:clinic"]})
         script.on("GET /_users/org.couchdb.user:phone", missing, missing, user)
         done = await provision(script, Wish(devices=("phone",), passwords=("typed-in",)))
@@ -560,7 +561,7 @@ async def test_an_own_certificate_authority_is_named_by_its_file(tmp_path: Path)
 
 
 async def test_plain_http_beyond_this_machine_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with scripted() as script:
+    async with ScriptedServer() as script:
         ready(script)
         monkeypatch.setattr("icure_sync.app.server._is_loopback", lambda _: False)
         assert any("https" in warning for warning in (await provision(script)).warnings)
