@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -13,19 +14,21 @@ from icure_sync.hub.drafts import Draft
 from icure_sync.hub.paths import DESIGN, Path, document_of, location
 from icure_sync.hub.queries import Query
 from icure_sync.hub.security import Caller
+from icure_sync.hub.upstreams import Describe
 from icure_sync.hub.users import USERS
 from icure_sync.ids import DocId
 
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all requests share. `uuid`: of this hub; `is_tls`: cookies go over TLS only."""
+    """What all requests share. `uuid`: of this hub; `is_tls`: cookies go over TLS only; `upstreams`: by database."""
 
     databases: Databases
     accounts: Accounts
     gate: Gate
     uuid: str
     is_tls: bool
+    upstreams: Mapping[str, Describe]
 
 
 @dataclass(frozen=True, slots=True)

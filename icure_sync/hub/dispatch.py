@@ -62,6 +62,7 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
 }
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "": {
+    "_upstreams": {"GET": node.get_upstreams},
         "DELETE": database_info.delete_database,
         "GET": database_info.get_database,
         "POST": documents.post_document,

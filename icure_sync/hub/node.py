@@ -1,4 +1,4 @@
-"""The endpoints of the server itself: `/`, `_up`, `_session`, `_all_dbs`, `_dbs_info`, `_uuids`. Knows no documents."""
+"""The endpoints of the server itself, from `/` to `_upstreams`. Knows no documents."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ async def get_up(_: Call) -> web.StreamResponse:
 
 
 async def get_uuids(call: Call) -> web.StreamResponse:
+async def get_upstreams(call: Call) -> web.StreamResponse:
+    """`/_upstreams`: how databases stand with the servers behind them; administrators only."""
+    call.caller.require_admin()
+    found = [await describe_upstream() for _, describe_upstream in sorted(call.house.upstreams.items())]
+    return json_answer({"upstreams": [upstream.shown() for upstream in found]})
+
+
     """`/_uuids?count=N`."""
     text = call.query.text("count", "1")
     if not (text.isascii() and text.isdigit()):

@@ -7,25 +7,30 @@ encrypted store for each database; `_users` holds users, administrators and sett
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import secrets
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from icure_sync.errors import StoreError
+from icure_sync.errors import InvalidEntity, StoreError
 from icure_sync.hub.accounts import Accounts
 from icure_sync.hub.auth import Gate
 from icure_sync.hub.call import House
 from icure_sync.hub.databases import Database, Databases
 from icure_sync.hub.dispatch import answer
+from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.hub_key import open_key
 from icure_sync.hub.limits import FEED_LINGER, MAX_HEADER, PASSWORD_ROUNDS
 from icure_sync.hub.logs import http_logger
+from icure_sync.hub.paths import check_database_name
+from icure_sync.hub.upstreams import Describe
 from icure_sync.hub.users import USERS
 
 _FIRST_ADMIN = "admin"
@@ -66,6 +71,7 @@ class Hub:
         self._tls = tls
         self._databases: Databases | None = None
         self._runner: web.ServerRunner | None = None
+        self._upstreams: dict[str, Describe] = {}
         self.port = port
         self.new_admin: tuple[str, str] | None = None
 
@@ -107,6 +113,35 @@ class Hub:
         if databases is not None:
             await databases.close()
 
+    async def database(self, name: str) -> Database:
+        """The database of this name, made if it is not there: for what runs beside the server, in its process.
+
+        Raises InvalidEntity for what is no name of a database, StoreError kinds.
+        """
+        if self._databases is None:
+            raise StoreError(f"open the database {name!r}", "the hub is not running", "start it")
+        try:
+            check_database_name(name)
+            if name not in self._databases:
+                return await self._databases.create(name)
+            return await self._databases.get(name)
+        except HttpRefusal as refusal:
+            raise InvalidEntity(f"open the database {name!r} of the hub", refusal.reason, "choose another") from refusal
+
+    @contextlib.contextmanager
+    def upstream(self, name: str, describe: Describe) -> Iterator[None]:
+        """Inside, administrators are told at `/_upstreams` how this database stands with its upstream.
+
+        Raises InvalidEntity if it has one already.
+        """
+        if name in self._upstreams:
+            raise InvalidEntity(f"give {name!r} an upstream", "it has one already", "name each database once")
+        self._upstreams[name] = describe
+        try:
+            yield
+        finally:
+            del self._upstreams[name]
+
     async def _furnish(self, databases: Databases) -> House:
         """The users, the administrators and the secrets that every request needs."""
         users: Database = await (databases.get(USERS) if USERS in databases else databases.create(USERS))
@@ -118,7 +153,7 @@ class Hub:
         if given is not None:
             await accounts.set_admin(*given)
         gate = Gate(accounts.find, await accounts.secret(), os.urandom)
-        return House(databases, accounts, gate, await accounts.uuid(), self._tls is not None)
+        return House(databases, accounts, gate, await accounts.uuid(), self._tls is not None, self._upstreams)
 
     async def _listen(self, house: House) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
