@@ -19,6 +19,8 @@ from icure_sync.hub import (
     changes,
     database_info,
     documents,
+    find,
+    indexes,
     listing,
     local,
     node,
@@ -60,6 +62,7 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
     "_replicate": {"POST": node.refuse_replication},
     "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
 }
+_ONE_INDEX = "_index/{ddoc}/{type}/{name}"
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "": {
     "_upstreams": {"GET": node.get_upstreams},
@@ -83,10 +86,14 @@ _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "_revs_diff": {"POST": bulk.post_revs_diff},
     "_revs_limit": {"GET": database_info.get_revs_limit, "PUT": database_info.put_revs_limit},
     "_security": {"GET": database_info.get_security, "PUT": database_info.put_security},
+    "_explain": {"POST": find.post_explain},
+    "_find": {"POST": find.post_find},
+    "_index": {"GET": indexes.get_indexes, "POST": indexes.post_index},
+    "_index/_bulk_delete": {"POST": indexes.post_bulk_delete},
+    _ONE_INDEX: {"DELETE": indexes.delete_index},
     "_shards": {"GET": database_info.get_shards},
     "_view_cleanup": {"POST": database_info.post_view_cleanup},
 }
-_NOT_OFFERED = frozenset({"_find", "_index", "_explain"})
 _DOCUMENT: Mapping[str, DatabaseHandler] = {
     "GET": documents.get_document,
     "PUT": documents.put_document,
@@ -180,10 +187,8 @@ def _users_handler(call: DatabaseCall) -> DatabaseHandler:
 def _database_handler(call: DatabaseCall) -> DatabaseHandler:
     """The endpoint for a path within a database. Raises not_found, method_not_allowed, not_implemented."""
     rest = call.path.segments[1:]
-    if (name := "/".join(rest)) in _DATABASE:
+    if (name := _endpoint(rest)) in _DATABASE:
         return _method(_DATABASE[name], call.request)
-    if rest[0] in _NOT_OFFERED:
-        raise not_offered(rest[0])
     if rest[0] == "_design" and len(rest) > 2 and rest[2] in _DESIGN_PARTS:
         return _DESIGN_PARTS[rest[2]]
     if rest[0] == "_design" and len(rest) > 2 and rest[2] in _JAVASCRIPT:
@@ -211,6 +216,13 @@ def _form_refusal(call: DatabaseCall) -> HttpRefusal:
     if not call.request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
         return bad_content_type("Content-Type must be multipart/form-data")
     return not_offered("a form with attachments")
+
+
+def _endpoint(rest: tuple[str, ...]) -> str:
+    """What a path within a database is called in the table."""
+    if rest[:1] == ("_index",) and len(rest) == (5 if rest[1:2] == ("_design",) else 4):
+        return _ONE_INDEX
+    return "/".join(rest)
 
 
 def _method(handlers: Mapping[str, T], request: web.BaseRequest, allowed: str = "") -> T:

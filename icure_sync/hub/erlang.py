@@ -1,13 +1,13 @@
-"""JSON values as Erlang writes them: in the texts of CouchDB's refusals, and in the names that it makes for indexes. Pure.
+"""JSON values as Erlang writes them: in CouchDB's refusals, and in the names that it makes for indexes. Pure.
 
-Source: Erlang's `io_lib` (`~w`, `~p`) and External Term Format. CouchDB holds an object as `{[{Name, Value}]}`, a string
-as a binary.
+Source: Erlang's `io_lib` (`~w`, `~p`) and External Term Format. CouchDB holds an object as `{[{Name, Value}]}`, a
+string as a binary.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 
-def _write(value: Any, of_text: Any) -> str:
+def _write(value: Any, of_text: Callable[[str], str]) -> str:  # noqa: PLR0911  (one for each kind)
     match value:
         case None:
             return "null"
@@ -76,7 +76,7 @@ def _float(value: float) -> str:
     return f"{digits if '.' in digits else digits + '.0'}e{int(exponent)}"
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: Any) -> bytes:  # noqa: PLR0911  (one for each kind)
     match value:
         case None | bool():
             return _pack(Atom({None: "null", True: "true", False: "false"}[value]))
@@ -96,7 +96,7 @@ def _pack(value: Any) -> bytes:
     items: Sequence[Any] = value
     if not items:
         return b"j"
-    if all(type(item) is int and 0 <= item < 256 for item in items) and len(items) < 65_536:  # noqa: PLR2004  (a "string")
+    if all(type(item) is int and 0 <= item < 256 for item in items) and len(items) < 65_536:
         return b"k" + struct.pack(">H", len(items)) + bytes(items)
     return b"l" + struct.pack(">I", len(items)) + b"".join(map(_pack, items)) + b"j"
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from icure_sync.hub.erlang import write_term
 from icure_sync.hub.errors import HttpRefusal
 
 MAX_PATTERN: Final = 256  # characters
@@ -36,7 +37,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     try:
         search = re.compile(pattern).search
     except (re.error, OverflowError, RecursionError) as error:
-        raise HttpRefusal(400, "bad_arg", "Bad argument for operator $regex: it is no regular expression") from error
+        raise HttpRefusal(400, "bad_arg", f"Bad argument for operator $regex: {write_term(pattern)}") from error
     return lambda text: search(text[:MAX_TEXT]) is not None
 
 

@@ -85,6 +85,11 @@ class Indexes:
         )
         return [Index(number, design, name, text, bool(built)) for number, design, name, text, built in rows]
 
+    def has(self, number: int) -> bool:
+        """Is this index still there?"""
+        row = self._database.row("SELECT 1 FROM indexes WHERE number = ? AND design IS NOT NULL", (number,))
+        return row is not None
+
     def build(self, number: int) -> bool:
         """Take the next documents into an index. True once it is in step, or is not there any more."""
         with self._database.transaction():

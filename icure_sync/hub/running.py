@@ -1,0 +1,166 @@
+"""A query run page by page over a store: each page one visit to its thread, bounded in rows, bytes and time.
+
+Knows plans and documents; no requests. The counts are those that CouchDB states as `execution_stats`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from icure_sync.hub.answers import encode
+from icure_sync.hub.bookmarks import Bookmark
+from icure_sync.hub.definitions import Definition
+from icure_sync.hub.errors import not_found
+from icure_sync.hub.filters import as_document
+from icure_sync.hub.find_options import FindOptions
+from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS, PAGE_SECONDS
+from icure_sync.hub.mango import Path, Predicate, compile_normal, parse_path
+from icure_sync.hub.paths import DESIGN
+from icure_sync.hub.projection import chosen_fields, from_index
+from icure_sync.hub.ranges import HIGHEST, LOWEST, Range
+from icure_sync.hub.rendering import Shape, render
+from icure_sync.store import IdRange, KeyRange, Spot, Store
+from icure_sync.store.collation import AFTER, row_key
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for, and where. `columns`: the paths of the index's fields, if it has all that is looked at."""
+
+    index: Definition
+    ranges: tuple[Range, ...]
+    options: FindOptions
+    passes: Predicate
+    paths: tuple[Path, ...]
+    columns: tuple[Path, ...] | None
+
+    @classmethod
+    def of(cls, index: Definition, ranges: tuple[Range, ...], options: FindOptions, *, is_covering: bool) -> Query:
+        """Raises `invalid_field_name`."""
+        columns = tuple(map(parse_path, index.columns)) if is_covering else None
+        return cls(index, ranges, options, compile_normal(options.selector), options.paths, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a query is. `mark`: the last document that passed; `after`: the last one looked at."""
+
+    skip: int
+    limit: int
+    mark: Bookmark | None = None
+    after: Bookmark | None = None
+    keys: int = 0
+    documents: int = 0
+    returned: int = 0
+    is_over: bool = False
+
+
+@dataclass(slots=True)
+class _Page:
+    """Grows while one page is made."""
+
+    state: State
+    rows: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+def build(store: Store, number: int) -> bool:
+    """One step of the building of an index. True once it can be used."""
+    return store.indexes.build(number)
+
+
+def read_page(store: Store, query: Query, state: State) -> tuple[list[bytes], State]:
+    """The next rows, as JSON. Raises not_found if the index is gone meanwhile."""
+    if query.index.design is not None and not store.indexes.has(query.index.number):
+        raise not_found("the index was deleted meanwhile")
+    page = _Page(state)
+    deadline = time.monotonic() + PAGE_SECONDS
+    spots = _spots(store, query, state)
+    for spot in spots:
+        _take(store, query, page, spot)
+        if page.state.is_over or (spot is not spots[-1] and (page.size > PAGE_BYTES or time.monotonic() > deadline)):
+            return page.rows, page.state
+    return page.rows, replace(page.state, is_over=len(spots) < PAGE_ROWS)
+
+
+def _take(store: Store, query: Query, page: _Page, spot: Spot) -> None:
+    """One document looked at."""
+    state = page.state
+    place = Bookmark(spot.id, _fields_of(spot) if query.index.design is not None else None)
+    document = _document(store, query, spot)
+    page.size += spot.length if query.columns is None else 0
+    state = replace(state, after=place, keys=state.keys + 1, documents=state.documents + (query.columns is None))
+    if document is None or spot.id.startswith(DESIGN) or not query.passes(document):
+        page.state = state
+    elif state.limit == 0:
+        page.state = replace(state, is_over=True)
+    elif state.skip:
+        page.state = replace(state, skip=state.skip - 1, mark=place)
+    else:
+        page.rows.append(_row(store, query, spot, document))
+        page.size += len(page.rows[-1])
+        state = replace(state, limit=state.limit - 1, returned=state.returned + 1, mark=place)
+        # CouchDB goes on to the next that passes before it ends, which shows in the counts alone.
+        page.state = replace(state, is_over=state.limit == 0 and not query.options.execution_stats)
+
+
+def _document(store: Store, query: Query, spot: Spot) -> Any:
+    """As the selector sees it. None: no reader can hold its values."""
+    if query.columns is not None:
+        return from_index(spot.id, query.columns, _fields_of(spot))
+    document = as_document(store.scans.revision(spot))
+    if document is None or spot.live < 2 or not query.options.conflicts:
+        return document
+    return {**document, "_conflicts": [leaf.rev for leaf in _conflicts(store, spot)]}
+
+
+def _row(store: Store, query: Query, spot: Spot, document: Any) -> bytes:
+    if query.paths:
+        return encode(chosen_fields(document, query.paths))
+    tree = store.documents.tree(spot.id) if query.options.conflicts else None
+    pieces = render(store, store.scans.revision(spot), Shape(conflicts=query.options.conflicts), tree).pieces
+    return b"".join(piece for piece in pieces if isinstance(piece, bytes))  # stubs: no bytes of attachments in it
+
+
+def _conflicts(store: Store, spot: Spot) -> list[Any]:
+    tree = store.documents.tree(spot.id)
+    return [] if tree is None else [leaf for leaf in tree.leaves()[1:] if not leaf.deleted]
+
+
+def _fields_of(spot: Spot) -> tuple[Any, ...]:
+    return tuple(msgspec.json.decode(spot.fields))
+
+
+def _spots(store: Store, query: Query, state: State) -> list[Spot]:
+    after, descending = state.after, query.options.descending
+    if query.index.design is None:
+        ids = _id_range(query.ranges[0], None if after is None else after.id)
+        return [] if ids is None else store.scans.by_id(ids, PAGE_ROWS, descending=descending)
+    place = None if after is None else (row_key(after.fields or ()), after.id)
+    low = _key(query.ranges, lambda one: one.low, LOWEST)
+    high = _key(query.ranges, lambda one: one.high, HIGHEST) + AFTER
+    return store.scans.by_key(KeyRange(query.index.number, low, high, place), PAGE_ROWS, descending=descending)
+
+
+def _key(ranges: tuple[Range, ...], bound: Callable[[Range], Any], end: object) -> bytes:
+    """The bounds of the first columns strung together, up to the first that has none."""
+    values = []
+    for one in ranges:
+        value = bound(one)
+        if value is end:
+            break
+        values.append(value)
+    return row_key(values)
+
+
+def _id_range(bounds: Range, after: str | None) -> IdRange | None:
+    """Ids are strings, and above everything else to Erlang. None: no id is below what is no string."""
+    low = bounds.low if isinstance(bounds.low, str) else ""
+    if bounds.high is HIGHEST:
+        return IdRange(low, None, after)
+    return IdRange(low, bounds.high, after) if isinstance(bounds.high, str) else None

@@ -1,0 +1,197 @@
+"""Selectors in their normal form, which everything else about them works on. Pure; knows no document.
+
+Source: CouchDB's `mango_selector`. Normal: one member in each object; several mean `$and`, a bare value `$eq`; names of
+fields joined to one path, and pushed down to the conditions; negation pushed down as far as it goes. So that each
+condition is `{path: {operator: argument}}`, and `_explain` shows what CouchDB shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from icure_sync.hub.erlang import write_term
+from icure_sync.hub.errors import HttpRefusal
+from icure_sync.hub.patterns import compile_pattern
+
+Selector = Mapping[str, Any]
+
+MAX_DEPTH: Final = 32  # of nested selectors: deeper ones are an attack on the reader
+
+_COMBINATIONS: Final = frozenset({"$and", "$or", "$nor"})
+_INNER: Final = frozenset({"$elemMatch", "$allMatch", "$keyMapMatch"})
+_LISTS: Final = frozenset({"$in", "$nin", "$all"})
+_COMPARISONS: Final = frozenset({"$lt", "$lte", "$eq", "$ne", "$gte", "$gt"})
+_UNSUPPORTED: Final = frozenset({"$where", "$geoWithin", "$geoIntersects", "$near", "$nearSphere"})
+_NEGATED: Final = {
+    "$lt": "$gte",
+    "$lte": "$gt",
+    "$eq": "$ne",
+    "$ne": "$eq",
+    "$gte": "$lt",
+    "$gt": "$lte",
+    "$in": "$nin",
+    "$nin": "$in",
+}
+_DE_MORGAN: Final = {"$and": "$or", "$or": "$and"}
+
+
+def normalize(selector: object) -> Selector:
+    """The normal form of one selector; `{}` stays as it is.
+
+    Raises HttpRefusal 400: `invalid_selector_json`, `invalid_selector`, `invalid_operator`, `not_supported`, `bad_arg`,
+    `bad_field`.
+    """
+    if not isinstance(selector, Mapping):
+        reason = f"Selector must be a JSON object, not: {write_term(selector)}"
+        raise HttpRefusal(400, "invalid_selector_json", reason)
+    if not selector:
+        return selector
+    normal = _negations(_fields(_operators(selector, 0), ""))
+    if "" in normal:
+        raise HttpRefusal(400, "invalid_selector", "One or more conditions is missing a field name.")
+    return normal
+
+
+def only_member(selector: Selector) -> tuple[str, Any]:
+    """Name and value of a normal selector that is not empty."""
+    ((name, value),) = selector.items()
+    return name, value
+
+
+def named_fields(selector: Selector) -> list[str]:
+    """The paths of all conditions."""
+    if not selector:
+        return []
+    name, value = only_member(selector)
+    if name.startswith("$") and isinstance(value, list):
+        return [field for one in value for field in named_fields(one)]
+    return [name]
+
+
+def _operators(value: Any, depth: int) -> Selector:  # noqa: PLR0911  (one for each form)
+    """Everything spelled out: `$and` for several members, `$eq` for a bare value."""
+    if depth > MAX_DEPTH:
+        raise HttpRefusal(400, "bad_arg", "the selector is nested too deeply")
+    if not isinstance(value, Mapping) or not value:
+        return {"$eq": value}
+    if len(value) > 1:
+        return {"$and": [_operators({name: one}, depth + 1) for name, one in value.items()]}
+    name, argument = only_member(value)
+    if not name.startswith("$"):
+        return {name: _operators(argument, depth + 1)}
+    if name in _COMBINATIONS:
+        return {name: [_operators(one, depth + 1) for one in _list(name, argument)]}
+    if name == "$not" or name in _INNER:
+        if not isinstance(argument, Mapping):
+            raise _bad_argument(name, argument)
+        return {name: _operators(argument, depth + 1)}
+    if name == "$text":
+        if not isinstance(argument, str | int | float):
+            raise _bad_argument(name, argument)
+        return {"$default": {"$text": argument}}
+    _check_argument(name, argument)
+    return value
+
+
+def _check_argument(name: str, argument: Any) -> None:
+    """Raises for an operator that there is not, or that takes other arguments."""
+    if name in _COMPARISONS or name == "$default":
+        return
+    if name in _UNSUPPORTED:
+        raise HttpRefusal(400, "not_supported", f"Unsupported operator: {name}")
+    if name in _LISTS:
+        _list(name, argument)
+    elif name in {"$regex", "$beginsWith"}:
+        if not isinstance(argument, str):
+            raise _no_operator(name)
+        if name == "$regex":
+            compile_pattern(argument)
+    elif name in _FITTING:
+        if not _FITTING[name](argument):
+            raise _bad_argument(name, argument)
+    else:
+        raise _no_operator(name)
+
+
+def _is_size(argument: Any) -> bool:
+    return type(argument) is int and argument >= 0
+
+
+def _is_division(argument: Any) -> bool:
+    """Divisor and rest. A divisor of nothing is refused here, where CouchDB stumbles over it."""
+    match argument:
+        case [divisor, rest]:
+            return type(divisor) is int and type(rest) is int and divisor != 0
+    return False
+
+
+_FITTING: Final = {
+    "$exists": lambda argument: isinstance(argument, bool),
+    "$type": lambda argument: isinstance(argument, str),
+    "$size": _is_size,
+    "$mod": _is_division,
+}
+
+
+def _fields(selector: Selector, path: str) -> Selector:
+    """Names of fields pushed down: `{"a": {"b": {"$or": [x, y]}}}` is `{"$or": [{"a.b": x}, {"a.b": y}]}`."""
+    name, value = only_member(selector)
+    if name in _COMBINATIONS:
+        return {name: [_fields(one, path) for one in value]}
+    if name == "$not":
+        return {name: _fields(value, path)}
+    if name in _INNER:
+        return {path: {name: _fields(value, "")}}
+    if name == "$default":
+        if path:
+            reason = f"Invalid field normalization on selector: {write_term(selector)}"
+            raise HttpRefusal(400, "bad_field", reason)
+        return selector
+    if name.startswith("$"):
+        return {path: selector}
+    return _fields(value, f"{path}.{name}" if path else name)
+
+
+def _negations(selector: Selector) -> Selector:
+    name, value = only_member(selector)
+    if name == "$not":
+        return _negated(value)
+    if name == "$nor":
+        return {"$and": [_negated(one) for one in value]}
+    if name in _DE_MORGAN:
+        return {name: [_negations(one) for one in value]}
+    return selector
+
+
+def _negated(selector: Selector) -> Selector:  # noqa: PLR0911  (one for each form)
+    name, value = only_member(selector)
+    if name == "$not":
+        return _negations(value)
+    if name == "$nor":
+        return {"$or": [_negations(one) for one in value]}
+    if name in _DE_MORGAN:
+        return {_DE_MORGAN[name]: [_negated(one) for one in value]}
+    if name in _NEGATED:
+        return {_NEGATED[name]: value}
+    if name == "$exists":
+        return {name: not value}
+    if name == "$default":
+        raise _bad_argument("$not", selector)
+    if name.startswith("$"):
+        return {"$not": selector}
+    return {name: _negated(value)}
+
+
+def _list(name: str, argument: Any) -> Sequence[Any]:
+    if not isinstance(argument, list):
+        raise _bad_argument(name, argument)
+    return argument
+
+
+def _bad_argument(name: str, argument: Any) -> HttpRefusal:
+    return HttpRefusal(400, "bad_arg", f"Bad argument for operator {name}: {write_term(argument)}")
+
+
+def _no_operator(name: str) -> HttpRefusal:
+    return HttpRefusal(400, "invalid_operator", f"Invalid operator: {name[:80]}")
