@@ -32,8 +32,9 @@ from icure_sync.replication import limits
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Changes
 from tests.replicas import FailingPeer, revision
+from tests.servers import REAL_SERVERS, fresh_database
 
-PATIENCE = 20.0  # seconds that a test waits for what must come
+PATIENCE = 60.0  # seconds that a test waits for what must come
 THREE = ("sync", "it fails", "try again")
 
 
@@ -90,10 +91,19 @@ def silent_clock(waits: list[float], *, patience: float = 1.0) -> Clock:
 # Both ways
 
 
-async def test_what_one_device_saves_another_has_without_being_asked(open_replica, hub, session):
-    await session.put(f"{hub.url}/clinic")
+@pytest.fixture(params=["hub", *REAL_SERVERS])
+async def database(request: pytest.FixtureRequest, hub: Hub) -> AsyncIterator[str]:
+    """The URL of an empty database, with its login."""
+    server = hub.url.replace("//", "//admin:secret@")
+    if request.param == "couchdb":
+        server = request.getfixturevalue("couchdb_url")
+    async with fresh_database(server) as url:
+        yield url
+
+
+async def test_what_one_device_saves_another_has_without_being_asked(open_replica, database):
     laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
-    async with laptop.live(peer_of(hub)), phone.live(peer_of(hub)):
+    async with laptop.live(CouchPeer(database)), phone.live(CouchPeer(database)):
         john = await laptop.save(Patient(first_name="John"))
         await until_named(phone, john, "John")
         here = await phone.get(Patient, john.id)
