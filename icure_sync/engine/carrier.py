@@ -41,14 +41,14 @@ class Carrier:
 
     async def carry(self, wanted: Sequence[Wanted]) -> Carried:
         """Fetch and write. Raises what the policy says must stop the attempt."""
-        fetched = await self._fetch(wanted)
+        fetched = await self.fetch(wanted)
         revisions = [revision for revision in fetched if isinstance(revision, Revision)]
         refused = [refusal for refusal in fetched if isinstance(refusal, Refusal)]
-        refused += await self._write(revisions)
+        refused += await self.write(revisions)
         without = {(refusal.id, refusal.rev) for refusal in refused}
         return Carried([revision for revision in revisions if (revision.id, revision.rev) not in without], refused)
 
-    async def _fetch(self, wanted: Sequence[Wanted]) -> list[Revision | Refusal]:
+    async def fetch(self, wanted: Sequence[Wanted]) -> list[Revision | Refusal]:
         """One result for each wanted revision: what does not come with the others is asked for alone."""
         came = await self._ask(wanted)
         lacking = [named for named in wanted if _did_not_come(came.get(named))]
@@ -77,7 +77,9 @@ class Carrier:
         named = ((_named(result), result) for result in results)
         return {name: result for name, result in named if name in asked}
 
-    async def _write(self, revisions: Sequence[Revision]) -> list[Refusal]:
+    async def write(self, revisions: Sequence[Revision]) -> list[Refusal]:
+        """Those that the target does not take, or that are too large for any; the others are written."""
+
         async def write(part: Sequence[Revision]) -> Sequence[Refusal]:
             return await self._target.write(part, self._source)
 

@@ -29,8 +29,9 @@ class LogChanged(Exception):
 class _Side:
     peer: Peer
     info: PeerInfo
-    log: Log
+    log: Log  # as it is there
     mark: str  # of the other side
+    name: str | None = None  # of its log, from the next checkpoint on
 
 
 class Checkpointer:
@@ -42,14 +43,14 @@ class Checkpointer:
         pull = plan.direction is Direction.PULL
         self._source, self._target = (other, device) if pull else (device, other)
         self._device = device.peer  # keeps the record of refused documents
+        self._other = other
         self._plan = plan
         self._clock = clock
         self._entropy = entropy
         self._patience = patience
         self._saved_refused = Refused()
         self.saved: Seq = common_point(device.log, other.log)
-        self.name = other.log.name or entropy(_NAME_BYTES).hex()
-        other.log = Log(other.log.sessions, self.name)
+        self.name = other.name = other.log.name or entropy(_NAME_BYTES).hex()
 
     @classmethod
     async def open(
@@ -65,6 +66,24 @@ class Checkpointer:
         sides = [_Side(source, infos[0], logs[0], marks[1]), _Side(target, infos[1], logs[1], marks[0])]
         other, device = sides if plan.direction is Direction.PULL else reversed(sides)
         return cls(device, other, plan, patience=patience, clock=clock, entropy=entropy)
+
+    @property
+    def is_first(self) -> bool:
+        """The other side remembers no session: the two have never come to a checkpoint, or one of them forgot it."""
+        return not self._other.log.sessions
+
+    @property
+    def source_documents(self) -> int:
+        """How many documents the source says it has, 0 if it does not say."""
+        return self._source.info.doc_count or 0
+
+    def rename(self) -> None:
+        """Draw a new name for the other side's log, in which there is no session yet."""
+        self.name = self._other.name = self._entropy(_NAME_BYTES).hex()
+
+    async def leave_name(self) -> None:
+        """Write that name there, without a session. Who finds it again finds the database as it is now, or later."""
+        await self._write(self._other, Log((), self.name))
 
     async def read_refused(self) -> Refused:
         """What earlier attempts between these two recorded as refused."""
@@ -88,14 +107,15 @@ class Checkpointer:
         now = int(self._clock.now() * 1000)
         identity = self._entropy(_NAME_BYTES).hex()
         for side in (self._source, self._target):
-            await self._write(side, side.log.with_session(Session(identity, safe, now, side.mark)))
+            log = Log(side.log.sessions, side.name)
+            await self._write(side, log.with_session(Session(identity, safe, now, side.mark)))
         self.saved = safe
 
     async def _check(self, side: _Side) -> None:
         """The same database, and the log that this attempt knows: else nothing may be recorded in it."""
         info = await self._patience.insist(side.peer.info)
         log = read_log(await self._patience.insist(lambda: side.peer.read_local(self._plan.log_id)))
-        if info.instance != side.info.instance or log.head != side.log.head:
+        if info.instance != side.info.instance or (log.head, log.name) != (side.log.head, side.log.name):
             raise LogChanged
 
     async def _write(self, side: _Side, log: Log) -> None:

@@ -58,7 +58,7 @@ class Exchange:
         await self._collect()
         conflicts = await self._store.run(conflicts_of, self._store)
         refused = (*pulled.refused, *pushed.refused)
-        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused)
+        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused, pulled.lacks_index)
 
     async def audit(self, peer: Peer) -> Audit:
         """Does the other side really have what it said it has?"""

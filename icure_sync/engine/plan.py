@@ -28,3 +28,8 @@ class Plan:
     def refused_id(self, name: str) -> str:
         """The record of what one other side refused, on the device's side only. `name`: that of the other's log."""
         return f"{self.log_id}-refused-{name}"
+
+    @property
+    def first_id(self) -> str:
+        """The record of a first sync by the index, on the device's side only."""
+        return f"{self.log_id}-first"

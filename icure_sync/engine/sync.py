@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from icure_sync.engine.checkpointer import Checkpointer, LogChanged
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.echoes import Echoes
+from icure_sync.engine.first_pull import FirstPull
 from icure_sync.engine.patience import Entropy, Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter, Phase, Report
@@ -21,7 +23,13 @@ from icure_sync.engine.waiting import first_of
 from icure_sync.errors import BadAnswer, IcureSyncError
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
-from icure_sync.replication.limits import CHECKPOINT_SECONDS, LIVE_CHECKPOINT_SECONDS, MAX_LOG_RESTARTS, TRICKLE
+from icure_sync.replication.limits import (
+    CHECKPOINT_SECONDS,
+    INDEX_PAYS,
+    LIVE_CHECKPOINT_SECONDS,
+    MAX_LOG_RESTARTS,
+    TRICKLE,
+)
 from icure_sync.replication.wire import Refusal
 
 
@@ -30,7 +38,8 @@ class Outcome:
     """What one replication did. `since`: where it started; `seq`: its last checkpoint; `size`: bytes of bodies.
 
     `refused` lists everything that is on record as refused now between these two, from earlier attempts too; `peer` is
-    the name under which it is: the random one of the other side's log.
+    the name under which it is: the random one of the other side's log. `by_index`: it was a first sync, by the source's
+    index; `lacks_index`: it would have been much faster by one.
     """
 
     documents: int
@@ -40,17 +49,21 @@ class Outcome:
     seq: Seq
     refused: tuple[Refusal, ...]
     peer: str
+    by_index: bool = False
+    lacks_index: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync in both directions came to. `conflicts`: documents with several live leaves now."""
+    """What a sync in both directions came to. `conflicts`: documents with several live leaves now; `lacks_index`: as
+    in Outcome, for the pull."""
 
     pulled: int
     pushed: int
     merged: int
     conflicts: int
     refused: tuple[Refusal, ...]
+    lacks_index: bool = False
 
 
 Remember = Callable[[Outcome], Awaitable[None]]
@@ -119,28 +132,50 @@ class Attempt:
             self.source, self.target, self.plan, patience=patience, clock=self.clock, entropy=self.entropy
         )
         since = checkpointer.saved
+        first = FirstPull(
+            self.source,
+            self.target,
+            self.plan,
+            checkpointer=checkpointer,
+            refused=await checkpointer.read_refused(),
+            patience=patience,
+            meter=self.meter,
+            clock=self.clock,
+            brings=self.following.brings if self.following else Echoes(),
+        )
+        self.meter.enter(Phase.TRANSFERRING)
+        await first.run()
         transfer = Transfer(
             self.source,
             self.target,
-            since=since,
+            since=checkpointer.saved,
             selector=self.plan.selector,
-            refused=await checkpointer.read_refused(),
+            refused=first.refused,
             patience=patience,
             meter=self.meter,
             clock=self.clock,
             following=self.following,
         )
+        transfer.tally = first.tally
+        lacks_index = first.is_due and not first.by_index and checkpointer.source_documents >= INDEX_PAYS
 
         async def save() -> Outcome:
             await checkpointer.save(transfer.safe, transfer.refused)
             tally, refused = transfer.tally, transfer.refused.refusals
             outcome = Outcome(
-                tally.documents, tally.revisions, tally.size, since, checkpointer.saved, refused, checkpointer.name
+                tally.documents,
+                tally.revisions,
+                tally.size,
+                since,
+                checkpointer.saved,
+                refused,
+                checkpointer.name,
+                by_index=first.by_index,
+                lacks_index=lacks_index,
             )
             await self.remember(outcome)
             return outcome
 
-        self.meter.enter(Phase.TRANSFERRING)
         await self._transfer(transfer, save)
         if transfer.broken is not None:
             raise transfer.broken

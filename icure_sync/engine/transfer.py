@@ -34,7 +34,7 @@ from icure_sync.replication.wire import Change, Changes, Missing, Refusal
 
 Item = TypeVar("Item")
 
-_QUARANTINED = "quarantined"  # the `error` of a Refusal that is decided here, before anything is fetched
+QUARANTINED = "quarantined"  # the `error` of a Refusal that is decided here, before anything is fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Transfer:
                 if self._following and self._following.skips.holds(row.id, rev):
                     continue
                 if reason := reason_against_rev(rev):
-                    refusals.append(Refusal(row.id, rev, _QUARANTINED, reason))
+                    refusals.append(Refusal(row.id, rev, QUARANTINED, reason))
                 else:
                     known.append(rev)
         announced = {doc_id: revs for doc_id, revs in announced.items() if revs}

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import HcpId, is_hcp_id
+from icure_sync.replication.wire import Revision
 
 # Documents for everyone: the Hcps with their keys, and the devices' signed heads.
 SHARED_TYPES = ("HealthcareParty", "DeviceHead")
 CLASSIC_HCP = "org.taktik.icure.entities.HealthcareParty"  # `java_type` of other iCure software, which has no `type`
 
 _ABSENT = object()
+_body = msgspec.json.Decoder(dict[str, Any])
 
 
 def device_selector(hcp: HcpId) -> dict[str, Any]:
@@ -47,6 +51,15 @@ def passes(selector: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     Raises InvalidEntity for anything else.
     """
     return all(_holds(key, wanted, document) for key, wanted in selector.items())
+
+
+def passes_leaf(selector: Mapping[str, Any], leaf: Revision) -> bool:
+    """Would a server pass this leaf? One that no reader can hold passes nowhere: a hub does the same."""
+    try:
+        body = _body.decode(leaf.body)
+    except msgspec.DecodeError:
+        return False
+    return passes(selector, {**body, "_deleted": True} if leaf.deleted else body)
 
 
 def _holds(key: str, wanted: Any, document: Mapping[str, Any]) -> bool:

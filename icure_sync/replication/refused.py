@@ -17,7 +17,7 @@ from icure_sync.replication.wire import Missing, Refusal
 
 Named = tuple[DocId, Rev | None]  # one revision of one document
 
-_NEWEST = Rev(f"{MAX_GENERATION}-{0:032x}")  # nobody has it, and it may descend from every leaf that there is
+NEWEST = Rev(f"{MAX_GENERATION}-{0:032x}")  # nobody has it, and it may descend from every leaf that there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Refused:
     def questions(self) -> dict[DocId, tuple[Rev, ...]]:
         """What to ask the source (`_revs_diff`) before it is tried again: does it still offer these?"""
         found = {doc_id: tuple(filter(is_rev, revs)) for doc_id, revs in self.revisions().items()}
-        return {doc_id: (*revs, _NEWEST) for doc_id, revs in found.items() if revs}
+        return {doc_id: (*revs, NEWEST) for doc_id, revs in found.items() if revs}
 
     def withdrawn(self, answer: Mapping[DocId, Missing]) -> list[Named]:
         """Those that the source, by its answer to `questions`, does not have or has as no leaf any more.
