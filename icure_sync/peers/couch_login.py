@@ -19,6 +19,7 @@ import msgspec
 
 from icure_sync.errors import BadAnswer, Unauthorized
 from icure_sync.peers.couch_address import Address, Credentials
+from icure_sync.peers.couch_refusals import Refused
 from icure_sync.peers.limits import SESSION_SECONDS
 
 COOKIE = "AuthSession"
@@ -51,6 +52,11 @@ def knows_nobody(session: bytes) -> bool:
         return msgspec.json.decode(session, type=_Session).userCtx.name is None
     except msgspec.MsgspecError:
         return False
+
+
+def wants_login(refused: Refused) -> bool:
+    """Whether a new login may help. A server that took another's place says 400 of a cookie that it cannot read."""
+    return refused.status == 401 or (refused.status == 400 and COOKIE.encode() in refused.body)
 
 
 class Login:

@@ -21,7 +21,7 @@ from icure_sync.peers.couch_address import Credentials
 from icure_sync.peers.couch_bodies import JSON, Body, Upload, json_body
 from icure_sync.peers.couch_failures import PROXY_LOGIN, Failures
 from icure_sync.peers.couch_gzip import Compression
-from icure_sync.peers.couch_login import COOKIE, LOGIN_STATUSES, Login, LoginAnswer, knows_nobody
+from icure_sync.peers.couch_login import COOKIE, LOGIN_STATUSES, Login, LoginAnswer, knows_nobody, wants_login
 from icure_sync.peers.couch_refusals import Refused, error_of, redirected
 from icure_sync.peers.couch_route import Route
 from icure_sync.peers.limits import (
@@ -111,11 +111,11 @@ class Requests:
                     yield response
                     return
                 refused = await self._refused(response, request.attempted)
-            if self._compression.is_doubted(body, refused.status):
+            if not wants_login(refused) and self._compression.is_doubted(body, refused.status):
                 doubted = True
                 continue
             tries += 1
-            if refused.status != 401 or decide(Trouble.LOGIN_NEEDED, tries) is not Step.LOG_IN:
+            if not wants_login(refused) or decide(Trouble.LOGIN_NEEDED, tries) is not Step.LOG_IN:
                 raise error_of(refused, request.attempted, self._peer)
             await self._login.renew(turn, self._post_credentials)
 

@@ -105,7 +105,12 @@ class Writer:
         return document(revision, described)
 
     async def _write_alone(self, revision: Revision, source: Peer) -> list[Refusal]:
-        """One document by a request of its own: with stubs for what the server should have, else with all bytes."""
+        """One document by a request of its own: with stubs for what the server should have, else with all bytes.
+
+        The login is looked at before: a CouchDB that does not want a large body closes the connection upon it, and what
+        it says about it is lost.
+        """
+        await self._requests.confirm_login()
         try:
             if not await self._put_with_stubs(revision, source):
                 await self._put(revision, self._body(revision, source, ()))

@@ -15,7 +15,7 @@ from icure_sync.ids import DocId, Seq
 from icure_sync.peers import couch_login
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
-from icure_sync.testing import Answer, ScriptedServer, json_answer, raw_answer
+from icure_sync.testing import Answer, ScriptedServer, json_answer, raw_answer, refusal
 from icure_sync.testing.scripted import INFO
 from tests.replicas import rev, revision
 from tests.servers import REAL_SERVERS, fresh_database
@@ -292,6 +292,31 @@ async def test_an_account_that_is_locked_in_the_middle_is_waited_out(server: Scr
             await peer.info()
     assert raised.value.retry_after == 300
     assert server.count(SESSION) == 1
+
+
+async def test_a_cookie_that_another_server_gave_leads_to_a_new_login(server: ScriptedServer):
+    """A CouchDB and a hub say 400 of what they cannot read."""
+    server.on(SESSION, cookie("other's"), cookie("own"))
+    reason = "Malformed AuthSession cookie. Please clear your cookies."
+    server.on("POST /clinic/_bulk_docs", refusal(400, "bad_request", reason), json_answer([], 201))
+    async with server.peer("nurse:pw") as peer:
+        assert await peer.write([revision("a", rev(1, 1))], MemoryPeer()) == []
+    assert server.last("POST /clinic/_bulk_docs").headers["Cookie"] == "AuthSession=own"
+
+
+async def test_the_login_is_looked_at_before_a_large_body_is_sent(server: ScriptedServer, monkeypatch):
+    """A CouchDB that does not want it closes the connection upon it: its 401 would be lost."""
+    monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
+    server.on(SESSION, cookie("old"), cookie("new"))
+    server.on(OPEN_SESSION, session(None), session("nurse"))
+    server.on("PUT /clinic/a", json_answer({"ok": True, "id": "a", "rev": rev(1, 1)}, 201))
+    source, data = MemoryPeer(), bytes(300_000)
+    sent = revision("a", rev(1, 1), files={"f": data})
+    source.put(sent, {"f": data})
+    async with server.peer("nurse:pw") as peer:
+        await peer.info()
+        assert await peer.write([sent], source) == []
+    assert server.last("PUT /clinic/a").headers["Cookie"] == "AuthSession=new"
 
 
 if REAL_SERVERS:
