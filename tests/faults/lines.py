@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,6 +70,7 @@ class Line:
     direct: CouchPeer
     url: str
     clock: Clock
+    waits: list[float] = field(default_factory=list)  # seconds that were waited for, in no time
     seed: int = 0
 
     async def pull(self, peer: Peer | None = None) -> Outcome:
@@ -125,6 +126,17 @@ class Line:
         return await replicate(source, target, plan, clock=self.clock, entropy=seeded_entropy(self.seed))
 
 
+def noting_clock(waits: list[float]) -> Clock:
+    """A clock that never waits, and notes how long it should have."""
+    clock = still_clock()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await clock.sleep(0)
+
+    return Clock(clock.now, clock.monotonic, sleep)
+
+
 @asynccontextmanager
 async def line_to(server: str, folder: Path, timeouts: Timeouts = QUICK) -> AsyncIterator[Line]:
     """A new device and a new database on this server."""
@@ -136,6 +148,7 @@ async def line_to(server: str, folder: Path, timeouts: Timeouts = QUICK) -> Asyn
             CouchPeer(url) as direct,
             CouchPeer(proxy.url, timeouts=timeouts) as peer,
         ):
-            yield Line(LocalPeer(store), proxy, peer, direct, url, still_clock())
+            waits: list[float] = []
+            yield Line(LocalPeer(store), proxy, peer, direct, url, noting_clock(waits), waits)
     finally:
         store.close()
