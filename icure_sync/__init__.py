@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.live import Live
     from icure_sync.engine.progress import Phase, Progress
+    from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
     from icure_sync.engine.status import Conflict, Status
     from icure_sync.engine.sync import SyncReport
     from icure_sync.errors import IcureSyncError
-    from icure_sync.hub import Hub
+    from icure_sync.hub import Hub, Upstream
     from icure_sync.model import (
         Address,
         Attachment,
@@ -62,11 +63,13 @@ __all__ = [
     "Patient",
     "Phase",
     "Progress",
+    "Relay",
     "Replica",
     "Service",
     "Status",
     "SyncReport",
     "Telecom",
+    "Upstream",
     "fuzzy_date",
     "parse_address",
 ]
@@ -77,11 +80,12 @@ _HOMES = {
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
+    "icure_sync.engine.relay": ("Relay",),
     "icure_sync.engine.replica": ("Replica",),
     "icure_sync.engine.status": ("Conflict", "Status"),
     "icure_sync.engine.sync": ("SyncReport",),
     "icure_sync.errors": ("IcureSyncError",),
-    "icure_sync.hub": ("Hub",),
+    "icure_sync.hub": ("Hub", "Upstream"),
     "icure_sync.peers.couch": ("CouchPeer",),
     "icure_sync.peers.couch_address": ("parse_address",),
     "icure_sync.replication.checkpoint": ("Direction",),

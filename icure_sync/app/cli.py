@@ -46,7 +46,19 @@ RECORD_FLAGS: dict[str, dict[str, str]] = {
 Command = Callable[[argparse.Namespace], Answer | None]  # None: it has shown all there was to show
 
 PORT_MOST = 65535
-FILE_NAMES = {"home", "passphrase_file", "identity", "file", "data", "folder", "tls_certificate", "tls_key", "ca"}
+FILE_NAMES = {
+    "home",
+    "passphrase_file",
+    "identity",
+    "file",
+    "data",
+    "folder",
+    "tls_certificate",
+    "tls_key",
+    "ca",
+    "upstream_login",
+    "upstream_ca",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,6 +148,13 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def _name_and_url(text: str) -> tuple[str, str]:
+    name, separator, url = text.partition("=")
+    if not (separator and name and url):
+        raise argparse.ArgumentTypeError("it is not NAME=URL, as clinic=https://couch.example/clinic")
+    return name, url
+
+
 def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
     init = _command(nouns, "init", "device:init", "Make this home folder: identity, replica and config.")
     init.add_argument("--hcp-id", metavar="ID", help="the id of a new healthcare party: letters, digits, - and _")
@@ -202,6 +221,20 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     hub.add_argument("--tls-certificate", metavar="FILE", help="serve https with this certificate (PEM)")
     hub.add_argument("--tls-key", metavar="FILE", help="its private key, if that is in a file of its own")
     hub.add_argument("--expose", action="store_true", help="listen beyond this machine without TLS")
+    hub.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        type=_name_and_url,
+        metavar="NAME=URL",
+        help="keep the database NAME the same as this one: clinic=https://couch.example/clinic; may be repeated",
+    )
+    hub.add_argument(
+        "--upstream-login",
+        metavar="FILE",
+        help="the logins there, as user:password or a line NAME=user:password for each (or ICURE_SYNC_HUB_UPSTREAM)",
+    )
+    hub.add_argument("--upstream-ca", metavar="FILE", help="trust the certificates in this file (PEM)")
     hub.set_defaults(usage_error=hub.error)
     server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
     provision = _command(

@@ -1,17 +1,23 @@
-"""`hub`: runs the embedded server until it is told to stop. Knows no databases and no protocol."""
+"""`hub`: runs the embedded server, and what keeps it in sync with servers behind it, until it is told to stop.
+
+Knows no databases and no protocol.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
-from icure_sync import Hub
+from icure_sync import Hub, Relay, Upstream
 from icure_sync.app.output import Answer, show
 from icure_sync.app.passphrases import given_passphrase
+from icure_sync.app.upstreams import Given, given_upstreams, told
 from icure_sync.errors import InvalidEntity
 
 ADMIN_VARIABLE = "ICURE_SYNC_HUB_ADMIN"
@@ -29,16 +35,22 @@ def hub(args: argparse.Namespace) -> None:
         tls=_tls(args),
         expose=args.expose,
     )
-    asyncio.run(_serve(server, as_json=getattr(args, "json", False)))
+    asyncio.run(_serve(server, given_upstreams(args), as_json=getattr(args, "json", False)))
 
 
-async def _serve(server: Hub, *, as_json: bool) -> None:
+async def _serve(server: Hub, upstreams: Sequence[Given], *, as_json: bool) -> None:
+    def tell(upstream: Upstream) -> None:
+        show(told(upstream), as_json=as_json)
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for ending in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(ending, stop.set)
-    async with server:
+    async with server, contextlib.AsyncExitStack() as relays:
         show(_started(server), as_json=as_json)
+        for each in upstreams:
+            relay = Relay(server, each.name, each.url, ca=each.ca, report=tell)
+            await relays.enter_async_context(relay)
         await stop.wait()
 
 
