@@ -1,4 +1,4 @@
-"""The compaction of one database, in the background: a step at a time, so that clients get their turn. Knows no HTTP."""
+"""The compaction of one database, in the background: step by step, so that clients get their turn. Knows no HTTP."""
 
 from __future__ import annotations
 

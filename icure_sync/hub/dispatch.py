@@ -23,6 +23,7 @@ from icure_sync.hub import (
     indexes,
     listing,
     local,
+    local_listing,
     node,
     purging,
     views,
@@ -61,11 +62,12 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
     "_membership": {"GET": node.get_membership},
     "_replicate": {"POST": node.refuse_replication},
     "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
+    "_upstreams": {"GET": node.get_upstreams},
 }
 _ONE_INDEX = "_index/{ddoc}/{type}/{name}"
+_COMPACT_DESIGN = "_compact/{ddoc}"
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "": {
-    "_upstreams": {"GET": node.get_upstreams},
         "DELETE": database_info.delete_database,
         "GET": database_info.get_database,
         "POST": documents.post_document,
@@ -76,9 +78,12 @@ _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "_bulk_get": {"POST": bulk.post_bulk_get},
     "_changes": {"GET": changes.get_changes, "POST": changes.get_changes},
     "_compact": {"POST": database_info.post_compact},
+    _COMPACT_DESIGN: {"POST": database_info.post_compact_design},
     "_design_docs": {"GET": listing.get_design_docs, "POST": listing.get_design_docs},
+    "_design_docs/queries": {"POST": listing.post_design_queries},
     "_ensure_full_commit": {"POST": database_info.post_ensure_full_commit},
-    "_local_docs": {"GET": listing.get_local_docs},
+    "_local_docs": {"GET": local_listing.get_local_docs, "POST": local_listing.get_local_docs},
+    "_local_docs/queries": {"POST": local_listing.post_local_queries},
     "_missing_revs": {"POST": bulk.post_missing_revs},
     "_purge": {"POST": purging.post_purge},
     "_purged_infos": {"GET": purging.get_purged_infos},
@@ -222,6 +227,8 @@ def _endpoint(rest: tuple[str, ...]) -> str:
     """What a path within a database is called in the table."""
     if rest[:1] == ("_index",) and len(rest) == (5 if rest[1:2] == ("_design",) else 4):
         return _ONE_INDEX
+    if rest[:1] == ("_compact",) and len(rest) > 1:
+        return _COMPACT_DESIGN
     return "/".join(rest)
 
 

@@ -12,6 +12,7 @@ MAX_ATTACHMENT: Final = 2**30  # bytes of one attachment: CouchDB's default max_
 MAX_DATABASE_NAME: Final = 238  # characters: CouchDB's own limit
 MAX_CONTENT_TYPE: Final = 1_000  # characters: what fits a header with room to spare
 MAX_HEADER: Final = 16 * 2**10  # bytes of the request line (a long document id) or of one header
+MAX_INFO_KEYS: Final = 100  # databases described in one answer: CouchDB's default max_db_number_for_dbs_info_req
 MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound on the answer's bookkeeping
 
 ANSWER_CHUNK: Final = 256 * 2**10  # bytes gathered before they are sent: one system call each

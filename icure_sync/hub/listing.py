@@ -1,198 +1,116 @@
-"""The endpoints that list documents by id: `_all_docs`, `_design_docs`, `_local_docs`. Streams."""
+"""The endpoints that list documents by id: `_all_docs`, `_design_docs`, and several queries of them at once. Streams.
+
+Source: CouchDB's documentation of `_all_docs`, and what it answers. Options are view_options.py's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode, stream_answer
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.errors import HttpRefusal, bad_request, query_parse_error
-from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
-from icure_sync.hub.local import find_local
-from icure_sync.hub.paths import DESIGN, LOCAL
-from icure_sync.hub.rendering import Piece, Shape, render
+from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS
+from icure_sync.hub.paths import DESIGN
+from icure_sync.hub.rendering import Piece, render
 from icure_sync.hub.transfer import chunks_of
+from icure_sync.hub.view_options import Range, ViewOptions, chosen_keys, id_range, listing_options, view_queries
 from icure_sync.ids import DocId, Rev
 from icure_sync.store import Store
 
-_UNBOUNDED = -1
 _LAST_DESIGN = DESIGN + "\U0010ffff"  # after every design document
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
+ROWS_HEAD = b'"rows":[\r\n'
+ROW_BREAK = b",\r\n"
+ROWS_TAIL = b"\r\n]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Ids from `start` to `end` (None: no bound), bytewise; `skip` and `limit` count from the end if `descending`.
+class _Listing:
+    """One query. `total`: of the documents that it chooses from, counted by."""
 
-    `excluded`: an id that is not listed although it is in the range (`inclusive_end=false`).
-    """
-
-    start: str = ""
-    end: str | None = None
-    skip: int = 0
-    limit: int = _UNBOUNDED
-    descending: bool = False
-    excluded: str | None = None
-    is_empty: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One `_all_docs` query. `keys`: exactly these ids, in this order; None: the range."""
-
+    options: ViewOptions
     range: Range
-    keys: tuple[Any, ...] | None  # JSON values: those that are no ids are not found
-    include_docs: bool
-    update_seq: bool
-    shape: Shape
+    total: Callable[[Store], int]
 
 
 async def get_all_docs(call: DatabaseCall) -> web.StreamResponse:
-    """GET and POST `_all_docs`; the query stands above a POST's body."""
-    listing = parse_listing(await _options(call))
-    return await stream_answer(call.request, _chunks(call, listing, b"\n"))
-
-
-async def get_design_docs(call: DatabaseCall) -> web.StreamResponse:
-    """GET and POST `_design_docs`: the same, for design documents only."""
-    listing = _of_design(parse_listing(await _options(call)))
-    documents = await call.database.run(_count_design)
-    return await stream_answer(call.request, _chunks(call, listing, b"\n", documents))
-
-
-def _of_design(listing: Listing) -> Listing:
-    """What of a listing are design documents. Ids beside the range still count as passed over."""
-    keys, chosen = listing.keys, listing.range
-    end = _LAST_DESIGN if chosen.end is None else min(chosen.end, _LAST_DESIGN)
-    return replace(
-        listing,
-        range=replace(chosen, start=max(chosen.start, DESIGN), end=end),
-        keys=None if keys is None else tuple(key for key in keys if isinstance(key, str) and key.startswith(DESIGN)),
-    )
+    """GET, HEAD and POST `_all_docs`."""
+    return await stream_answer(call.request, _chunks(call, _listing(await listing_options(call)), b"\n"))
 
 
 async def post_queries(call: DatabaseCall) -> web.StreamResponse:
     """POST `_all_docs/queries`: several listings at once."""
-    bodies.require_json(call.request)
-    queries = (await bodies.strict_object(call.request)).get("queries")
-    if not isinstance(queries, list) or not all(isinstance(one, dict) for one in queries):
-        raise bad_request("`queries` member must be an array of objects.")
-    listings = [parse_listing(one) for one in queries]
-
-    async def chunks() -> AsyncIterator[bytes]:
-        separator = b'{"results":['
-        for listing in listings:
-            yield separator
-            async for chunk in _chunks(call, listing, b""):
-                yield chunk
-            separator = b","
-        yield b"]}\n" if listings else b'{"results":[]}\n'
-
-    return await stream_answer(call.request, chunks())
+    listings = [_chunks(call, _listing(one), b"") for one in await view_queries(call)]
+    return await stream_answer(call.request, results_of(listings))
 
 
-async def get_local_docs(call: DatabaseCall) -> web.StreamResponse:
-    """GET `_local_docs`: all of them."""
-    return await stream_answer(call.request, _local_chunks(call, call.query.flag("include_docs")))
+async def get_design_docs(call: DatabaseCall) -> web.StreamResponse:
+    """GET, HEAD and POST `_design_docs`: the same, for design documents only."""
+    return await stream_answer(call.request, _chunks(call, _of_design(await listing_options(call)), b"\n"))
 
 
-def parse_listing(options: Mapping[str, Any]) -> Listing:
-    """Raises query_parse_error, bad_request."""
-    keys = options.get("keys")
-    if keys is not None and not (isinstance(keys, list) and len(keys) <= MAX_BULK_IDS):
-        raise bad_request("`keys` parameter must be an array.")
-    if keys is not None and "key" in options:
-        raise _keys_and_key()
-    shape = Shape(
-        conflicts=options.get("conflicts") is True,
-        attachments="data" if options.get("attachments") is True else "stub",
-    )
-    return Listing(
-        _range(options),
-        None if keys is None else tuple(keys),
-        options.get("include_docs") is True,
-        options.get("update_seq") is True,
-        shape,
-    )
+async def post_design_queries(call: DatabaseCall) -> web.StreamResponse:
+    """POST `_design_docs/queries`."""
+    listings = [_chunks(call, _of_design(one), b"") for one in await view_queries(call)]
+    return await stream_answer(call.request, results_of(listings))
 
 
-async def _options(call: DatabaseCall) -> dict[str, Any]:
-    query = call.query
-    options: dict[str, Any] = {}
-    for name in ("startkey", "start_key", "endkey", "end_key", "key", "keys"):
-        if name in query:
-            options[name] = query.json(name)
-    for name in ("limit", "skip"):
-        if name in query:
-            options[name] = query.count(name, 0)
-    for name in ("descending", "inclusive_end", "include_docs", "update_seq", "conflicts", "attachments"):
-        if name in query:
-            options[name] = query.flag(name, default=name == "inclusive_end")
-    if call.request.method == "POST":
-        bodies.require_json(call.request)
-        body = bodies.decode(await bodies.read(call.request), _OBJECT)
-        if "keys" in body and options.keys() & {"key", "keys"}:
-            raise _keys_and_key()
-        options = body | options
-    return options
-
-
-def _keys_and_key() -> HttpRefusal:
-    return query_parse_error("`keys` is incompatible with `key`, `start_key` and `end_key`")
-
-
-def _range(options: Mapping[str, Any]) -> Range:
-    first = options.get("key", options.get("startkey", options.get("start_key", _ABSENT)))
-    last = options.get("key", options.get("endkey", options.get("end_key", _ABSENT)))
-    descending = options.get("descending") is True
-    low, high = (last, first) if descending else (first, last)
-    skip, limit = options.get("skip", 0), options.get("limit", _UNBOUNDED)
-    if type(skip) is not int or type(limit) is not int or skip < 0 or limit < _UNBOUNDED:
-        raise query_parse_error("limit and skip must be numbers from 0 on")
-    excluded = last if options.get("inclusive_end") is False and isinstance(last, str) else None
-    is_empty = not (high is _ABSENT or isinstance(high, str))  # every other JSON value comes before all ids
-    start = low if isinstance(low, str) else ""
-    end = high if isinstance(high, str) else None
-    return Range(start, end, skip, limit, descending, excluded, is_empty)
-
-
-_ABSENT: Any = object()
-
-
-async def _chunks(call: DatabaseCall, listing: Listing, tail: bytes, total: int | None = None) -> AsyncIterator[bytes]:
-    """One listing as JSON, a line for each row, `tail` after it.
-
-    `total`: of the documents that it chooses from; None: all.
-    """
-    head, seq = await call.database.run(_head, listing, total)
-    if listing.update_seq:
-        head["update_seq"] = call.database.seq_text(seq)
-    yield encode(head)[:-1] + b',"rows":[\n'
-    done = 0
-    while True:
-        pieces, rows, more = await call.database.run(_page, listing, done)
-        async for chunk in chunks_of(call.database, pieces):
+async def results_of(listings: Iterable[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
+    """The answers to several queries as one."""
+    separator = b'{"results":[\r\n'
+    for chunks in listings:
+        yield separator
+        async for chunk in chunks:
             yield chunk
-        done += rows
-        if not more:
-            break
-    yield b"\n]}" + tail
+        separator = ROW_BREAK
+    yield b"\r\n]}\n" if separator == ROW_BREAK else separator + b"]}\n"
 
 
-def _head(store: Store, listing: Listing, total: int | None) -> tuple[dict[str, Any], int]:
-    documents = store.documents
-    count = documents.count() if total is None else total
-    chosen = listing.range
-    if listing.keys is not None:
-        return {"total_rows": count, "offset": None}, documents.update_seq()
-    offset = min(count, _before(store, chosen) + chosen.skip)
-    return {"total_rows": count, "offset": offset}, documents.update_seq()
+def _listing(options: ViewOptions) -> _Listing:
+    return _Listing(options, id_range(options), lambda store: store.documents.count())
+
+
+def _of_design(options: ViewOptions) -> _Listing:
+    """What of a listing are design documents. Ids beside the range still count as passed over."""
+    if options.keys is not None:
+        keys = tuple(key for key in options.keys if isinstance(key, str) and key.startswith(DESIGN))
+        options = replace(options, keys=keys)
+    chosen = id_range(options)
+    end = _LAST_DESIGN if chosen.end is None else min(chosen.end, _LAST_DESIGN)
+    return _Listing(options, replace(chosen, start=max(chosen.start, DESIGN), end=end), _count_design)
+
+
+async def _chunks(call: DatabaseCall, listing: _Listing, tail: bytes) -> AsyncIterator[bytes]:
+    """One listing as JSON, a line for each row, `tail` after it."""
+    head, seq = await call.database.run(_head, listing)
+    if listing.options.update_seq:
+        head["update_seq"] = call.database.seq_text(seq)
+    yield encode(head)[:-1] + b"," + ROWS_HEAD
+    pages = _keyed_pages if listing.options.keys is not None else _range_pages
+    separator = b""
+    async for rows in pages(call, listing):
+        async for chunk in chunks_of(call.database, _joined(rows, separator)):
+            yield chunk
+        separator = ROW_BREAK if rows else separator
+    yield ROWS_TAIL + tail
+
+
+def _joined(rows: Iterable[list[Piece]], separator: bytes) -> Iterator[Piece]:
+    """The pieces of rows in a line each; `separator` before the first."""
+    for row in rows:
+        yield separator
+        yield from row
+        separator = ROW_BREAK
+
+
+def _head(store: Store, listing: _Listing) -> tuple[dict[str, Any], int]:
+    total, offset = listing.total(store), None
+    if listing.options.keys is None:
+        offset = min(total, _before(store, listing.range) + listing.options.skip)
+    return {"total_rows": total, "offset": offset}, store.documents.update_seq()
 
 
 def _before(store: Store, chosen: Range) -> int:
@@ -205,65 +123,83 @@ def _before(store: Store, chosen: Range) -> int:
     return store.documents.count_before(chosen.start) if chosen.start else 0
 
 
-def _page(store: Store, listing: Listing, done: int) -> tuple[list[Piece], int, bool]:
-    """The rows after the first `done`, how many they are, and whether there are more."""
-    pieces: list[Piece] = []
-    if listing.keys is not None:
-        keys = _chosen_keys(listing)[done:]
-        rows = (_key_row(store, key, listing) for key in keys[:PAGE_ROWS])
-        taken = _take(pieces, rows, is_first=done == 0)
-        return pieces, taken, taken < len(keys)
-    found = [] if listing.range.is_empty else _ids(store, listing.range, done, PAGE_ROWS)
-    rows = (
-        _with_doc(store, {"id": doc_id, "key": doc_id, "value": {"rev": rev}}, doc_id, listing) for doc_id, rev in found
-    )
-    taken = _take(pieces, rows, is_first=done == 0)
-    return pieces, taken, taken < len(found) or len(found) == PAGE_ROWS
+async def _keyed_pages(call: DatabaseCall, listing: _Listing) -> AsyncIterator[list[list[Piece]]]:
+    keys = chosen_keys(listing.options)
+    done = 0
+    while done < len(keys):
+        rows = await call.database.run(_keyed_page, keys[done : done + PAGE_ROWS], listing.options)
+        done += len(rows)
+        yield rows
 
 
-def _ids(store: Store, chosen: Range, done: int, limit: int) -> list[tuple[DocId, Rev]]:
-    left = limit if chosen.limit == _UNBOUNDED else min(limit, chosen.limit - done)
-    if left <= 0:
-        return []
-    changes = store.documents.ids(
-        chosen.start, chosen.end, limit=left, skip=chosen.skip + done, descending=chosen.descending
-    )
-    return [(change.id, change.rev) for change in changes if change.id != chosen.excluded]
+def _keyed_page(store: Store, keys: Sequence[Any], options: ViewOptions) -> list[list[Piece]]:
+    return _take(_key_row(store, key, options) for key in keys)
 
 
-def _chosen_keys(listing: Listing) -> Sequence[Any]:
-    chosen, keys = listing.range, listing.keys or ()
-    ordered = tuple(reversed(keys)) if chosen.descending else keys
-    end = None if chosen.limit == _UNBOUNDED else chosen.skip + chosen.limit
-    return ordered[chosen.skip : end]
+async def _range_pages(call: DatabaseCall, listing: _Listing) -> AsyncIterator[list[list[Piece]]]:
+    """The rows of a range: each page goes on after the last id of the one before."""
+    skip, left, after = listing.options.skip, listing.options.limit, None
+    while left is None or left > 0:
+        room = PAGE_ROWS if left is None else min(PAGE_ROWS, left)
+        rows, reached = await call.database.run(_range_page, listing, after, skip, room)
+        yield rows
+        if reached is None:
+            return
+        skip, after = 0, reached
+        left = None if left is None else left - len(rows)
 
 
-def _key_row(store: Store, key: Any, listing: Listing) -> list[Piece]:
+def _range_page(
+    store: Store, listing: _Listing, after: str | None, skip: int, room: int
+) -> tuple[list[list[Piece]], str | None]:
+    """The next rows of a range, and the id of the last one looked at; None at the end."""
+    chosen, options = listing.range, listing.options
+    found = [] if chosen.is_empty else _ids(store, chosen, after, skip, room)
+    listed = [(doc_id, rev) for doc_id, rev in found if doc_id != chosen.excluded]
+    rows = _take(_row(store, doc_id, rev, options) for doc_id, rev in listed)
+    if len(rows) < len(listed):
+        return rows, listed[len(rows) - 1][0]
+    return rows, found[-1][0] if len(found) == room else None
+
+
+def _ids(store: Store, chosen: Range, after: str | None, skip: int, limit: int) -> list[tuple[DocId, Rev]]:
+    start, end = chosen.start, chosen.end
+    if after is not None and not chosen.descending:
+        start = after + "\0"
+    elif after is not None:
+        end = after
+    more = end is not None and end == after  # it is in the range again
+    changes = store.documents.ids(start, end, limit=limit + more, skip=skip, descending=chosen.descending)
+    return [(change.id, change.rev) for change in changes if change.id != after][:limit]
+
+
+def _key_row(store: Store, key: Any, options: ViewOptions) -> list[Piece]:
     tree = store.documents.tree(DocId(key)) if isinstance(key, str) else None
     if tree is None:
         return [encode({"key": key, "error": "not_found"})]
     leaf = tree.winner()
     if not leaf.deleted:
-        return _with_doc(store, {"id": key, "key": key, "value": {"rev": leaf.rev}}, key, listing)
+        return _row(store, key, leaf.rev, options)
     row: dict[str, Any] = {"id": key, "key": key, "value": {"rev": leaf.rev, "deleted": True}}
-    return [encode(row | {"doc": None} if listing.include_docs else row)]
+    return [encode(row | {"doc": None} if options.include_docs else row)]
 
 
-def _with_doc(store: Store, row: dict[str, Any], doc_id: DocId, listing: Listing) -> list[Piece]:
-    if not listing.include_docs:
-        return [encode(row)]
+def _row(store: Store, doc_id: DocId, rev: Rev, options: ViewOptions) -> list[Piece]:
+    row = encode({"id": doc_id, "key": doc_id, "value": {"rev": rev}})
+    if not options.include_docs:
+        return [row]
     revision = store.documents.get(doc_id)
     assert revision is not None  # listed in this same visit
-    tree = store.documents.tree(doc_id) if listing.shape.conflicts else None
-    return [encode(row)[:-1] + b',"doc":', *render(store, revision, listing.shape, tree).pieces, b"}"]
+    tree = store.documents.tree(doc_id) if options.shape.conflicts else None
+    return [row[:-1] + b',"doc":', *render(store, revision, options.shape, tree).pieces, b"}"]
 
 
-def _take(pieces: list[Piece], rows: Iterable[list[Piece]], *, is_first: bool) -> int:
-    """Add rows while there is room in a page; returns how many."""
-    taken = size = 0
+def _take(rows: Iterable[list[Piece]]) -> list[list[Piece]]:
+    """Rows, while there is room in a page."""
+    taken: list[list[Piece]] = []
+    size = 0
     for row in rows:
-        pieces += row if is_first and not taken else [b",\n", *row]
-        taken += 1
+        taken.append(row)
         size += sum(len(piece) for piece in row if isinstance(piece, bytes))
         if size > PAGE_BYTES:
             break
@@ -272,34 +208,3 @@ def _take(pieces: list[Piece], rows: Iterable[list[Piece]], *, is_first: bool) -
 
 def _count_design(store: Store) -> int:
     return store.documents.count_before(_LAST_DESIGN) - store.documents.count_before(DESIGN)
-
-
-async def _local_chunks(call: DatabaseCall, include_docs: bool) -> AsyncIterator[bytes]:
-    names = await call.database.run(lambda store: store.local.ids())
-    yield encode({"total_rows": len(names), "offset": 0})[:-1] + b',"rows":['
-    done = 0
-    separator = b""
-    while done < len(names):
-        rows, taken = await call.database.run(_local_page, names[done : done + PAGE_ROWS], include_docs)
-        done += taken
-        if rows:
-            yield separator + b",".join(rows)
-            separator = b","
-    yield b"]}\n"
-
-
-def _local_page(store: Store, names: Sequence[str], include_docs: bool) -> tuple[list[bytes], int]:
-    """The rows of as many of these as fit a page, and how many were looked at; what is gone meanwhile has none."""
-    rows: list[bytes] = []
-    taken = size = 0
-    for name in names:
-        taken += 1
-        document = find_local(store, DocId(LOCAL + name))
-        if document is None:
-            continue
-        row = {"id": LOCAL + name, "key": LOCAL + name, "value": {"rev": document["_rev"]}}
-        rows.append(encode(row | {"doc": document} if include_docs else row))
-        size += len(rows[-1])
-        if size > PAGE_BYTES:
-            break
-    return rows, taken

@@ -14,8 +14,9 @@ from icure_sync.hub.answers import etag, json_answer
 from icure_sync.hub.call import Call, House
 from icure_sync.hub.database_info import describe
 from icure_sync.hub.errors import bad_content_type, bad_request, not_offered
-from icure_sync.hub.limits import MAX_SMALL_BODY, SESSION_SECONDS
+from icure_sync.hub.limits import MAX_INFO_KEYS, MAX_SMALL_BODY, SESSION_SECONDS
 from icure_sync.hub.sessions import COOKIE
+from icure_sync.hub.view_options import chosen_keys, id_range, query_options
 
 NODE = "nonode@nohost"  # what CouchDB calls itself without a cluster
 VERSION = "3.5.0"  # of the protocol: what this server answers like
@@ -38,7 +39,6 @@ async def get_up(_: Call) -> web.StreamResponse:
     return json_answer({"status": "ok", "seeds": {}})
 
 
-async def get_uuids(call: Call) -> web.StreamResponse:
 async def get_upstreams(call: Call) -> web.StreamResponse:
     """`/_upstreams`: how databases stand with the servers behind them; administrators only."""
     call.caller.require_admin()
@@ -46,6 +46,7 @@ async def get_upstreams(call: Call) -> web.StreamResponse:
     return json_answer({"upstreams": [upstream.shown() for upstream in found]})
 
 
+async def get_uuids(call: Call) -> web.StreamResponse:
     """`/_uuids?count=N`."""
     text = call.query.text("count", "1")
     if not (text.isascii() and text.isdigit()):
@@ -64,21 +65,21 @@ async def get_all_dbs(call: Call) -> web.StreamResponse:
 def _listed(call: Call) -> list[str]:
     """The names of the databases that a query asks for. Raises unauthorized."""
     call.caller.require_admin()
-    query = call.query
-    names = call.house.databases.names()
-    start, end = query.json("startkey", "start_key"), query.json("endkey", "end_key")
-    if query.flag("descending"):
+    options = query_options(call.query)
+    if options.keys is not None:
+        return [key for key in chosen_keys(options) if isinstance(key, str) and key in call.house.databases]
+    chosen = id_range(options)
+    names = [name for name in call.house.databases.names() if name in chosen]
+    if options.descending:
         names.reverse()
-        start, end = end, start
-    names = [name for name in names if (start is None or name >= start) and (end is None or name <= end)]
-    skip, limit = query.count("skip", 0) or 0, query.count("limit", None)
-    return names[skip:] if limit is None else names[skip : skip + limit]
+    return names[options.skip : None if options.limit is None else options.skip + options.limit]
 
 
 async def get_active_tasks(call: Call) -> web.StreamResponse:
-    """`/_active_tasks`: nothing that the hub does goes on behind its answers."""
+    """`/_active_tasks`: the compactions under way; nothing else goes on behind the hub's answers."""
     call.caller.require_admin()
-    return json_answer([])
+    running = [database.name for database in call.house.databases if database.compaction.is_running]
+    return json_answer([{"type": "database_compaction", "node": NODE, "database": name} for name in running])
 
 
 async def get_membership(call: Call) -> web.StreamResponse:
@@ -104,8 +105,12 @@ async def post_dbs_info(call: Call) -> web.StreamResponse:
     bodies.require_json(call.request)
     call.caller.require_admin()
     keys = (await bodies.strict_object(call.request, MAX_SMALL_BODY)).get("keys")
-    if not isinstance(keys, list):
+    if keys is None:
         raise bad_request("`keys` member must exist.")
+    if not isinstance(keys, list):
+        raise bad_request("`keys` member must be an array.")
+    if len(keys) > MAX_INFO_KEYS:
+        raise bad_request("too_many_keys")
     rows: list[dict[str, Any]] = []
     for key in keys:
         if isinstance(key, str) and key in call.house.databases:

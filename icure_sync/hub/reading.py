@@ -67,14 +67,12 @@ def read_rev(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered:
     return found
 
 
-def read_latest(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Rendered:
-    """The winner, if `rev` is known at all (`rev` with `latest=true`). Raises not_found."""
-    tree = store.documents.tree(doc_id)
-    if tree is None or rev not in tree:
-        raise not_found("missing")
+def read_latest(store: Store, doc_id: DocId, _: Rev, shape: Shape) -> Rendered:
+    """The winner, whether `rev` is known or not (`rev` with `latest=true`), as on CouchDB. Raises not_found."""
     revision = store.documents.get(doc_id)
-    assert revision is not None  # its tree was found in this same visit
-    return render(store, revision, shape, tree)
+    if revision is None:
+        raise not_found("missing")
+    return render(store, revision, shape, store.documents.tree(doc_id))
 
 
 def find_rev(store: Store, doc_id: DocId, rev: Rev, shape: Shape) -> Found:

@@ -5,7 +5,7 @@ Read once for all of them, from the query and from the body, with CouchDB's refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -50,6 +50,21 @@ class ViewOptions:
     shape: Shape = field(default=PLAIN)
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Ids from `start` to `end` (None: no bound), bytewise, without `excluded`; read from its end if `descending`."""
+
+    start: str = ""
+    end: str | None = None
+    descending: bool = False
+    excluded: str | None = None
+    is_empty: bool = False
+
+    def __contains__(self, doc_id: str) -> bool:
+        within = doc_id >= self.start and (self.end is None or doc_id <= self.end)
+        return within and not self.is_empty and doc_id != self.excluded
+
+
 async def listing_options(call: DatabaseCall) -> ViewOptions:
     """The options of one request for a listing; the query stands above a POST's body.
 
@@ -61,6 +76,14 @@ async def listing_options(call: DatabaseCall) -> ViewOptions:
     if not isinstance(given.get("keys", []), list):
         raise bad_request("`keys` parameter must be an array.")
     return parse_options(body | given)
+
+
+def query_options(query: Query) -> ViewOptions:
+    """The options of one request that has no body. Raises bad_request, query_parse_error."""
+    given = _from_query(query)
+    if not isinstance(given.get("keys", []), list):
+        raise bad_request("`keys` parameter must be an array.")
+    return parse_options(given)
 
 
 async def view_options(call: DatabaseCall) -> ViewOptions:
@@ -123,6 +146,27 @@ async def _body(call: DatabaseCall) -> dict[str, Any]:
 def _from_query(query: Query) -> dict[str, Any]:
     """Each parameter; keys as the JSON values that they are. Raises bad_request."""
     return {name: query.json(name) if name in _NAMES and "doc" not in name else query.text(name) for name in query}
+
+
+def id_range(options: ViewOptions) -> Range:
+    """The ids that a query without keys asks for. Every other JSON value comes before all ids."""
+    first = options.start if options.start is not ABSENT or options.start_id is None else options.start_id
+    last = options.end if options.end is not ABSENT or options.end_id is None else options.end_id
+    low, high = (last, first) if options.descending else (first, last)
+    return Range(
+        start=low if isinstance(low, str) else "",
+        end=high if isinstance(high, str) else None,
+        descending=options.descending,
+        excluded=last if not options.inclusive_end and isinstance(last, str) else None,
+        is_empty=not (high is ABSENT or isinstance(high, str)),
+    )
+
+
+def chosen_keys(options: ViewOptions) -> Sequence[Any]:
+    """The keys of a query that are answered, in the order of their rows."""
+    keys = options.keys or ()
+    ordered = tuple(reversed(keys)) if options.descending else keys
+    return ordered[options.skip : None if options.limit is None else options.skip + options.limit]
 
 
 def _shape(flags: Mapping[str, bool]) -> Shape:

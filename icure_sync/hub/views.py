@@ -28,6 +28,7 @@ from icure_sync.hub.builtin_views import (
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.errors import method_not_allowed, not_found, not_offered, query_parse_error
 from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS, VIEW_ROWS
+from icure_sync.hub.listing import ROW_BREAK, ROWS_HEAD, ROWS_TAIL, results_of
 from icure_sync.hub.paths import DESIGN
 from icure_sync.hub.reading import winner
 from icure_sync.hub.rendering import Piece, Shape, render
@@ -56,9 +57,8 @@ async def answer_view(call: DatabaseCall) -> web.StreamResponse:
     if design != BUILTIN_DESIGN or view not in BUILTIN_VIEWS or len(names) > 1 + is_queries:
         raise await _missing_view(call, design, "/".join(names))
     if is_queries:
-        return await stream_answer(
-            call.request, _all_chunks(call, [_query(view, one) for one in await view_queries(call)])
-        )
+        listings = [_chunks(call, _query(view, one), b"") for one in await view_queries(call)]
+        return await stream_answer(call.request, results_of(listings))
     options = await view_options(call)
     return await stream_answer(call.request, _chunks(call, _query(view, options), b"\n"))
 
@@ -148,29 +148,20 @@ def _before(view: str, low: Bound | None, high: Bound | None, *, descending: boo
     return () if low is None else stretches(view, None, replace(low, is_open=not low.is_open))
 
 
-async def _all_chunks(call: DatabaseCall, queries: Sequence[_Query]) -> AsyncIterator[bytes]:
-    yield b'{"results":['
-    for number, query in enumerate(queries):
-        yield b",\r\n" if number else b"\r\n"
-        async for chunk in _chunks(call, query, b""):
-            yield chunk
-    yield b"\r\n]}\n"
-
-
 async def _chunks(call: DatabaseCall, query: _Query, tail: bytes) -> AsyncIterator[bytes]:
     """The answer to one query as JSON, a line for each row, `tail` after it."""
     options = query.options
     head = await call.database.run(_head, query, call.database.seq_text)
-    yield encode(head)[:-1] + b',"rows":[\r\n'
+    yield encode(head)[:-1] + b"," + ROWS_HEAD
     separator = b""
     async for rows in _pages(call, query):
         if options.include_docs:
             async for chunk in _with_documents(call, rows, options.shape, separator):
                 yield chunk
         elif rows:
-            yield separator + b",\r\n".join(map(_encoded, rows))
-        separator = b",\r\n" if rows else separator
-    yield b"\r\n]}" + tail
+            yield separator + ROW_BREAK.join(map(_encoded, rows))
+        separator = ROW_BREAK if rows else separator
+    yield ROWS_TAIL + tail
 
 
 def _head(store: Store, query: _Query, seq_text: Any) -> dict[str, Any]:
@@ -209,7 +200,7 @@ async def _with_documents(
     while done < len(rows):
         pieces, taken = await call.database.run(_documents_page, rows[done : done + PAGE_ROWS], shape, separator)
         done += taken
-        separator = b",\r\n"
+        separator = ROW_BREAK
         async for chunk in chunks_of(call.database, pieces):
             yield chunk
 
@@ -226,7 +217,7 @@ def _documents_page(store: Store, rows: Iterable[ViewRow], shape: Shape, separat
             tree = store.documents.tree(row.id) if shape.conflicts else None
             document = render(store, revision, shape, tree).pieces
         pieces += [separator + _encoded(row)[:-1] + b',"doc":', *document, b"}"]
-        separator = b",\r\n"
+        separator = ROW_BREAK
         taken += 1
         size += sum(len(piece) for piece in document if isinstance(piece, bytes))
         if size > PAGE_BYTES:

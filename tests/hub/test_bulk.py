@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from icure_sync.hub import bulk, listing
+from icure_sync.hub import bulk
 from icure_sync.hub.limits import MAX_VALUES
 from tests.hub.conftest import Browser
 
@@ -135,18 +135,6 @@ async def test_millions_of_small_values_are_refused_before_they_are_made(
 @pytest.mark.parametrize("asked", [{f"d{number}": [] for number in range(100_001)}, {"a": ["1-a"] * 100_001}])
 async def test_too_many_ids_or_revisions_are_refused(browse: Browser, clinic: str, asked: object) -> None:
     assert (await browse("POST", f"{clinic}/_revs_diff", asked)).json["error"] == "bad_request"
-
-
-async def test_local_documents_are_listed_in_pages_that_join(
-    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "PAGE_BYTES", 3_000)
-    monkeypatch.setattr(listing, "PAGE_ROWS", 7)
-    docs = [{"_id": f"_local/{number:03d}", "v": "x" * 1_000} for number in range(40)]
-    await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})
-    listed = (await browse("GET", f"{clinic}/_local_docs?include_docs=true")).json
-    assert listed["total_rows"] == 40
-    assert [row["doc"] for row in listed["rows"]] == [{**doc, "_rev": "0-1"} for doc in docs]
 
 
 @pytest.mark.parametrize(
