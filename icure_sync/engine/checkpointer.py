@@ -85,6 +85,14 @@ class Checkpointer:
         """Write that name there, without a session. Who finds it again finds the database as it is now, or later."""
         await self._write(self._other, Log((), self.name))
 
+    async def introduce(self) -> None:
+        """Leave the name where nobody has left one: a database made anew under this attempt does not have it then.
+
+        Two lives of a database that begin in the same second look alike, and other servers never say when one began.
+        """
+        if self._other.log.name is None and self.is_first:
+            await self.leave_name()
+
     async def read_refused(self) -> Refused:
         """What earlier attempts between these two recorded as refused."""
         self._saved_refused = read_refused(await self._device.read_local(self._plan.refused_id(self.name)))

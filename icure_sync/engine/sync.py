@@ -145,6 +145,7 @@ class Attempt:
         )
         self.meter.enter(Phase.TRANSFERRING)
         await first.run()
+        await checkpointer.introduce()
         transfer = Transfer(
             self.source,
             self.target,

@@ -445,16 +445,17 @@ async def test_the_pause_that_a_peer_asks_for_is_kept():
 class Replaced(MemoryPeer):
     """A database that is deleted and made anew under the attempt, empty."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, instance: str) -> None:
         super().__init__("replaced", "1")
         self.after = after
+        self.instance = instance
         self.writes = 0
 
     async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
         refusals = await super().write(revisions, source)
         self.writes += 1
         if self.writes == self.after:
-            MemoryPeer.__init__(self, "replaced", "2")
+            MemoryPeer.__init__(self, "replaced", self.instance)
         return refusals
 
 
@@ -472,8 +473,11 @@ def hasty_clock() -> Clock:
 
 @pytest.mark.parametrize("after", [1, 2, 3, 6])
 @pytest.mark.parametrize("clock", [still_clock, hasty_clock])
-async def test_a_target_made_anew_under_the_attempt_gets_everything_again(after: int, clock: Callable[[], Clock]):
-    source, target = filled(600), Replaced(after)
+@pytest.mark.parametrize("instance", ["1", "2"])  # the same: made anew in the same second, or a server that never says
+async def test_a_target_made_anew_under_the_attempt_gets_everything_again(
+    after: int, clock: Callable[[], Clock], instance: str
+):
+    source, target = filled(600), Replaced(after, instance)
     await run(source, target, clock=clock())
     assert source.all_leaves() == target.all_leaves()
 
