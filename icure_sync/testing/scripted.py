@@ -38,11 +38,12 @@ class Seen:
 class ScriptedServer:
     """`async with ScriptedServer() as server: server.on("GET /clinic/_changes", json_answer(...))`.
 
-    A request that the script does not know is answered as CouchDB answers for a missing document.
+    A request that the script does not know is answered as `otherwise` says, or as CouchDB does for a missing document.
     """
 
     def __init__(self) -> None:
         self._script: dict[str, list[Answer | Responder]] = {"GET /clinic": [INFO]}
+        self._otherwise: dict[str, Answer | Responder] = {}
         self._runner: web.ServerRunner | None = None
         self.seen: deque[Seen] = deque(maxlen=REMEMBERED)
         self.url = ""
@@ -65,6 +66,10 @@ class ScriptedServer:
         """Answer "METHOD /path" with these in turn; the last one again and again."""
         self._script[request] = list(answers)
 
+    def otherwise(self, method: str, answer: Answer | Responder) -> None:
+        """Answer every other request of this method with this."""
+        self._otherwise[method] = answer
+
     def count(self, request: str) -> int:
         """How often "METHOD /path" came."""
         return sum(f"{seen.method} {seen.path}" == request for seen in self.seen)
@@ -80,7 +85,8 @@ class ScriptedServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         self.seen.append(Seen(request.method, request.path, dict(request.headers), body))
-        script = self._script.get(f"{request.method} {request.path}", [UNSCRIPTED])
+        rest = self._otherwise.get(request.method, UNSCRIPTED)
+        script = self._script.get(f"{request.method} {request.path}", [rest])
         found = script.pop(0) if len(script) > 1 else script[0]
         answer = found if isinstance(found, Answer) else await found(request)
         if isinstance(answer, Answer):
