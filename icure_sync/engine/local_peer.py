@@ -20,7 +20,7 @@ import msgspec
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.filters import passes
+from icure_sync.replication.filters import passes_leaf
 from icure_sync.replication.limits import MOST_ROWS
 from icure_sync.replication.wire import (
     BAD_ATTACHMENT,
@@ -37,8 +37,6 @@ from icure_sync.store import Blob, DocumentChange, Lacking, Store, Upload, recei
 
 NAME = "replica"
 FETCH_TRIES = 2  # a damaged transfer is repeated once; bytes that are wrong twice are wrong at the source
-
-_body = msgspec.json.Decoder(dict[str, Any])
 
 
 class _File(msgspec.Struct):
@@ -167,7 +165,7 @@ class LocalPeer:
     def _filtered(self, change: DocumentChange, selector: Selector) -> Change:
         """The row with the leaves that the selector passes, each by its own body."""
         leaves = self._store.documents.leaves(change.id)
-        return _row(change, tuple(leaf.rev for leaf in leaves if passes(selector, _judged(leaf))))
+        return _row(change, tuple(leaf.rev for leaf in leaves if passes_leaf(selector, leaf)))
 
     async def _write_with_files(self, revision: Revision, source: Peer) -> list[Refusal]:
         links: list[_Link] = []
@@ -247,11 +245,6 @@ class LocalPeer:
 
 def _row(change: DocumentChange, leaves: tuple[Rev, ...]) -> Change:
     return Change(change.id, leaves, Seq(str(change.seq)), change.deleted)
-
-
-def _judged(leaf: Revision) -> dict[str, Any]:
-    body = _body.decode(leaf.body)
-    return {**body, "_deleted": True} if leaf.deleted else body
 
 
 def _wrong_with(blob: Blob, attachment: Attachment, revision: Revision) -> str:

@@ -13,13 +13,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.merge.revtree import Leaf, RevTree, is_path
 from icure_sync.peers.port import Peer, Selector
-from icure_sync.replication.filters import passes
+from icure_sync.replication.filters import passes_leaf
 from icure_sync.replication.wire import (
     BAD_ATTACHMENT,
     Attachment,
@@ -35,8 +33,6 @@ from icure_sync.replication.wire import (
 SEQ_EVERY = 3  # rows between two seqs of the feed: as `seq_interval` does, so that nobody counts on a seq in every row
 FOLLOWED_ROWS = 100  # rows of one page of a feed that is followed
 PIECE = 64 * 1024  # bytes of an attachment handed over at once
-
-_body = msgspec.json.Decoder(dict[str, Any])
 
 
 @dataclass(slots=True)
@@ -180,7 +176,7 @@ class MemoryPeer:
         leaves = tuple(leaf.rev for leaf in document.tree.leaves())
         if selector is None:
             return leaves
-        return tuple(rev for rev in leaves if passes(selector, _judged(document.revisions[rev])))
+        return tuple(rev for rev in leaves if passes_leaf(selector, document.revisions[rev]))
 
     def _revision(self, doc_id: DocId, rev: Rev) -> Revision | Refusal:
         document = self._documents.get(doc_id)
@@ -215,8 +211,3 @@ class MemoryPeer:
                 return document.content[ancestor, attachment.name]
         async with aclosing(source.attachment(revision.id, revision.rev, attachment.name)) as pieces:
             return b"".join([piece async for piece in pieces])
-
-
-def _judged(revision: Revision) -> dict[str, Any]:
-    body = _body.decode(revision.body)
-    return {**body, "_deleted": True} if revision.deleted else body
