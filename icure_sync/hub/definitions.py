@@ -17,7 +17,7 @@ from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.filters import as_document
 from icure_sync.hub.mango import ABSENT, compile_selector, parse_path, value_at
 from icure_sync.hub.selectors import Selector
-from icure_sync.ids import DocId
+from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from icure_sync.store import IndexRules, Store
 
@@ -75,6 +75,12 @@ def all_definitions(store: Store) -> list[Definition]:
     ]
 
 
+def document_of(revision: Revision, conflicts: Sequence[Rev]) -> Mapping[str, Any] | None:
+    """A document as an index sees it: with `_conflicts`, if there are any. None: no reader can hold its values."""
+    document = as_document(revision)
+    return {**document, "_conflicts": list(conflicts)} if document is not None and conflicts else document
+
+
 def _shown(content: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: value for name, value in content.items() if not (name == FILTER and value == {})}
     return shown | {"fields": [{path: direction} for path, direction in content["fields"].items()]}
@@ -116,4 +122,4 @@ def _nothing(_: Any) -> None:
     return None
 
 
-RULES: Final = IndexRules(_definitions, _key_of, as_document)
+RULES: Final = IndexRules(_definitions, _key_of, document_of)

@@ -14,9 +14,8 @@ import msgspec
 
 from icure_sync.hub.answers import encode
 from icure_sync.hub.bookmarks import Bookmark
-from icure_sync.hub.definitions import Definition
+from icure_sync.hub.definitions import Definition, document_of
 from icure_sync.hub.errors import not_found
-from icure_sync.hub.filters import as_document
 from icure_sync.hub.find_options import FindOptions
 from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS, PAGE_SECONDS
 from icure_sync.hub.mango import Path, Predicate, compile_normal, parse_path
@@ -24,6 +23,7 @@ from icure_sync.hub.paths import DESIGN
 from icure_sync.hub.projection import chosen_fields, from_index
 from icure_sync.hub.ranges import HIGHEST, LOWEST, Range
 from icure_sync.hub.rendering import Shape, render
+from icure_sync.ids import Rev
 from icure_sync.store import IdRange, KeyRange, Spot, Store
 from icure_sync.store.collation import AFTER, row_key
 
@@ -113,10 +113,8 @@ def _document(store: Store, query: Query, spot: Spot) -> Any:
     """As the selector sees it. None: no reader can hold its values."""
     if query.columns is not None:
         return from_index(spot.id, query.columns, _fields_of(spot))
-    document = as_document(store.scans.revision(spot))
-    if document is None or spot.live < 2 or not query.options.conflicts:
-        return document
-    return {**document, "_conflicts": [leaf.rev for leaf in _conflicts(store, spot)]}
+    conflicts = _conflicts(store, spot) if query.options.conflicts and spot.live > 1 else ()
+    return document_of(store.scans.revision(spot), conflicts)
 
 
 def _row(store: Store, query: Query, spot: Spot, document: Any) -> bytes:
@@ -127,9 +125,10 @@ def _row(store: Store, query: Query, spot: Spot, document: Any) -> bytes:
     return b"".join(piece for piece in pieces if isinstance(piece, bytes))  # stubs: no bytes of attachments in it
 
 
-def _conflicts(store: Store, spot: Spot) -> list[Any]:
+def _conflicts(store: Store, spot: Spot) -> tuple[Rev, ...]:
     tree = store.documents.tree(spot.id)
-    return [] if tree is None else [leaf for leaf in tree.leaves()[1:] if not leaf.deleted]
+    assert tree is not None  # found in this same visit
+    return tuple(leaf.rev for leaf in tree.leaves()[1:] if not leaf.deleted)
 
 
 def _fields_of(spot: Spot) -> tuple[Any, ...]:

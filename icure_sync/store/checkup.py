@@ -28,6 +28,10 @@ _DISAGREEMENTS = (
         "SELECT DISTINCT doc FROM terms WHERE doc NOT IN (SELECT number FROM documents)",
     ),
     (
+        "index row of document number {} belongs to no live document",
+        "SELECT DISTINCT doc FROM index_rows WHERE doc NOT IN (SELECT number FROM documents WHERE NOT deleted)",
+    ),
+    (
         "revision {}: its attachments are not listed",
         "SELECT rev FROM revisions WHERE files <> (SELECT count(*) FROM attachments WHERE revision = revisions.number)",
     ),

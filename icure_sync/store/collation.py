@@ -132,7 +132,7 @@ def _whole(value: int) -> bytes:
     try:
         below = float(value)
     except OverflowError:  # in no document: it has been refused
-        return _ordered(math.copysign(math.inf, value)) + _END
+        return _ordered(math.inf if value > 0 else -math.inf) + _END
     if int(below) > value:
         below = math.nextafter(below, -math.inf)
     rest = value - int(below)

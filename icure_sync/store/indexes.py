@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 
 from icure_sync.ids import DocId, Rev
+from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Revision
 from icure_sync.store.collation import row_key
 from icure_sync.store.database import Database
 from icure_sync.store.limits import BUILD_BYTES, BUILD_ROWS, DROPPED_ROWS
-from icure_sync.store.rows import NO_ATTACHMENTS, read_stubs
+from icure_sync.store.rows import NO_ATTACHMENTS, read_stubs, read_tree
 
 DESIGN = "_design/"
 _AFTER_DESIGN = "_design0"  # "0" follows "/"
@@ -33,13 +34,13 @@ class IndexRules:
     """How indexes are written down. All of it is pure, and raises nothing.
 
     `definitions`: the indexes that a design document defines, by name. `key_of`: for one definition, what a document
-    has in that index, or None. `document`: a live winner (its history is its own revision alone) as `key_of` takes it;
-    None: it is in no index.
+    has in that index, or None. `document`: a live winner (its history is its own revision alone), with the names of the
+    other live leaves, as `key_of` takes it; None: it is in no index.
     """
 
     definitions: Callable[[Revision], Mapping[str, bytes]]
     key_of: Callable[[bytes], KeyOf]
-    document: Callable[[Revision], Any]
+    document: Callable[[Revision, Sequence[Rev]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +180,14 @@ class Indexes:
     def _take_in(self, parts: Sequence[_Part], through: int, limit: int) -> tuple[int, bool]:
         """The documents that changed after `through`, at most `limit` (-1: all). Returns how far it came; True: all."""
         changed = self._database.rows(
-            "SELECT d.seq, d.number, d.id, d.rev, d.deleted, d.head, r.files, length(r.body) "
-            "FROM documents d JOIN revisions r ON r.number = d.head WHERE d.seq > ? ORDER BY d.seq LIMIT ?",
+            "SELECT d.seq, d.number, d.id, d.rev, d.deleted, d.head, iif(d.live > 1, d.tree, NULL), r.files, "
+            "length(r.body) FROM documents d JOIN revisions r ON r.number = d.head "
+            "WHERE d.seq > ? ORDER BY d.seq LIMIT ?",
             (through, limit),
         )
         numbers = json.dumps([part.number for part in parts])
         size = taken = 0
-        for seq, number, doc_id, rev, deleted, head, files, length in changed:
+        for seq, number, doc_id, rev, deleted, head, tree, files, length in changed:
             if limit >= 0 and size > BUILD_BYTES:
                 break
             size += length
@@ -197,12 +199,13 @@ class Indexes:
                 "DELETE FROM index_rows WHERE doc = ? AND idx IN (SELECT value FROM json_each(?))", (number, numbers)
             )
             if not deleted:
-                self._index(parts, number, self._revision(doc_id, rev, head, files))
+                conflicts = () if tree is None else _conflicts(read_tree(rev, deleted, tree))
+                self._index(parts, number, self._revision(doc_id, rev, head, files), conflicts)
         return through, limit < 0 or (taken == len(changed) and taken < limit)
 
-    def _index(self, parts: Iterable[_Part], number: int, winner: Revision) -> None:
+    def _index(self, parts: Iterable[_Part], number: int, winner: Revision, conflicts: Sequence[Rev]) -> None:
         assert self._rules is not None  # set before this is called
-        document = self._rules.document(winner)
+        document = self._rules.document(winner, conflicts)
         if document is None:
             return
         for part in parts:
@@ -216,3 +219,7 @@ class Indexes:
     def _revision(self, doc_id: DocId, rev: Rev, head: int, files: int) -> Revision:
         body = self._database.value("SELECT body FROM revisions WHERE number = ?", (head,))
         return Revision(doc_id, (rev,), body, False, read_stubs(self._database, head) if files else NO_ATTACHMENTS)
+
+
+def _conflicts(tree: RevTree) -> tuple[Rev, ...]:
+    return tuple(leaf.rev for leaf in tree.leaves()[1:] if not leaf.deleted)
