@@ -47,3 +47,14 @@ async def fresh_hub(folder: Path, password: str = "hub-pw-1") -> AsyncIterator[s
         patch.setattr(hub_server, "PASSWORD_ROUNDS", MIN_PASSWORD_ROUNDS)
         async with Hub(folder / "hub", admin=("admin", password)) as hub:
             yield hub.url.replace("//", f"//admin:{password}@")
+
+
+async def change_database(url: str, *methods: str) -> None:
+    """DELETE or PUT the database itself."""
+    parts = urlsplit(url)
+    headers = {"Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")}
+    plain = f"http://{parts.hostname}:{parts.port}{parts.path}"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for method in methods:
+            async with session.request(method, plain) as answer:
+                assert answer.status in (200, 201, 202), await answer.text()

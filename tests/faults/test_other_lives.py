@@ -11,7 +11,6 @@ import asyncio
 import shutil
 from contextlib import aclosing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -33,25 +32,15 @@ from icure_sync.testing import FaultyPeer
 from icure_sync.testing.conformance.asking import PATIENCE, contents, following, got
 from tests.faults.lines import PASSWORD, PULL, PUSH, Line, document, documents, give, leaves
 from tests.replicas import rev, seeded_entropy, still_clock
+from tests.servers import change_database
 
 FILE = bytes(range(256)) * 1_100
-
-
-async def change(line: Line, *methods: str) -> None:
-    """DELETE or PUT the database itself."""
-    parts = urlsplit(line.url)
-    headers = {"Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        for method in methods:
-            url = f"http://{parts.hostname}:{parts.port}{parts.path}"
-            async with session.request(method, url) as answer:
-                assert answer.status in (200, 201, 202), await answer.text()
 
 
 async def test_a_database_that_was_deleted_is_missing_and_is_not_made_by_surprise(line: Line):
     await give(line.device, documents("ours", 4))
     await line.sync()
-    await change(line, "DELETE")
+    await change_database(line.url, "DELETE")
     try:
         for way in ("pull", "push"):
             error = await line.failed(line.run(way))
@@ -59,7 +48,7 @@ async def test_a_database_that_was_deleted_is_missing_and_is_not_made_by_surpris
             assert "create it" in error.next_step
         assert isinstance(await line.failed(line.direct.info()), DatabaseMissing)
     finally:
-        await change(line, "PUT")
+        await change_database(line.url, "PUT")
     await line.agree({(each.id, each.rev) for each in documents("ours", 4)})
 
 
@@ -70,7 +59,7 @@ async def test_a_database_made_anew_gets_everything_again(line: Line):
     await give(line.direct, documents("theirs", 30))
     await line.sync()
     held = await leaves(line.device)
-    await change(line, "DELETE", "PUT")
+    await change_database(line.url, "DELETE", "PUT")
     assert await leaves(line.direct) == set()
     pulled, pushed = await line.sync()
     assert (pulled.since, pushed.since) == (START, START)
@@ -85,7 +74,7 @@ async def test_a_database_made_anew_in_the_middle_of_a_push_gets_everything(line
     class Unlucky(FaultyPeer):
         async def commit(self) -> None:
             if "commit" not in self.calls:
-                await change(line, "DELETE", "PUT")
+                await change_database(line.url, "DELETE", "PUT")
             await super().commit()
 
     await line.tried(line.push(Unlucky(line.peer)))
@@ -98,13 +87,13 @@ async def test_a_followed_feed_ends_with_its_database(line: Line):
         await following(feed, "theirs-000", "theirs-001")
         rest = asyncio.ensure_future(anext(feed, None))
         await asyncio.sleep(0)
-        await change(line, "DELETE")
+        await change_database(line.url, "DELETE")
         try:
             while (page := await rest) is not None:  # an empty page may tell how far it was
                 assert page.rows == ()
                 rest = asyncio.ensure_future(anext(feed, None))
         finally:
-            await change(line, "PUT")
+            await change_database(line.url, "PUT")
     await line.agree()
 
 
