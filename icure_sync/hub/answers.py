@@ -12,6 +12,7 @@ from aiohttp import web
 
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.limits import ANSWER_CHUNK
+from icure_sync.hub.packing import packing_of
 
 SERVER = "CouchDB/3.5.0 (icure_sync hub)"  # clients look for the version of the protocol that is spoken
 JSON_HEADERS = {"Content-Type": "application/json", "Cache-Control": "must-revalidate", "Server": SERVER}
@@ -55,20 +56,21 @@ async def stream_answer(
     """
     headers = {**JSON_HEADERS, **(headers or {})}
     gathered = bytearray()
+    packing = packing_of(request, headers)
     response: web.StreamResponse | None = None
     async for chunk in chunks:
         gathered += chunk
         if len(gathered) >= ANSWER_CHUNK:
             if response is None:
-                response = await open_stream(request, status, headers)
+                response = await open_stream(request, status, {**headers, **packing.headers})
                 if request.method == "HEAD":
                     await response.write_eof()
                     return response
-            await response.write(bytes(gathered))
+            await response.write(await packing.pack(bytes(gathered)))
             gathered.clear()
     if response is None:
         return web.Response(body=bytes(gathered), status=status, headers=headers)
-    await response.write(bytes(gathered))
+    await response.write(await packing.pack(bytes(gathered)) + packing.finish())
     await response.write_eof()
     return response
 

@@ -10,13 +10,14 @@ from icure_sync.hub import bodies
 from icure_sync.hub.answers import JSON_HEADERS, entity_tags, etag, json_answer, open_stream
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import Draft, check_attachment_name, check_content_type, parse_rev
-from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, missing_rev, not_found
+from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, conflict, missing_rev, not_found
 from icure_sync.hub.limits import MAX_ATTACHMENT
-from icure_sync.hub.multipart import store_bytes
+from icure_sync.hub.multipart import store_bytes, store_packed
+from icure_sync.hub.packing import takes_gzip
 from icure_sync.hub.paths import check_doc_id
 from icure_sync.hub.reading import read_rev, winner
 from icure_sync.hub.rendering import PLAIN
-from icure_sync.hub.transfer import blob_chunks, find_blob
+from icure_sync.hub.transfer import blob_chunks, find_blob, plain_chunks
 from icure_sync.hub.writing import attach
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Attachment
@@ -30,10 +31,12 @@ async def get_attachment(call: DatabaseCall) -> web.StreamResponse:
     """GET and HEAD, with ranges (RFC 9110, 14)."""
     rev = parse_rev(call.query.text("rev")) if "rev" in call.query else None
     stub, blob = await call.database.run(_find, call.document, rev, call.attachment)
-    headers = {"Content-Type": stub.content_type, "Accept-Ranges": "bytes", **etag(blob.digest.removeprefix("md5-"))}
-    headers = {**JSON_HEADERS, **_SANDBOX, **headers}
+    headers = {**JSON_HEADERS, **_SANDBOX, "Content-Type": stub.content_type, **etag(blob.digest.removeprefix("md5-"))}
     if blob.digest.removeprefix("md5-") in entity_tags(call.request, "If-None-Match"):
         return web.Response(status=304, headers=headers)
+    if stub.gzip_length is not None:
+        return await _answer_packed(call, stub, blob, headers)
+    headers["Accept-Ranges"] = "bytes"
     start, length = 0, blob.length
     status = 200
     if "Range" in call.request.headers:
@@ -51,6 +54,25 @@ async def get_attachment(call: DatabaseCall) -> web.StreamResponse:
     return response
 
 
+async def _answer_packed(
+    call: DatabaseCall, stub: Attachment, blob: Blob, headers: dict[str, str]
+) -> web.StreamResponse:
+    """What is kept as gzip: given so to those who take it, else unpacked; always whole."""
+    headers |= {"Accept-Ranges": "none", "Vary": "Accept-Encoding"}
+    if takes_gzip(call.request):
+        headers |= {"Content-Encoding": "gzip", "Content-Length": str(blob.length)}
+        chunks = blob_chunks(call.database, blob, 0, blob.length)
+    else:
+        headers["Content-Length"] = str(stub.length)
+        chunks = plain_chunks(call.database, stub, blob)
+    response = await open_stream(call.request, 200, headers)
+    if call.request.method != "HEAD":
+        async for chunk in chunks:
+            await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
 async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
     """PUT: the body as it comes; it makes the document if there is none."""
     doc_id, name = check_doc_id(call.document), check_attachment_name(call.attachment)
@@ -61,8 +83,12 @@ async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
     declared = call.request.content_length
     if declared is not None and declared > MAX_ATTACHMENT:
         raise HttpRefusal(413, "attachment_too_large", name)
-    blob = await store_bytes(call.database, bodies.pieces(call.request))
-    written = await call.database.run(attach, doc_id, rev, name, (kind, blob))
+    coding = call.request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in {"identity", "gzip", ""}:
+        raise bad_content_type("Only gzip and identity content-encodings are supported")
+    keep = store_packed if coding == "gzip" else store_bytes
+    file = await keep(call.database, bodies.raw_pieces(call.request))
+    written = await call.database.run(attach, doc_id, rev, name, (kind, file))
     return json_answer({"ok": True, "id": doc_id, "rev": written}, 201, call.location(doc_id, name))
 
 

@@ -6,9 +6,10 @@ acts upon is read strictly (`strict_body`).
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from icure_sync import strict_json
 from icure_sync.errors import InvalidEntity
-from icure_sync.hub.errors import bad_content_type, bad_request, too_large
+from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, too_large
 from icure_sync.hub.limits import ANSWER_CHUNK, MAX_JSON_BODY, MAX_VALUES
 
 T = TypeVar("T")
@@ -39,32 +40,58 @@ async def pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in {"identity", "gzip", ""}:
-        raise bad_content_type(f"Unsupported content encoding: {coding[:40]}")
-    await _invite(request)
-    packed = request.content.iter_chunked(ANSWER_CHUNK)
+        raise bad_content_type(f"{coding[:40]} is not a supported content encoding.")
+    packed = raw_pieces(request)
     async for piece in inflated(packed) if coding == "gzip" else packed:
         yield piece
 
 
-async def inflated(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The bytes of one gzip stream, in small steps: a bomb is noticed before it is in memory.
+async def raw_pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The same, but packed as it came."""
+    await _invite(request)
+    async for piece in request.content.iter_chunked(ANSWER_CHUNK):
+        yield piece
+
+
+class Inflater:
+    """The inside of one gzip stream, in small steps: a bomb is noticed before it is in memory.
 
     Raises bad_request for what is not exactly that: something else, cut short, something after it.
     """
-    inflater = zlib.decompressobj(_GZIP)
-    try:
-        async for piece in packed:
-            rest = piece
-            while rest:
-                yield inflater.decompress(rest, ANSWER_CHUNK)
-                rest = inflater.unconsumed_tail
-            if inflater.unused_data:
-                raise bad_request("something follows the gzip stream")
-        yield inflater.flush()
-    except zlib.error as error:
-        raise bad_request("what is said to be gzip is not") from error
-    if not inflater.eof:
-        raise bad_request("the gzip stream ends in the middle")
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(_GZIP)
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What the next packed bytes hold, at most ANSWER_CHUNK at a time."""
+        try:
+            while piece:
+                yield self._stream.decompress(piece, ANSWER_CHUNK)
+                piece = self._stream.unconsumed_tail
+        except zlib.error as error:
+            raise _not_gzip() from error
+        if self._stream.unused_data:
+            raise _not_gzip()
+
+    def finish(self) -> bytes:
+        """The rest."""
+        try:
+            rest = self._stream.flush()
+        except zlib.error as error:
+            raise _not_gzip() from error
+        if not self._stream.eof:
+            raise _not_gzip()
+        return rest
+
+
+async def inflated(packed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The inside of a gzip stream as it comes. Raises bad_request."""
+    inflater = Inflater()
+    async for piece in packed:
+        for chunk in inflater.feed(piece):
+            yield chunk
+            await asyncio.sleep(0)  # a small piece may hold much
+    yield inflater.finish()
 
 
 async def read(request: web.BaseRequest, limit: int = MAX_JSON_BODY) -> bytes:
@@ -126,6 +153,10 @@ async def strict_object(request: web.BaseRequest, limit: int = MAX_JSON_BODY) ->
     if not isinstance(value, dict):
         raise bad_request("Request body must be a JSON object")
     return value
+
+
+def _not_gzip() -> HttpRefusal:
+    return bad_request("Request body is not properly gzipped.")
 
 
 def _check_count(data: bytes) -> None:

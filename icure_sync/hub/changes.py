@@ -22,6 +22,7 @@ from icure_sync.hub.errors import bad_request
 from icure_sync.hub.feed import Feed
 from icure_sync.hub.filters import DesignReader, parse_filter
 from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT
+from icure_sync.hub.packing import Plain, packing_of
 from icure_sync.hub.queries import Query
 from icure_sync.hub.rendering import Shape
 from icure_sync.hub.transfer import chunks_of
@@ -79,15 +80,16 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     update_seq = await database.run(lambda store: store.documents.update_seq())
     start = update_seq if wanted.descending else database.read_seq(wanted.since, update_seq)
     headers = JSON_HEADERS | (_EVENTS if wanted.kind == "eventsource" else {})
-    response = await open_stream(call.request, 200, headers)
+    packing = packing_of(call.request, headers) if wanted.kind == "normal" else Plain()
+    response = await open_stream(call.request, 200, {**headers, **packing.headers})
     if call.request.method == "HEAD":
         await response.write_eof()
         return response
     feed = database.feeds.open(start, wanted.look.filter)
     try:
-        sender = _Sender(response, database, wanted, feed)
+        sender = _Sender(response, packing, database, wanted, feed)
         await (sender.send_descending() if wanted.descending else sender.send(update_seq))
-        await response.write_eof()
+        await response.write_eof(packing.finish())
     finally:
         database.feeds.leave(feed)
     return response
@@ -104,7 +106,11 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
         raise bad_request("Supported `style` values: main_only, all_docs.")
     since = query.text("last-event-id") or call.request.headers.get("Last-Event-ID", "") or query.text("since", "0")
     filter_, fields = await parse_filter(_design_reader(call.database), query, body, all_leaves=style == "all_docs")
-    shape = Shape(conflicts=query.flag("conflicts"), attachments="data" if query.flag("attachments") else "stub")
+    shape = Shape(
+        conflicts=query.flag("conflicts"),
+        attachments="data" if query.flag("attachments") else "stub",
+        att_encoding_info=query.flag("att_encoding_info"),
+    )
     return Wanted(
         kind=kind,
         since=since.strip('"'),
@@ -120,8 +126,11 @@ async def parse_wanted(call: DatabaseCall, body: Mapping[str, Any]) -> Wanted:
 class _Sender:
     """Writes one feed to one client."""
 
-    def __init__(self, response: web.StreamResponse, database: Database, wanted: Wanted, feed: Feed) -> None:
+    def __init__(
+        self, response: web.StreamResponse, packing: Plain, database: Database, wanted: Wanted, feed: Feed
+    ) -> None:
         self._response = response
+        self._packing = packing
         self._database = database
         self._wanted = wanted
         self._feed = feed
@@ -186,7 +195,8 @@ class _Sender:
         return not feeds.closed
 
     async def _beat(self) -> None:
-        await self._write(b"event: heartbeat\ndata: \n\n" if self._wanted.kind == "eventsource" else b"\n")
+        beat = b"event: heartbeat\ndata: \n\n" if self._wanted.kind == "eventsource" else b"\n"
+        await self._send(await self._packing.flush(beat))
 
     async def _write_rows(self, rows: tuple[Row, ...]) -> None:
         gathered = bytearray()
@@ -221,8 +231,12 @@ class _Sender:
         await self._write(b"\n]," + tail[1:] if self._wanted.is_object else tail)
 
     async def _write(self, data: bytes) -> None:
-        await self._response.write(data)
-        self._written_at = self._clock()
+        await self._send(await self._packing.pack(data))
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            await self._response.write(data)
+            self._written_at = self._clock()
 
 
 def _design_reader(database: Database) -> DesignReader:

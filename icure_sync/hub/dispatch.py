@@ -40,6 +40,7 @@ from icure_sync.hub.errors import (
     not_offered,
     unauthorized,
 )
+from icure_sync.hub.packing import pack_whole
 from icure_sync.hub.paths import LOCAL, Path, parse_path
 from icure_sync.hub.queries import Query
 from icure_sync.hub.security import Caller
@@ -142,6 +143,7 @@ async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
         log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
         kind = "file_corruption" if isinstance(error, StoreCorrupt) else "internal_server_error"
         response = refusal_answer(HttpRefusal(500, kind, "the database cannot be used; see the server's log"))
+    await pack_whole(request, response)
     if not response.prepared:
         response.headers.update(about_request(request))
         if request.writer.output_size > 0 and request.transport is not None:

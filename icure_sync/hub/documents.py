@@ -32,7 +32,7 @@ from icure_sync.hub.reading import (
 )
 from icure_sync.hub.rendering import PLAIN, Rendered, Shape
 from icure_sync.hub.transfer import chunks_of, find_blob
-from icure_sync.hub.writing import Uploads, edit, graft
+from icure_sync.hub.writing import File, Uploads, edit, graft
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
@@ -131,7 +131,8 @@ async def copy_document(call: DatabaseCall) -> web.StreamResponse:
 def read_copied(store: Store, doc_id: DocId, rev: str) -> tuple[Revision, Uploads]:
     """The revision to copy, and the bytes of its attachments. Raises not_found."""
     found = read_rev(store, doc_id, parse_rev(rev), PLAIN).revision if rev else winner(store, doc_id)
-    return found, {name: find_blob(store, doc_id, found.rev, name) for name in found.attachments}
+    attachments = found.attachments.items()
+    return found, {name: File.of(stub, find_blob(store, doc_id, found.rev, name)) for name, stub in attachments}
 
 
 async def _edited_in_batch(call: DatabaseCall, draft: Draft, uploads: Uploads) -> web.Response:

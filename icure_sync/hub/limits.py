@@ -16,6 +16,9 @@ MAX_INFO_KEYS: Final = 100  # databases described in one answer: CouchDB's defau
 MAX_BULK_IDS: Final = 100_000  # ids or revisions named in one request: a bound on the answer's bookkeeping
 
 ANSWER_CHUNK: Final = 256 * 2**10  # bytes gathered before they are sent: one system call each
+MIN_PACKED: Final = 4 * 2**10  # bytes of JSON that are worth packing: less fits a few network packets anyway
+PACKED_INLINE: Final = 32 * 2**10  # bytes packed without a thread of their own: half a thousandth of a second
+PACKING_LEVEL: Final = 1  # of zlib: sealed bodies are base64, of which every level saves the same quarter
 PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
 ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and all
 VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second

@@ -6,6 +6,7 @@ Source: RFC 2046, and CouchDB's "Multipart" pages: the JSON comes first, then on
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from icure_sync.hub.reading import Found
 from icure_sync.hub.rendering import Blob as Place
 from icure_sync.hub.rendering import Rendered
 from icure_sync.hub.transfer import chunks_of
-from icure_sync.store import Blob
+from icure_sync.hub.writing import File
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^;\s]{1,200}))', re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -60,7 +61,8 @@ async def related(database: Database, found: Rendered, boundary: str) -> AsyncIt
         headers = (
             f'Content-Disposition: attachment; filename="{name}"',
             f"Content-Type: {one.content_type}",
-            f"Content-Length: {one.length}",
+            f"Content-Length: {one.length if one.gzip_length is None else one.gzip_length}",
+            *(() if one.gzip_length is None else ("Content-Encoding: gzip",)),
         )
         yield b"\r\n" + mark + ("\r\n" + "\r\n".join(headers) + "\r\n\r\n").encode()
         place = Place(found.revision.id, found.revision.rev, one, base64=False)
@@ -89,7 +91,7 @@ async def mixed(database: Database, found: AsyncIterator[Found], boundary: str) 
     yield mark[:-2] + b"--"
 
 
-async def read_related(request: web.BaseRequest, database: Database) -> tuple[Members, dict[str, Blob]]:
+async def read_related(request: web.BaseRequest, database: Database) -> tuple[Members, dict[str, File]]:
     """The members of the document and the bytes of what follows, in the store already.
 
     Raises bad_request for what is not such a body, too_large.
@@ -106,37 +108,62 @@ async def read_related(request: web.BaseRequest, database: Database) -> tuple[Me
         if len(text) > MAX_JSON_BODY:
             raise too_large("document")
     members = bodies.decode(bytes(text), MEMBERS)
-    uploads: dict[str, Blob] = {}
+    uploads: dict[str, File] = {}
     for name, entry in _following(members):
         if not await parts.next_part():
             raise bad_request(f"the bytes of attachment {name[:80]!r} did not follow")
-        content = parts.content()
-        if entry.encoding == "gzip":  # what another server keeps compressed and sends so
-            content = bodies.inflated(content)
-        uploads[name] = await store_bytes(database, content)
-        if entry.length not in {None, uploads[name].length}:
+        if entry.encoding == "gzip":  # what another server keeps packed and sends so
+            file = uploads[name] = await store_packed(database, parts.content())
+            is_whole = entry.encoded_length in {None, file.blob.length} and entry.length in {None, file.inside}
+        else:
+            file = uploads[name] = await store_bytes(database, parts.content())
+            is_whole = entry.length in {None, file.blob.length}
+        if not is_whole:
             raise bad_request(f"attachment {name[:80]!r} is not as long as was said")
     return members, uploads
 
 
-async def store_bytes(database: Database, chunks: AsyncIterator[bytes]) -> Blob:
+async def store_bytes(database: Database, chunks: AsyncIterator[bytes]) -> File:
     """Bytes into the store as they come. Raises too_large; not_found once the database is deleted."""
-    return await database.receive(_bounded(chunks))
+    return File(await database.receive(_bounded(chunks)))
+
+
+async def store_packed(database: Database, chunks: AsyncIterator[bytes]) -> File:
+    """The same for gzip, which stays packed. Raises bad_request for what is not gzip."""
+    inflater, inside = bodies.Inflater(), 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal inside
+        async for piece in chunks:
+            for chunk in inflater.feed(piece):
+                inside += len(chunk)
+                await asyncio.sleep(0)  # a small piece may hold much
+                _check_size(inside)
+            yield piece
+        inside += len(inflater.finish())
+
+    blob = await database.receive(_bounded(counted()))
+    return File(blob, inside)
 
 
 async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     length = 0
     async for chunk in chunks:
         length += len(chunk)
-        if length > MAX_ATTACHMENT:
-            raise too_large("attachment")
+        _check_size(length)
         yield chunk
+
+
+def _check_size(length: int) -> None:
+    if length > MAX_ATTACHMENT:
+        raise too_large("attachment")
 
 
 class _Entry(msgspec.Struct):
     follows: bool = False
     length: int | None = None
     encoding: str = ""
+    encoded_length: int | None = None
 
 
 _ENTRIES = msgspec.json.Decoder(dict[str, _Entry])

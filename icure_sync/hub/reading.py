@@ -40,6 +40,7 @@ def parse_shape(query: Query, inline: Bytes) -> Shape:
         local_seq=query.flag("local_seq"),
         attachments=inline if with_bytes else "stub",
         atts_since=() if since is None else parse_revs(since, "atts_since"),
+        att_encoding_info=query.flag("att_encoding_info"),
     )
 
 

@@ -7,7 +7,7 @@ Runs in the store's thread; knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from icure_sync.hub.answers import encode
@@ -36,7 +36,8 @@ Piece = bytes | Blob
 class Shape:
     """Which members of a document are wanted besides its body.
 
-    `attachments`: what to do with those newer than `atts_since` (the rest are stubs).
+    `attachments`: what to do with those newer than `atts_since` (the rest are stubs). `att_encoding_info`: how they are
+    packed.
     """
 
     revs: bool = False
@@ -46,10 +47,11 @@ class Shape:
     local_seq: bool = False
     attachments: Bytes = "stub"
     atts_since: tuple[Rev, ...] = ()
+    att_encoding_info: bool = False
 
     def of_revision(self) -> Shape:
         """What is shown of a revision asked for by name: not what belongs to the document as a whole."""
-        return Shape(self.revs, attachments=self.attachments, atts_since=self.atts_since)
+        return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
 
 
 PLAIN = Shape()
@@ -139,7 +141,7 @@ def _with_attachments(
         return (splice(encode(head), revision.body),)
     inline = set(newer) if shape.attachments == "data" else set()
     stubs = {
-        name: _entry(one, "follows" if one in newer else "stub")
+        name: _entry(one, "follows" if one in newer else "stub", shape)
         for name, one in sorted(revision.attachments.items())
         if one not in inline
     }
@@ -148,15 +150,17 @@ def _with_attachments(
     pieces: list[Piece] = [encode(head)[:-1] + b',"_attachments":' + encode(stubs)[:-1]]
     comma = b"," if stubs else b""
     for one in newer:
-        facts = encode(_entry(one, "data"))[:-1]
+        facts = encode(_entry(one, "data", shape))[:-1]
         pieces += [comma + encode(one.name) + b":" + facts + b',"data":"', Blob(revision.id, revision.rev, one), b'"}']
         comma = b","
     pieces.append(splice(b"}}", revision.body))
     return tuple(pieces)
 
 
-def _entry(one: Attachment, how: Bytes) -> Mapping[str, Any]:
+def _entry(one: Attachment, how: Bytes, shape: Shape) -> Mapping[str, Any]:
     facts: dict[str, Any] = {"content_type": one.content_type, "revpos": one.revpos, "digest": one.digest}
     if how != "data":
         facts |= {"length": one.length, how: True}
+    if one.gzip_length is not None and (how == "follows" or shape.att_encoding_info):
+        facts |= {"encoding": "gzip", "encoded_length": one.gzip_length}
     return facts

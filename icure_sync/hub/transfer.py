@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from icure_sync.hub.bodies import inflated
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import not_found
 from icure_sync.hub.rendering import Blob as Place
 from icure_sync.hub.rendering import Piece
 from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Attachment
 from icure_sync.store import Blob, Store
 
 
@@ -42,12 +44,20 @@ def find_blob(store: Store, doc_id: DocId, rev: Rev, name: str) -> Blob:
     return blob
 
 
+async def plain_chunks(database: Database, stub: Attachment, blob: Blob) -> AsyncIterator[bytes]:
+    """The bytes of an attachment, unpacked if they are kept packed."""
+    kept = blob_chunks(database, blob, 0, blob.length)
+    async for chunk in kept if stub.gzip_length is None else inflated(kept):
+        yield chunk
+
+
 async def _encoded(database: Database, place: Place, blob: Blob) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in blob_chunks(database, blob, 0, blob.length):
-        if not place.base64:
+    if not place.base64:
+        async for chunk in blob_chunks(database, blob, 0, blob.length):
             yield chunk
-            continue
+        return
+    rest = b""
+    async for chunk in plain_chunks(database, place.attachment, blob):
         whole = rest + chunk
         cut = len(whole) - len(whole) % 3
         rest = whole[cut:]

@@ -170,7 +170,11 @@ def chosen_keys(options: ViewOptions) -> Sequence[Any]:
 
 
 def _shape(flags: Mapping[str, bool]) -> Shape:
-    return Shape(conflicts=flags.get("conflicts", False), attachments="data" if flags.get("attachments") else "stub")
+    return Shape(
+        conflicts=flags.get("conflicts", False),
+        attachments="data" if flags.get("attachments") else "stub",
+        att_encoding_info=flags.get("att_encoding_info", False),
+    )
 
 
 def _keys(value: Any) -> tuple[Any, ...]:
@@ -225,7 +229,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "include_docs": ("include_docs", _boolean),
     "update_seq": ("update_seq", _boolean),
 }
-_SHAPES = frozenset({"conflicts", "attachments"})
+_SHAPES = frozenset({"conflicts", "attachments", "att_encoding_info"})
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "stale": ("ok", "update_after"),
     "stable": ("true", "false", True, False),

@@ -20,7 +20,29 @@ from icure_sync.replication.wire import Attachment, Refusal, Revision
 from icure_sync.store import Blob, Store
 
 _BOUNDLESS = "a number in it is beyond what readers can hold"
-Uploads = Mapping[str, Blob]  # attachment name -> bytes that came beside the document
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Bytes that are in the store. `inside`: they are gzip, and hold so many bytes; None: they are what they are."""
+
+    blob: Blob
+    inside: int | None = None
+
+    @classmethod
+    def of(cls, stub: Attachment, blob: Blob) -> File:
+        """The bytes of an attachment that is here."""
+        return cls(blob, None if stub.gzip_length is None else stub.length)
+
+    def stub(self, name: str, content_type: str, revpos: int) -> Attachment:
+        """What a revision says of them."""
+        blob = self.blob
+        if self.inside is None:
+            return Attachment(name, content_type, blob.length, blob.digest, revpos)
+        return Attachment(name, content_type, self.inside, blob.digest, revpos, gzip_length=blob.length)
+
+
+Uploads = Mapping[str, File]  # attachment name -> bytes that came beside the document
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +106,7 @@ def graft_all(store: Store, drafts: Sequence[Draft], uploads: Uploads) -> list[R
     return refusals
 
 
-def attach(store: Store, doc_id: DocId, rev: Rev | None, name: str, file: tuple[str, Blob] | None) -> Rev:
+def attach(store: Store, doc_id: DocId, rev: Rev | None, name: str, file: tuple[str, File] | None) -> Rev:
     """A new revision with one attachment put (`content_type`, bytes) or, if None, removed. Raises conflict."""
     with store.transaction():
         tree = store.documents.tree(doc_id) or RevTree()
@@ -148,12 +170,12 @@ def _files(store: Store, draft: Draft, uploads: Uploads, ancestors: Sequence[Rev
             stubs[name] = old
             blobs[name] = store.attachments.find(draft.id, before.rev, name)
             continue
-        blob = uploads.get(name) if part.source == "follows" else store.attachments.put([part.data or b""])
-        if blob is None:
+        file = uploads.get(name) if part.source == "follows" else File(store.attachments.put([part.data or b""]))
+        if file is None:
             raise bad_request(f"the bytes of attachment {name[:80]!r} did not follow")
         revpos = generation_ if part.revpos is None else min(part.revpos, generation_)
-        stubs[name] = Attachment(name, part.content_type, blob.length, blob.digest, revpos)
-        blobs[name] = blob
+        stubs[name] = file.stub(name, part.content_type, revpos)
+        blobs[name] = file.blob
     return _Files(stubs, blobs)
 
 
@@ -191,7 +213,7 @@ def _take(store: Store, revision: Revision, files: _Files) -> list[Refusal]:
         if stub is None or blob is None:
             continue
         lacks = store.attachments.find(held.id, held.rev, name) is None
-        if known is None or (lacks and (stub.digest, stub.length) == (blob.digest, blob.length)):
+        if known is None or (lacks and (stub.digest, stub.gzip_length or stub.length) == (blob.digest, blob.length)):
             store.attachments.link(held.id, held.rev, name, blob)
     return refusals
 

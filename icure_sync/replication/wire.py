@@ -13,13 +13,18 @@ from icure_sync.ids import DocId, Rev, Seq
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One CouchDB attachment, without its bytes. `length` in bytes; `digest` as the peer states it (`md5-…`)."""
+    """One CouchDB attachment, without its bytes. `length` in bytes; `digest` as the peer states it (`md5-…`).
+
+    `gzip_length`: the bytes are kept as gzip, so many of them, and `digest` is of these; None: as they are. A server
+    keeps so what came so; a device never does.
+    """
 
     name: str
     content_type: str
     length: int
     digest: str
     revpos: int
+    gzip_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,9 +157,18 @@ class Batch:
                 (document, stub.name, stub.digest, stub.length),
             )
             self._database.run(
-                "INSERT INTO attachments (revision, name, content_type, length, digest, revpos, blob) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (revision, stub.name, stub.content_type, stub.length, stub.digest, stub.revpos, blob),
+                "INSERT INTO attachments (revision, name, content_type, length, digest, revpos, blob, gzip_length) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    revision,
+                    stub.name,
+                    stub.content_type,
+                    stub.length,
+                    stub.digest,
+                    stub.revpos,
+                    blob,
+                    stub.gzip_length,
+                ),
             )
 
     def _count_terms(self, terms: AbstractSet[Term], change: int) -> None:

@@ -66,7 +66,8 @@ def pack_tree(tree: RevTree) -> bytes | None:
 def read_stubs(database: Database, revision: int) -> Mapping[str, Attachment]:
     """The attachments of one `revisions` row, by name."""
     rows = database.rows(
-        "SELECT name, content_type, length, digest, revpos FROM attachments WHERE revision = ?", (revision,)
+        "SELECT name, content_type, length, digest, revpos, gzip_length FROM attachments WHERE revision = ?",
+        (revision,),
     )
     return {row[0]: Attachment(*row) for row in rows}
 

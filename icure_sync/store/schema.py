@@ -127,8 +127,8 @@ CREATE TABLE purges (
     revs TEXT NOT NULL               -- JSON, as they were asked for
 );
 
--- How the bytes of an attachment are packed: '' or 'gzip'. Then its length is that of what is inside.
-ALTER TABLE attachments ADD COLUMN encoding TEXT NOT NULL DEFAULT '';
+-- NULL: the bytes of an attachment are kept as they are. Else as gzip, of this length; digest is of that.
+ALTER TABLE attachments ADD COLUMN gzip_length INTEGER;
 """
 
 _INDEXES = """

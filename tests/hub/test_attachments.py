@@ -106,7 +106,7 @@ async def test_a_broken_multipart_body_writes_nothing(browse: Browser, clinic: s
     assert (await browse("GET", f"{clinic}/a")).status == 404
 
 
-async def test_what_a_couchdb_keeps_compressed_is_stored_plain(browse: Browser, clinic: str) -> None:
+async def test_what_a_couchdb_keeps_compressed_stays_so_and_is_read_plain(browse: Browser, clinic: str) -> None:
     plain = b"hello " * 1_000
     packer = zlib.compressobj(wbits=31)
     packed = packer.compress(plain) + packer.flush()
@@ -118,7 +118,14 @@ async def test_what_a_couchdb_keeps_compressed_is_stored_plain(browse: Browser, 
     answer = await browse("PUT", f"{clinic}/a?new_edits=false", data=body, headers=kind)
     assert answer.status == 201
     assert (await browse("GET", f"{clinic}/a/f")).body == plain
-    assert (await browse("GET", f"{clinic}/a")).json["_attachments"]["f"]["digest"] == md5(plain)
+    stub = {"content_type": "text/plain", "revpos": 1, "digest": md5(packed), "length": len(plain), "stub": True}
+    assert (await browse("GET", f"{clinic}/a")).json["_attachments"]["f"] == stub
+    stub |= {"encoding": "gzip", "encoded_length": len(packed)}
+    assert (await browse("GET", f"{clinic}/a?att_encoding_info=true")).json["_attachments"]["f"] == stub
+    related = await browse("GET", f"{clinic}/a?attachments=true", headers={"Accept": "multipart/related"})
+    assert b"\r\nContent-Encoding: gzip\r\n\r\n" + packed + b"\r\n--" in related.body
+    inline = (await browse("GET", f"{clinic}/a?attachments=true", headers={"Accept": "application/json"})).json
+    assert base64.b64decode(inline["_attachments"]["f"]["data"]) == plain
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "followed", "none of it"])
