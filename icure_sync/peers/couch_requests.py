@@ -169,6 +169,7 @@ class Requests:
             data=upload.pieces() if upload.body is not None else None,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect, sock_read=silence),
+            proxy=None if self._route.proxy is None else self._route.proxy.server,
             proxy_headers=for_the_proxy,
         )
 

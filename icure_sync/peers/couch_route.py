@@ -35,7 +35,6 @@ class Route:
             cookie_jar=aiohttp.DummyCookieJar(),  # the login keeps the one cookie there is
             headers={"User-Agent": "icure-sync"},
             timeout=aiohttp.ClientTimeout(total=None),
-            proxy=None if self.proxy is None else self.proxy.server,
         )
 
     @property

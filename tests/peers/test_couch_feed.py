@@ -406,3 +406,16 @@ async def test_a_feed_closed_or_cancelled_anywhere_gives_its_connection_back(url
                 await asyncio.gather(sleeping, return_exceptions=True)
             await peer.close()
         assert (await peer.info()).doc_count == 50
+
+
+async def test_closing_the_peer_ends_the_feeds_that_are_followed(url: str):
+    async with CouchPeer(url) as peer:
+        assert await peer.write([revision("a", rev(1, 1))], NOWHERE) == []
+        async with aclosing(peer.follow(START)) as feed:
+            await anext(feed)
+            waiting = asyncio.ensure_future(anext(feed))
+            await asyncio.sleep(0.05)
+            await peer.close()
+            with pytest.raises(Unreachable):
+                await waiting
+        assert (await peer.info()).doc_count == 1
