@@ -5,13 +5,15 @@ Linux only, as /proc is.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 ADMIN = ("admin", "bench-only")
 STARTING = 30  # seconds that a server may take to listen
 _TICKS = os.sysconf("SC_CLK_TCK")
+_LISTENING = "0A"  # in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,13 @@ def questions() -> Iterator[Any]:
         yield json.loads(line)
 
 
+async def questions_meanwhile() -> AsyncIterator[Any]:
+    """The same for a worker whose event loop goes on while nobody asks."""
+    coming = questions()
+    while (question := await asyncio.to_thread(next, coming, None)) is not None:
+        yield question
+
+
 def reply(value: Any) -> None:
     """A worker's answer."""
     print(json.dumps(value), flush=True)
@@ -132,3 +142,18 @@ def _await_port(port: int) -> None:
                 return
         time.sleep(0.05)
     raise SystemExit(f"no server listens on port {port}")
+
+
+def listener(port: int) -> Process:
+    """The process of this machine that listens on a TCP port."""
+    sockets = {
+        fields[9]
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for fields in map(str.split, Path(table).read_text().splitlines()[1:])
+        if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port
+    }
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it has just ended, or is none of ours
+            if str(link.readlink()).removeprefix("socket:[").removesuffix("]") in sockets:
+                return Process(int(link.parts[2]))
+    raise SystemExit(f"no process of this machine listens on port {port}")
