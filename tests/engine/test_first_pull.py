@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -256,16 +256,51 @@ async def test_a_database_made_anew_between_is_read_from_its_beginning() -> None
     assert device.tree(DocId("own-0")).winner().deleted
 
 
+async def test_a_pin_counts_only_in_a_database_that_has_come_so_far() -> None:
+    """A server that was put back as it was before the pin must not be taken for the one that was pinned."""
+    server, device = clinic(own=4), MemoryPeer("device", "d")
+
+    async def cut_off(source: Peer, seed: int) -> None:
+        broken = FailingPeer(source)
+        broken.fail("leaves", GONE)
+        broken.fail("info", GONE, first=2)
+        with pytest.raises(Unreachable):
+            await pull(broken, device, seed=seed)
+
+    await cut_off(server, 2)
+    backup = server.backup()
+    elsewhere = IndexedPeer("elsewhere", "2")
+    elsewhere.put(revision("theirs", rev(1, 1), body=body(HCP)))
+    await cut_off(elsewhere, 4)
+    for number in range(20):
+        server.put(revision(f"more-{number}", rev(1, 1), body=body("hcp-b")))
+    await cut_off(server, 5)
+    await pull(backup, device, seed=6)
+    backup.put(revision("later", rev(1, 1), body=body(HCP)))
+    await pull(backup, device, seed=7)
+    assert device.tree(DocId("later"))
+
+
 documents = st.sampled_from([DocId(name) for name in "abcdefgh"])
-delegates = st.lists(st.sampled_from([HCP, "hcp-b"]), unique=True)
+delegates = st.sampled_from([[HCP], [HCP], [HCP, "hcp-b"], ["hcp-b"], []])
 kinds = st.sampled_from(["edit", "edit", "branch", "delete", "bare", "shared"])
 writes = st.tuples(st.just("write"), documents, kinds, delegates)
-pulls = st.tuples(st.just("pull"), st.integers(1, 40))
+pulls = st.tuples(st.just("pull"), st.integers(1, 60))
 turns = st.tuples(st.sampled_from(["recreate", "back up", "put back", "index", "no index"]))
 worlds = st.lists(writes, min_size=4, max_size=25)
-schedules = st.tuples(worlds, st.lists(st.one_of(writes, pulls, pulls, turns), max_size=14)).map(
-    lambda parts: [*parts[0], *parts[1]]
+ends = st.lists(writes, max_size=3)
+schedules = st.tuples(worlds, pulls, st.lists(st.one_of(writes, pulls, turns), max_size=14)).map(
+    lambda parts: [*parts[0], parts[1], *parts[2]]
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_batches() -> Iterator[None]:
+    """A first sync has many steps here, and can be cut off between any two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icure_sync.engine.first_pull.FIRST_BATCH", 1)
+        patch.setattr("icure_sync.replication.batching.MAX_BATCH", 2)
+        yield
 
 
 def write(server: IndexedPeer, doc_id: DocId, kind: str, named: Sequence[str], mark: int) -> None:
@@ -314,14 +349,18 @@ async def check_complete(server: IndexedPeer, device: Peer) -> None:
 
 
 @settings(max_examples=250)
-@given(schedules)
-def test_whatever_happened_before_a_pull_brings_everything(schedule: list[tuple]) -> None:
+@given(schedules, ends)
+def test_whatever_happened_before_a_pull_brings_everything(schedule: list[tuple], end: list[tuple]) -> None:
     async def scenario() -> None:
         device = MemoryPeer("device", "d")
         server = await play(schedule, device)
         await pull(server, device, seed=1000)
         await check_complete(server, device)
         assert (await pull(server, device, seed=1001)).documents == 0
+        for mark, (_, *rest) in enumerate(end, start=1001):
+            write(server, *rest, mark=mark)
+        await pull(server, device, seed=1002)
+        await check_complete(server, device)
 
     asyncio.run(scenario())
 
