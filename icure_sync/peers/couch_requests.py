@@ -84,10 +84,13 @@ class Requests:
         self._failures = Failures(route)
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._being_read: set[aiohttp.ClientResponse] = set()
 
     async def close(self) -> None:
-        """Close all connections; the login stays."""
+        """Close all connections; the login stays. What is under way ends with Unreachable."""
         session, self._session = self._session, None
+        for response in tuple(self._being_read):
+            response.close()  # closing the session would leave its reader waiting for ever
         if session is not None:
             await session.close()
 
@@ -142,7 +145,11 @@ class Requests:
         try:
             async with self._slot(request), upload.watched(), self._send(request, headers, upload) as response:
                 self._failures.answered()
-                yield response
+                self._being_read.add(response)
+                try:
+                    yield response
+                finally:
+                    self._being_read.discard(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if upload.failure is not None:
                 raise upload.failure from error

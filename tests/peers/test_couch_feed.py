@@ -417,5 +417,5 @@ async def test_closing_the_peer_ends_the_feeds_that_are_followed(url: str):
             await asyncio.sleep(0.05)
             await peer.close()
             with pytest.raises(Unreachable):
-                await waiting
+                await asyncio.wait_for(waiting, 20)
         assert (await peer.info()).doc_count == 1

@@ -335,3 +335,27 @@ async def test_a_server_without_ensure_full_commit_needs_no_asking(server: Scrip
     async with server.peer() as peer:
         await peer.commit()
     assert server.count("POST /clinic/_ensure_full_commit") == 1
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"results":['], ids=["before the answer", "in the middle of it"])
+async def test_closing_the_peer_ends_what_is_under_way(server: ScriptedServer, begun: bytes):
+    arrived = asyncio.Event()
+
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if begun:
+            await response.prepare(request)
+            await response.write(begun)
+        arrived.set()
+        await asyncio.sleep(3600)
+        return response
+
+    server.on(CHANGES, endless)
+    async with server.peer() as peer:
+        waiting = asyncio.ensure_future(peer.changes(Seq("0"), limit=10))
+        await arrived.wait()
+        await asyncio.sleep(0.05)
+        await peer.close()
+        with pytest.raises(Unreachable):
+            await asyncio.wait_for(waiting, 20)
+        assert (await peer.info()).name == "clinic"
