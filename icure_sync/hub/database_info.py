@@ -102,8 +102,10 @@ async def post_compact_design(call: DatabaseCall) -> web.StreamResponse:
 
 
 async def post_view_cleanup(call: DatabaseCall) -> web.StreamResponse:
-    """There are no files of views that could be left over."""
+    """Remove what is left of indexes that nothing defines any more."""
     _require_upkeep(call)
+    while await call.database.run(_sweep):
+        pass
     return json_answer({"ok": True}, 202)
 
 
@@ -136,3 +138,7 @@ async def get_shards(_: DatabaseCall) -> web.StreamResponse:
 def _counts(store: Store) -> tuple[int, int, int, int]:
     documents = store.documents
     return documents.count(), documents.deleted_count(), documents.update_seq(), store.purges.seq()
+
+
+def _sweep(store: Store) -> bool:
+    return store.indexes.sweep()

@@ -25,7 +25,7 @@ VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hu
 MAX_OFFSET: Final = 10_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
 PAGE_SECONDS: Final = 0.05  # that a query takes in one such visit: a selector may be long
-MAX_QUERY: Final = 4 * 2**20  # bytes of one query: a long list of ids
+MAX_QUERY: Final = 2**20  # bytes of one query: a list of tens of thousands of ids; it is read in one go
 SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 
 FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from icure_sync.hub.server import Hub
+from icure_sync.store import indexes as indexes_of_a_store
 from tests.hub.conftest import ADMIN, Browser
 
 ALL_DOCS = {"ddoc": None, "name": "_all_docs", "type": "special", "def": {"fields": [{"_id": "asc"}]}}
@@ -129,6 +130,21 @@ async def test_a_design_document_deleted_or_replicated_in_takes_or_brings_its_in
     assert await indexes(browse, clinic) == [ALL_DOCS, listed("by-age", {"age": "asc"}, ddoc="from-afar")]
     found = (await browse("POST", f"{clinic}/_find", {"selector": {"age": 31}})).json
     assert (found["docs"][0]["_id"], "warning" in found) == ("ann", False)
+
+
+async def test_what_is_left_of_deleted_indexes_can_be_cleaned_up(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes_of_a_store, "DROPPED_ROWS", 1)
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"age": age} for age in range(5)]})
+    await make(browse, clinic, "by-age", "age")
+    await browse("POST", f"{clinic}/_find", {"selector": {"age": 1}})
+    await browse("DELETE", f"{clinic}/_index/by-age/json/by-age")
+    assert browse.hub._databases is not None
+    database = (await browse.hub._databases.get("clinic")).store._database
+    assert database.value("SELECT count(*) FROM index_rows") == 4
+    assert (await browse("POST", f"{clinic}/_view_cleanup", {})).status == 202
+    assert database.value("SELECT count(*) FROM index_rows") == 0
 
 
 async def test_what_is_no_definition_defines_no_index(browse: Browser, clinic: str) -> None:
