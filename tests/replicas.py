@@ -1,4 +1,4 @@
-"""Parts for tests of replication: revisions, a clock that never waits, and a peer that fails when told to."""
+"""Parts for tests of replication: revisions, edits, and a clock that never waits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from icure_sync.engine.clock import Clock
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from icure_sync.testing import FaultyPeer as FailingPeer
 from icure_sync.testing.revisions import digest, rev, revision
 
-__all__ = ["FailingPeer", "digest", "edit", "rev", "revision", "seeded_entropy", "still_clock"]
+__all__ = ["digest", "edit", "rev", "revision", "seeded_entropy", "still_clock"]
 
 
 def edit(peer: MemoryPeer, doc_id: str, mark: int, *, deleted: bool = False, parent: Rev | None = None) -> Rev:

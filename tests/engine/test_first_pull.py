@@ -28,8 +28,9 @@ from icure_sync.replication.filters import CLASSIC_HCP, device_selector, passes_
 from icure_sync.replication.trouble import BatchRefused
 from icure_sync.replication.wire import Listing, Missing, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
+from icure_sync.testing import FaultyPeer
 from tests.engine.indexed import PAGE, IndexedPeer
-from tests.replicas import FailingPeer, rev, revision, seeded_entropy, still_clock
+from tests.replicas import rev, revision, seeded_entropy, still_clock
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 HCP = "hcp-a"
@@ -127,7 +128,7 @@ async def test_the_feed_goes_on_from_where_the_index_was_read() -> None:
 
 async def test_what_happens_while_the_index_is_read_comes_by_the_feed() -> None:
     server, device = clinic(own=4 * PAGE), MemoryPeer("device", "d")
-    late = FailingPeer(server)
+    late = FaultyPeer(server)
 
     def meanwhile(listing: Listing) -> Listing:
         if DocId("own-0") in listing.ids:
@@ -183,7 +184,7 @@ async def test_neither_a_keyless_replica_nor_a_push_asks_for_an_index() -> None:
 
 async def test_an_index_that_goes_away_meanwhile_leaves_it_to_the_feed() -> None:
     server, device = clinic(own=3 * PAGE), MemoryPeer("device", "d")
-    broken = FailingPeer(server)
+    broken = FaultyPeer(server)
     broken.fail("listed done", NotFound("read the index", "it is gone", "use the feed"), first=2)
     broken.change("changes", lambda page: page)
     await pull(broken, device)
@@ -194,19 +195,19 @@ async def test_an_index_that_goes_away_meanwhile_leaves_it_to_the_feed() -> None
 # Interrupted
 
 
-def dying(peer: Peer, at: int) -> FailingPeer:
+def dying(peer: Peer, at: int) -> FaultyPeer:
     """A connection that breaks at its `at`-th step, and stays broken."""
 
     def fail(_: str, number: int) -> None:
         if number >= at:
             raise GONE
 
-    return FailingPeer(peer, fail)
+    return FaultyPeer(peer, fail)
 
 
 async def test_an_interrupted_first_sync_fetches_nothing_twice_and_misses_nothing() -> None:
     server, device = clinic(own=60), MemoryPeer("device", "d")
-    broken = FailingPeer(server)
+    broken = FaultyPeer(server)
     broken.fail("leaves", GONE, first=2)
     broken.fail("info", GONE, first=3)  # and nobody answers any more: no document is to blame
     with pytest.raises(Unreachable):
@@ -230,7 +231,7 @@ async def test_a_document_cut_off_between_two_leaves_is_made_whole() -> None:
     leaves = [revision("twins", rev(1, mark), body=body(HCP, n=mark)) for mark in (1, 2)]
     for leaf in leaves:
         server.put(leaf)
-    broken = FailingPeer(server)
+    broken = FaultyPeer(server)
     broken.change("leaves", lambda answer: answer[:1])
     broken.fail("changes", GONE)
     broken.fail("write_local", GONE, first=2)
@@ -243,7 +244,7 @@ async def test_a_document_cut_off_between_two_leaves_is_made_whole() -> None:
 
 async def test_a_database_made_anew_between_is_read_from_its_beginning() -> None:
     server, device = clinic(own=60), MemoryPeer("device", "d")
-    broken = FailingPeer(server)
+    broken = FaultyPeer(server)
     broken.fail("leaves", GONE, first=2)
     broken.fail("info", GONE, first=3)
     with pytest.raises(Unreachable):
@@ -261,7 +262,7 @@ async def test_a_pin_counts_only_in_a_database_that_has_come_so_far() -> None:
     server, device = clinic(own=4), MemoryPeer("device", "d")
 
     async def cut_off(source: Peer, seed: int) -> None:
-        broken = FailingPeer(source)
+        broken = FaultyPeer(source)
         broken.fail("leaves", GONE)
         broken.fail("info", GONE, first=2)
         with pytest.raises(Unreachable):
@@ -401,7 +402,7 @@ async def test_a_first_sync_killed_at_any_await_is_finished_by_the_next_one() ->
         turns += 1
         server, device = clinic(own=30, others=4), MemoryPeer("device", "d")
         write(server, DocId("own-1"), "branch", [HCP], 500)
-        task = asyncio.ensure_future(pull(FailingPeer(server), device))
+        task = asyncio.ensure_future(pull(FaultyPeer(server), device))
         for _ in range(turns):
             await asyncio.sleep(0)
         finished = task.done()
@@ -421,10 +422,10 @@ async def test_a_first_sync_killed_at_any_await_is_finished_by_the_next_one() ->
 # What a source does not give
 
 
-def refusing(server: Peer, poison: str) -> FailingPeer:
+def refusing(server: Peer, poison: str) -> FaultyPeer:
     """A server that refuses every request for one document."""
 
-    class Refusing(FailingPeer):
+    class Refusing(FaultyPeer):
         async def leaves(self, ids: Sequence[DocId]) -> Sequence[Revision | Refusal]:
             if DocId(poison) in ids:
                 raise BatchRefused("read documents", "bad_request", "it makes us stumble")
@@ -474,7 +475,7 @@ async def test_a_document_that_the_device_does_not_take_is_recorded() -> None:
 
 async def test_a_document_purged_since_the_index_named_it_is_owed_by_nobody() -> None:
     server, device = clinic(own=2 * PAGE), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
 
     def purge(listing: Listing) -> Listing:
         if DocId("own-1") in server.all_leaves():
@@ -489,7 +490,7 @@ async def test_a_document_purged_since_the_index_named_it_is_owed_by_nobody() ->
 
 async def test_leaves_that_do_not_come_are_asked_for_one_by_one() -> None:
     server, device = clinic(own=8), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     source.change("leaves", lambda answer: [one for one in answer if one.id not in ("own-3", "own-4")])
     outcome = await pull(source, device)
     assert (outcome.refused, outcome.documents) == ((), 8)
@@ -497,7 +498,7 @@ async def test_leaves_that_do_not_come_are_asked_for_one_by_one() -> None:
 
 async def test_what_nobody_asked_for_is_not_written() -> None:
     server, device = clinic(own=3), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     source.change("leaves", lambda answer: [*answer, revision("uninvited", rev(1, 1), body=body(HCP))])
     await pull(source, device)
     assert len(device.all_leaves()) == 3
@@ -505,7 +506,7 @@ async def test_what_nobody_asked_for_is_not_written() -> None:
 
 async def test_a_trouble_that_nobody_can_name_is_left_to_the_feed() -> None:
     server, device = clinic(own=8), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     source.change("leaves", lambda answer: [one for one in answer if one.id != "own-3"])
     source.change("missing", lambda answer: {doc_id: Missing(one.revs) for doc_id, one in answer.items()})
     outcome = await pull(source, device)
@@ -515,7 +516,7 @@ async def test_a_trouble_that_nobody_can_name_is_left_to_the_feed() -> None:
 
 async def test_a_revision_id_that_no_replica_accepts_is_quarantined() -> None:
     server, device = clinic(own=2), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     odd = Rev(f"{2**53 + 1}-{'a' * 32}")
 
     def replaced(answer: Sequence[Revision]) -> list[Revision]:
@@ -541,7 +542,7 @@ async def test_a_full_record_leaves_the_rest_to_the_feed(monkeypatch: pytest.Mon
 
 async def test_an_index_that_stumbles_is_read_again_from_its_beginning() -> None:
     server, device = clinic(own=4 * PAGE), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     source.fail("listed done", GONE, first=3, times=2)
     outcome = await pull(source, device)
     assert outcome.by_index
@@ -549,7 +550,7 @@ async def test_an_index_that_stumbles_is_read_again_from_its_beginning() -> None
 
 
 async def test_an_index_that_never_answers_ends_the_attempt_with_its_error() -> None:
-    source = FailingPeer(clinic())
+    source = FaultyPeer(clinic())
     source.fail("listed", GONE)
     with pytest.raises(Unreachable):
         await pull(source, MemoryPeer("device", "d"))
@@ -558,7 +559,7 @@ async def test_an_index_that_never_answers_ends_the_attempt_with_its_error() -> 
 async def test_a_name_that_somebody_else_left_meanwhile_makes_the_attempt_begin_again() -> None:
     """Two copies of one replica: neither may record in the log what the other has done."""
     server, device = clinic(own=5), MemoryPeer("device", "d")
-    source = FailingPeer(server)
+    source = FaultyPeer(server)
     stolen = []
 
     def steal(answer: Sequence[Revision]) -> Sequence[Revision]:
@@ -627,7 +628,7 @@ async def test_a_real_server_gives_by_its_index_what_it_gives_by_the_feed(
             await server.write([one for each in (await revisions_of(content)).values() for one in each], content) == []
         )
         first, second = device("first"), device("second")
-        broken = FailingPeer(server)
+        broken = FaultyPeer(server)
         broken.fail("leaves", GONE, first=2)
         broken.fail("info", GONE, first=4)
         with pytest.raises(Unreachable):
@@ -650,7 +651,7 @@ async def test_a_real_server_gives_by_its_index_what_it_gives_by_the_feed(
 async def no_index(server: Peer, target: Peer) -> None:
     """Pull by the feed, as from a server that was never provisioned."""
 
-    class Unprovisioned(FailingPeer):
+    class Unprovisioned(FaultyPeer):
         listed = MemoryPeer.listed  # no page at all
 
     plan = Plan("device-2", HCP, Direction.PULL, SELECTOR)
@@ -658,7 +659,7 @@ async def no_index(server: Peer, target: Peer) -> None:
 
 
 async def test_a_large_server_without_index_is_told_of() -> None:
-    server = FailingPeer(clinic())
+    server = FaultyPeer(clinic())
     server.change("listed", lambda _: pytest.fail("nothing to read"))
     server.change("info", lambda info: PeerInfo(info.name, info.update_seq, info.instance, 200_000))
     inner = server.inner

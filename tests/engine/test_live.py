@@ -31,7 +31,8 @@ from icure_sync.peers.port import Selector
 from icure_sync.replication import limits
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Changes
-from tests.replicas import FailingPeer, revision
+from icure_sync.testing import FaultyPeer
+from tests.replicas import revision
 from tests.servers import REAL_SERVERS, fresh_database
 
 PATIENCE = 60.0  # seconds that a test waits for what must come
@@ -141,7 +142,7 @@ async def test_a_key_that_comes_live_opens_what_comes_with_it(open_replica, serv
 
 async def test_what_came_live_is_not_asked_for_again_on_the_way_back(open_replica, server):
     laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
-    watched = FailingPeer(server, lambda *_: None)
+    watched = FaultyPeer(server)
     async with phone.live(watched) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
         asked = watched.calls.count("missing")
@@ -160,7 +161,7 @@ async def test_a_live_sync_goes_on_from_its_checkpoint(open_replica, server):
         server.put(revision(f"tombstone-{number}", f"1-{number:032x}", body=b"{}", deleted=True))
     async with phone.live(server) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
-    watched = FailingPeer(server, lambda *_: None)
+    watched = FaultyPeer(server)
     async with phone.live(watched) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
     assert watched.calls.count("fetch") == 0
@@ -187,17 +188,17 @@ async def test_a_quiet_feed_is_asked_how_far_it_is_now_and_then(open_replica, mo
     monkeypatch.setattr("icure_sync.engine.feed.QUIET_SECONDS", limits.QUIET_SECONDS)
     for number in range(20):
         server.put(revision(f"foreign-{number}", f"1-{number:032x}", body=b'{"delegations":{"hcp-z":[]}}'))
-    watched = FailingPeer(server, lambda *_: None)
+    watched = FaultyPeer(server)
     async with phone.live(watched) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
     seqs: list[Seq] = []
 
-    class Counting(FailingPeer):
+    class Counting(FaultyPeer):
         async def changes(self, since, *, limit, selector=None):
             seqs.append(since)
             return await super().changes(since, limit=limit, selector=selector)
 
-    await phone.pull(Counting(server, lambda *_: None))
+    await phone.pull(Counting(server))
     assert seqs == [(await server.info()).update_seq]
 
 
@@ -244,7 +245,7 @@ async def test_the_networks_return_ends_a_pause(open_replica, server, monkeypatc
 
     laptop = await open_replica("hcp-a", "laptop")
     waits: list[float] = []
-    async with laptop.live(FailingPeer(server, fail), waiting=silent_clock(waits, patience=0.0)) as live:
+    async with laptop.live(FaultyPeer(server, fail), waiting=silent_clock(waits, patience=0.0)) as live:
         await until(lambda: all(live.progress(way).phase is Phase.WAITING for way in Direction))
         back.set()
         await asyncio.wait_for(live.caught_up(), PATIENCE)
@@ -258,7 +259,7 @@ async def test_pauses_grow_as_long_as_nothing_works(open_replica, server):
         raise Unreachable(*THREE)
 
     laptop = await open_replica("hcp-a", "laptop")
-    async with laptop.live(FailingPeer(server, fail), waiting=silent_clock(waits, patience=25.0)):
+    async with laptop.live(FaultyPeer(server, fail), waiting=silent_clock(waits, patience=25.0)):
         await until(lambda: any(wait > 25 for wait in waits))
     one_way = sorted(waits)[::2]
     assert all(later > earlier for earlier, later in zip(one_way[:5], one_way[2:7], strict=True))
@@ -272,7 +273,7 @@ async def test_a_pause_that_the_server_asks_for_is_kept_whoever_is_impatient(ope
         raise Throttled(*THREE, 300.0)
 
     laptop = await open_replica("hcp-a", "laptop")
-    watched = FailingPeer(server, fail)
+    watched = FaultyPeer(server, fail)
     async with laptop.live(watched, waiting=silent_clock(waits)) as live:
         await until(lambda: all(live.progress(way).phase is Phase.WAITING for way in Direction))
         tried = len(watched.calls)
@@ -290,7 +291,7 @@ async def test_a_full_disk_is_waited_for(open_replica, server):
         if full:
             raise StoreFull(*THREE)
 
-    async with laptop.live(FailingPeer(server, fail)) as live:
+    async with laptop.live(FaultyPeer(server, fail)) as live:
         await until(lambda: all(live.progress(way).phase is Phase.WAITING for way in Direction))
         full = False
         live.try_now()
@@ -303,7 +304,7 @@ async def test_a_feed_that_breaks_lets_finish_what_is_under_way(open_replica, se
         server.put(revision(f"tombstone-{number}", f"1-{number:032x}", body=b"{}", deleted=True))
     broken = False
 
-    class Breaking(FailingPeer):
+    class Breaking(FaultyPeer):
         async def follow(self, since, *, selector=None):
             nonlocal broken
             if not broken:
@@ -313,7 +314,7 @@ async def test_a_feed_that_breaks_lets_finish_what_is_under_way(open_replica, se
                 async for page in pages:
                     yield page
 
-    watched = Breaking(server, lambda *_: None)
+    watched = Breaking(server)
     async with phone.live(watched) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
     assert broken
@@ -354,7 +355,7 @@ async def test_an_error_that_stays_is_raised_by_whoever_waits_and_when_the_conte
         raise error
 
     async def live(replica) -> None:
-        async with replica.live(FailingPeer(server, fail)) as live:
+        async with replica.live(FaultyPeer(server, fail)) as live:
             with pytest.raises(type(error)):
                 await asyncio.wait_for(live.caught_up(), PATIENCE)
 
@@ -400,7 +401,7 @@ async def test_a_server_that_does_not_answer_any_more_does_not_hold_up_the_end(o
     monkeypatch.setattr(live_module, "LINGER_SECONDS", 0.1)
     stuck = False
 
-    class Stuck(FailingPeer):
+    class Stuck(FaultyPeer):
         async def _through(self, name, *args, **named):
             if stuck:
                 await asyncio.Event().wait()
@@ -408,7 +409,7 @@ async def test_a_server_that_does_not_answer_any_more_does_not_hold_up_the_end(o
 
     laptop = await open_replica("hcp-a", "laptop")
     async with asyncio.timeout(PATIENCE):
-        async with laptop.live(Stuck(server, lambda *_: None)) as live:
+        async with laptop.live(Stuck(server)) as live:
             await live.caught_up()
             stuck = True
             await laptop.save(Patient(first_name="John"))

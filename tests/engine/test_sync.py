@@ -26,7 +26,8 @@ from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import device_selector
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
-from tests.replicas import FailingPeer, rev, revision
+from icure_sync.testing import FaultyPeer
+from tests.replicas import rev, revision
 from tests.servers import REAL_SERVERS, fresh_database
 
 PULL = Plan("device-1", "hcp-a", Direction.PULL)
@@ -42,7 +43,7 @@ class Pair:
     """`device`: the side that owns the replication; `remote`: the other one, with a note of every call."""
 
     device: Peer
-    remote: FailingPeer
+    remote: FaultyPeer
 
     async def pull(self, plan: Plan = PULL) -> Outcome:
         return await replicate(self.remote, self.device, plan)
@@ -60,7 +61,7 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     kinds = request.param.split("-")
     async with AsyncExitStack() as stack:
         sides = [await make(kind, name, stack, tmp_path, request) for name, kind in zip("ab", kinds, strict=True)]
-        yield Pair(sides[0], FailingPeer(sides[1], lambda *_: None))
+        yield Pair(sides[0], FaultyPeer(sides[1]))
 
 
 async def make(kind: str, name: str, stack: AsyncExitStack, folder: Path, request: pytest.FixtureRequest) -> Peer:

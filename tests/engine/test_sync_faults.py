@@ -33,7 +33,8 @@ from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, ServerFailed
 from icure_sync.replication.wire import Change, Changes, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
-from tests.replicas import FailingPeer, edit, rev, revision, seeded_entropy, still_clock
+from icure_sync.testing import FaultyPeer
+from tests.replicas import edit, rev, revision, seeded_entropy, still_clock
 
 PULL = Plan("device-1", None, Direction.PULL)
 PUSH = Plan("device-1", None, Direction.PUSH)
@@ -189,7 +190,7 @@ async def test_a_refusal_goes_when_a_later_revision_was_refused_in_its_stead():
 
 
 async def test_the_record_is_durable_before_a_checkpoint_covers_it():
-    source = FailingPeer(filled(), lambda *_: None)
+    source = FaultyPeer(filled())
     outcome = await run(source, Picky(by_value))
     writes = [call for call in source.calls if call == "write_local"]
     assert len(writes) == 2  # the record, then the log
@@ -302,7 +303,7 @@ async def test_a_document_that_makes_every_answer_unreadable_is_recorded_and_the
     assert {*source.all_leaves()} - {*target.all_leaves()} == BAD
 
 
-def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) -> FailingPeer:
+def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) -> FaultyPeer:
     """A peer whose calls of that name fail, the first `times` of them."""
     left = times
 
@@ -312,7 +313,7 @@ def failing(peer: Peer, name: str, error: IcureSyncError, times: int = 10**6) ->
             left -= 1
             raise error
 
-    return FailingPeer(peer, fail)
+    return FaultyPeer(peer, fail)
 
 
 @pytest.mark.parametrize("call", ["changes", "fetch", "changes done", "fetch done"])
@@ -363,7 +364,7 @@ async def test_a_peer_that_is_gone_ends_the_attempt_after_a_bounded_number_of_tr
         if number > 12:
             raise Unreachable(*THREE)
 
-    away = FailingPeer(target, gone)
+    away = FaultyPeer(target, gone)
     with pytest.raises(Unreachable):
         await run(source, away)
     assert len(away.calls) < 60
@@ -381,7 +382,7 @@ async def test_a_source_that_is_gone_while_its_attachments_are_read_is_no_docume
             raise Unreachable(*THREE)
 
     with pytest.raises(Unreachable):
-        await run(FailingPeer(source, fail), target, PULL)
+        await run(FaultyPeer(source, fail), target, PULL)
     assert not [name for name in target._local if "refused" in name]
     await run(source, target, PULL)
     assert source.all_leaves() == target.all_leaves()
@@ -398,7 +399,7 @@ async def test_an_attachment_that_fails_several_times_makes_no_other_travel_agai
             broken[0] += 1
             raise Unreachable(*THREE)
 
-    watched = FailingPeer(source, fail)
+    watched = FaultyPeer(source, fail)
     outcome = await run(watched, LocalPeer(store), PULL)
     assert (outcome.documents, outcome.refused) == (10, ())
     assert broken == [3]
@@ -489,7 +490,7 @@ async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything
     for number in range(300):
         source.put(revision(f"new-{number}", rev(1, number)))
 
-    class Restored(FailingPeer):
+    class Restored(FaultyPeer):
         async def commit(self) -> None:
             if "commit" not in self.calls:  # an older log and none of the new documents, under the same name
                 for doc_id in [doc_id for doc_id in target.all_leaves() if doc_id.startswith("new-")]:
@@ -497,7 +498,7 @@ async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything
                 await target.write_local(PUSH.log_id, {"history": (log or {})["history"][1:]})
             await super().commit()
 
-    await run(source, Restored(target, lambda *_: None))
+    await run(source, Restored(target))
     assert source.all_leaves() == target.all_leaves()
 
 
@@ -515,7 +516,7 @@ async def test_a_log_that_never_stays_put_ends_with_an_explanation():
 
 async def test_checkpoints_are_made_while_a_long_replication_runs():
     source, target = filled(2_000), MemoryPeer()
-    watched = FailingPeer(target, lambda *_: None)
+    watched = FaultyPeer(target)
     await run(source, watched, clock=hasty_clock())
     first = watched.calls.index("write_local")
     assert "write" in watched.calls[first:]

@@ -20,7 +20,8 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.store import Store
-from tests.replicas import FailingPeer, edit, seeded_entropy, still_clock
+from icure_sync.testing import FaultyPeer
+from tests.replicas import edit, seeded_entropy, still_clock
 
 PULL = Plan("device-1", None, Direction.PULL)
 PUSH = Plan("device-1", None, Direction.PUSH)
@@ -35,14 +36,14 @@ async def both_ways(here: Peer, there: Peer) -> None:
         await replicate(source, target, plan, clock=still_clock(), entropy=seeded_entropy(7))
 
 
-def dying(peer: MemoryPeer, at: int) -> FailingPeer:
+def dying(peer: MemoryPeer, at: int) -> FaultyPeer:
     """A connection that breaks at its `at`-th step, and stays broken."""
 
     def fail(_: str, number: int) -> None:
         if number >= at:
             raise Unreachable("talk to the other side", "the connection is gone", "try again")
 
-    return FailingPeer(peer, fail)
+    return FaultyPeer(peer, fail)
 
 
 async def play(schedule: list[tuple]) -> tuple[MemoryPeer, MemoryPeer]:
@@ -116,7 +117,7 @@ async def test_a_replication_killed_at_any_await_is_finished_by_the_next_one(way
     while True:
         turns += 1
         here, there = prepared()
-        remote = FailingPeer(there, lambda *_: None)
+        remote = FaultyPeer(there)
         source, target = (remote, here) if way is PULL else (here, remote)
         task = asyncio.ensure_future(replicate(source, target, way, clock=still_clock(), entropy=seeded_entropy(3)))
         for _ in range(turns):
@@ -144,7 +145,7 @@ async def test_every_step_of_the_other_side_may_fail_once(  # the attempt itself
             if number == at:
                 raise Unreachable("talk to the other side", "the connection is gone", "try again")
 
-        remote = FailingPeer(there, fail)
+        remote = FaultyPeer(there, fail)
         for plan, source, target in ((PULL, remote, here), (PUSH, here, remote)):
             with contextlib.suppress(PeerError):
                 await replicate(source, target, plan, clock=still_clock(), entropy=seeded_entropy(5))
@@ -159,7 +160,7 @@ async def test_a_second_replication_finds_nothing_to_do() -> None:
     here, there = prepared()
     await both_ways(here, there)
     await both_ways(here, there)
-    watched = FailingPeer(there, lambda *_: None)
+    watched = FaultyPeer(there)
     await both_ways(here, watched)
     assert not {"fetch", "write", "missing", "write_local"} & set(watched.calls)
 
