@@ -51,11 +51,14 @@ def first_look(link: Link, server: str) -> bool:
 
 
 def enter(link: Link, server: str, login: Login) -> bool:
-    """Log in. Is it a hub? Those have no nodes. Raises Unauthorized, Throttled, Forbidden for no administrator."""
+    """Log in. Is it a hub? Those show no settings. Raises Unauthorized, Throttled, Forbidden for no administrator."""
     link.log_in(login)
     if ADMIN_ROLE not in _roles(link.get("_session"), server):
         raise Forbidden(f"provision {server}", f"{login.user} is no administrator of the server", "log in as one")
-    return isinstance(link.get("_membership"), Missing)
+    try:
+        return isinstance(link.get("_node", "_local", "_config", "chttpd"), Missing)
+    except Forbidden:  # somebody runs it for others, and keeps its settings to himself
+        return False
 
 
 def database(link: Link, name: str) -> State:

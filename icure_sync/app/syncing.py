@@ -16,6 +16,7 @@ from icure_sync.errors import InvalidEntity
 from icure_sync.replication.wire import Refusal
 
 MEGABYTE = 1_000_000
+_PROVISION = "icure-sync server provision URL"
 IN_SYNC, WAITING = "in sync", "waiting"  # the states of a live sync
 
 
@@ -140,6 +141,10 @@ def _audited(audit: Audit) -> str:
 
 def _text(report: SyncReport) -> str:
     lines = [f"{counted(report.pulled, 'document')} pulled, {report.pushed} pushed."]
+    if report.lacks_index:
+        lines.append(
+            "This large database has no index, and was read whole. Its administrator can make one: " + _PROVISION
+        )
     if report.conflicts:
         verb = "has" if report.conflicts == 1 else "have"
         lines.append(f"{counted(report.conflicts, 'record')} {verb} several versions: see icure-sync conflicts list.")

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from icure_sync import SyncReport
+from icure_sync.app import syncing
 from icure_sync.app.server import State, Wish, provision_database
 from icure_sync.app.server_design import VERSION, brought_up_to_date
 from icure_sync.app.server_login import VARIABLE, Login, administrator
@@ -402,6 +404,7 @@ def ready(script: ScriptedServer) -> None:
     """As a CouchDB answers on which everything is there already."""
     script.on("GET /_session", STRANGER, BOSS)
     script.on("GET /_membership", MEMBERSHIP)
+    script.on("GET /_node/_local/_config/chttpd", json_answer({"port": "5984"}))
     security = {"members": {"roles": ["icure-sync:clinic"]}, "admins": {"roles": ["_admin"]}}
     script.on("GET /clinic/_security", json_answer(security))
     script.on("GET /clinic/_design/icure_sync", json_answer(brought_up_to_date(None, validate=False)))
@@ -485,6 +488,13 @@ async def test_an_open_server_is_warned_of_and_its_settings_left_alone() -> None
         assert not any(seen.method == "PUT" for seen in script.seen)
 
 
+async def test_a_server_that_hides_its_settings_is_no_hub() -> None:
+    async with ScriptedServer() as script:
+        ready(script)
+        script.on("GET /_node/_local/_config/chttpd", refusal(403, "forbidden", "not for you"))
+        assert ["strangers" in warning for warning in (await provision(script)).warnings] == [True]
+
+
 async def test_a_closed_server_is_not_warned_of() -> None:
     async with ScriptedServer() as script:
         ready(script)
@@ -565,3 +575,11 @@ async def test_plain_http_beyond_this_machine_is_warned_of(monkeypatch: pytest.M
         ready(script)
         monkeypatch.setattr("icure_sync.app.server._is_loopback", lambda _: False)
         assert any("https" in warning for warning in (await provision(script)).warnings)
+
+
+def test_a_large_database_without_index_is_told_of_in_one_line() -> None:
+    report = SyncReport(pulled=2, pushed=0, merged=0, conflicts=0, refused=(), lacks_index=True)
+    first, second = syncing._text(report).splitlines()
+    assert first == "2 documents pulled, 0 pushed."
+    assert second.endswith("icure-sync server provision URL")
+    assert set(syncing.as_json(report)) == {"pulled", "pushed", "merged", "conflicts", "refused"}
