@@ -30,7 +30,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication.batching import next_batch_size, weight
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import passes_leaf
-from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, PAGES_AHEAD
+from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import NEWEST, Refused
 from icure_sync.replication.wire import Refusal, Revision
@@ -122,7 +122,8 @@ class FirstPull:
                         await self._keep(listing.seq)
                     self.by_index = True
                     self._meter.read(len(listing.ids), None)
-                    await pages.put(listing.ids)
+                    for start in range(0, len(listing.ids), MOST_ROWS):
+                        await pages.put(listing.ids[start : start + MOST_ROWS])
         except NotFound:  # the index was taken away meanwhile
             self._is_whole = False
 
