@@ -153,7 +153,8 @@ class Passage:
             if status >= 200:  # others only say that it is under way
                 break
         body = has_body(self._request, head)
-        self._goes_on = not (head.closes or self._request.closes or (body and head.lasts))
+        if head.closes or self._request.closes or (body and head.lasts):
+            self._goes_on = False
         if body:
             async with aclosing(answer_body(server.reader, head)) as pieces:
                 async for piece in pieces:

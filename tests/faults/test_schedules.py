@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,14 +22,15 @@ from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.sync import replicate
 from icure_sync.errors import PeerError
-from icure_sync.ids import DocId
 from icure_sync.peers.couch import CouchPeer
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.wire import Attachment
 from icure_sync.store import Store
 from icure_sync.testing import CAPTIVE_PORTAL, EMPTY, Ending, Fault, FaultProxy, refusal, to, within
-from icure_sync.testing.conformance.asking import contents, rows
-from tests.faults.lines import NOWHERE, PASSWORD, QUICK
+from icure_sync.testing.conformance.asking import content, contents, got, rows
+from tests.faults.lines import PASSWORD, QUICK
 from tests.replicas import rev, revision, seeded_entropy, still_clock
 from tests.servers import change_database, fresh_database, fresh_hub
 
@@ -39,6 +41,7 @@ EXAMPLES = 15
 STEPS = 15
 
 devices = st.sampled_from(DEVICES)
+sizes = st.sampled_from([None, None, None, 10, 300_000])  # bytes of a new file: inline, or streamed by itself
 picked = st.sampled_from(
     [
         to("GET", "/_changes"),
@@ -48,6 +51,8 @@ picked = st.sampled_from(
         to("POST", "/_session"),
         within("GET", "/_local/"),
         within("PUT", "/_local/"),
+        within("GET", "/file-"),
+        to("PUT", "/a", "/b", "/c"),
     ]
 )
 faults = st.one_of(
@@ -81,21 +86,25 @@ class TwoDevices(RuleBasedStateMachine):
         self.proxies = {name: await self.stack.enter_async_context(FaultProxy(self.url)) for name in DEVICES}
         self.stores = {name: Store.open(self.folder / f"{name}.db", bytes(32)) for name in DEVICES}
 
-    @rule(name=devices, doc=st.sampled_from("abc"), deleted=st.booleans(), fork=st.booleans())
-    def edit(self, name: str, doc: str, deleted: bool, fork: bool) -> None:
-        """A revision below one of the leaves that this device has, or beside them."""
-        self.run(self.write(name, doc, deleted=deleted, fork=fork))
+    @rule(name=devices, doc=st.sampled_from("abc"), deleted=st.booleans(), fork=st.booleans(), size=sizes)
+    def edit(self, name: str, doc: str, deleted: bool, fork: bool, size: int | None) -> None:
+        """A revision below one of the leaves that this device has, or beside them; with a new file, or those it had."""
+        self.run(self.write(name, doc, deleted=deleted, fork=fork, size=size))
 
-    async def write(self, name: str, doc: str, *, deleted: bool, fork: bool) -> None:
+    async def write(self, name: str, doc: str, *, deleted: bool, fork: bool, size: int | None) -> None:
         self.marks += 1
-        device = LocalPeer(self.stores[name])
+        device, origin = LocalPeer(self.stores[name]), MemoryPeer()
         leaves = [row.leaves for row in await rows(device) if row.id == doc]
         above: tuple[str, ...] = ()
+        kept: Mapping[str, Attachment] = {}
         if leaves and not fork:
-            (found,) = await device.fetch({DocId(doc): leaves[0][:1]})
-            above = found.history
-        new = revision(doc, rev(len(above) + 1, self.marks), *above, body=b'{"n":%d}' % self.marks, deleted=deleted)
-        assert list(await device.write([new], NOWHERE)) == []
+            parent = await got(device, doc, leaves[0][0])
+            above, kept = parent.history, parent.attachments
+        files = {} if size is None else {f"file-{self.marks % 3}": bytes([self.marks % 256]) * size}
+        new = revision(doc, rev(len(above) + 1, self.marks), *above, body=b'{"n":%d}' % self.marks, files=files)
+        new = replace(new, deleted=deleted, attachments={**kept, **new.attachments})
+        origin.put(new, files)
+        assert list(await device.write([new], origin)) == []
         self.acknowledged.add((new.id, new.rev))
 
     @rule(name=devices, fault=faults, picks=picked, first=st.integers(1, 3), times=st.integers(1, 6))
@@ -165,8 +174,13 @@ class TwoDevices(RuleBasedStateMachine):
         for name in (*DEVICES, *DEVICES):
             for way in Direction:
                 await self.attempt(name, way)
-        sides = [await contents(peer) for peer in (*map(LocalPeer, self.stores.values()), self.direct)]
+        peers = [*map(LocalPeer, self.stores.values()), self.direct]
+        sides = [await contents(peer) for peer in peers]
         assert sides[0] == sides[1] == sides[2]
+        for (doc_id, leaf), (_, _, _, files) in sides[0].items():
+            for file in files:
+                same = {await content(peer, doc_id, leaf, file) for peer in peers}
+                assert len(same) == 1
         known = {(doc_id, each) for (doc_id, _), (history, *_) in sides[0].items() for each in history}
         assert self.acknowledged <= known, "an acknowledged edit was lost"
 
