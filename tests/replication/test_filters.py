@@ -6,7 +6,8 @@ import pytest
 
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import HcpId
-from icure_sync.replication.filters import device_selector, passes
+from icure_sync.replication.filters import device_selector, passes, passes_leaf
+from tests.replicas import rev, revision
 
 OWN = device_selector(HcpId("hcp-a"))
 
@@ -59,3 +60,14 @@ def test_conditions_side_by_side_must_all_hold():
 def test_an_operator_that_is_not_known_is_refused(selector: dict):
     with pytest.raises(InvalidEntity):
         passes(selector, {"a": "x"})
+
+
+def test_a_leaf_is_judged_by_its_body_and_its_deletion():
+    own = revision("a", rev(1, 1), body=b'{"delegations":{"hcp-a":[]}}')
+    bare = revision("a", rev(2, 1), rev(1, 1), body=b"{}", deleted=True)
+    other = revision("a", rev(1, 2), body=b'{"delegations":{"hcp-b":[]}}')
+    assert [passes_leaf(OWN, leaf) for leaf in (own, bare, other)] == [True, True, False]
+
+
+def test_a_leaf_that_no_reader_can_hold_passes_nowhere():
+    assert not passes_leaf(OWN, revision("a", rev(1, 1), body=b'{"type":"DeviceHead","n":1e999,"x":[}'))
