@@ -38,7 +38,8 @@ _encode = msgspec.json.encode
 class CouchPeer:
     """`CouchPeer("http://user:password@host:5984/database")`; a slash in the database's name is written `%2F`.
 
-    The credentials show nowhere. Connections are opened with the first call; `async with`, or `close`, gives them back.
+    The credentials show nowhere. Connections are opened with the first call; `async with`, or `close`, gives them back,
+    and ends with Unreachable what is under way.
     `ca`: a PEM file with the certificates of the authorities that may vouch for the server, instead of those that the
     system trusts. A proxy is used where the environment names one: `https_proxy` and its like, see couch_proxy.py.
     Raises InvalidEntity for an address that cannot be one, and for a file or proxy that cannot be used.

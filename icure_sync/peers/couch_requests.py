@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from icure_sync.errors import NotFound
+from icure_sync.errors import BadAnswer, DatabaseMissing, NotFound
 from icure_sync.peers.couch_address import Credentials
 from icure_sync.peers.couch_bodies import JSON, Body, Upload, json_body
 from icure_sync.peers.couch_failures import PROXY_LOGIN, Failures
@@ -129,8 +129,8 @@ class Requests:
         turn = self._login.turn
         try:
             text = await self.answer(Request("GET", SESSION, f"log in at {self._peer}"))
-        except NotFound:
-            return
+        except (NotFound, DatabaseMissing, BadAnswer):
+            return  # a server that says nothing of sessions; what is wrong with it otherwise, the next request tells
         if knows_nobody(text):
             await self._login.renew(turn, self._post_credentials)
         else:

@@ -217,7 +217,15 @@ async def test_a_cookie_that_was_given_lately_is_not_asked_about(server: Scripte
 
 
 @pytest.mark.parametrize(
-    "answer", [raw_answer(b"<html>"), json_answer({}), json_answer({"error": "not_found", "reason": "missing"}, 404)]
+    "answer",
+    [
+        raw_answer(b"<html>"),
+        raw_answer(b"<html>", 405, "text/html"),
+        json_answer({}),
+        json_answer({}, 302, Location="/login"),
+        json_answer({"error": "not_found", "reason": "missing"}, 404),
+        json_answer({"error": "not_found", "reason": "no_db_file"}, 404),
+    ],
 )
 async def test_a_server_that_tells_nothing_of_sessions_is_believed(server: ScriptedServer, monkeypatch, answer):
     monkeypatch.setattr(couch_login, "SESSION_SECONDS", -1)
