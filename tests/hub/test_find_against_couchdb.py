@@ -61,6 +61,10 @@ DOCUMENTS = [
     {"_id": "dotted", "w.k": 1, "v": 1, "w": 2},
 ]
 ARGUMENTS: list[Any] = [None, True, 1, 1.5, 2**60, "", "a", "ab", "é", [], [1], ["a"], {}, {"k": 1}]
+PATTERNS = [
+    *("^a", "b$", "[0-9]", "(?i)^A", "a.b", "^$", "(A|B)+", ".*a.*b*", "^[[:alpha:]]+$", "(?i:aB)", "a(?:b| b)?$"),
+    *("[^a-z]", "\\d{2}", "\\W", "^\\w+$", "\\bb", "a\\Sb", "a{1,2}b", "a{,2}", "(?s)^a.?$", "[]a]", "\\x61", "(?m)^b$"),
+]
 CONDITIONS: list[dict[str, Any]] = [
     *({name: value} for name in ("$eq", "$ne", "$lt", "$lte", "$gt", "$gte") for value in ARGUMENTS),
     *(
@@ -72,7 +76,7 @@ CONDITIONS: list[dict[str, Any]] = [
     *({"$size": size} for size in (0, 1, 2)),
     *({"$mod": pair} for pair in ([2, 0], [2, 1], [-2, -1])),
     *({"$beginsWith": text} for text in ("", "a", "A", "é")),
-    *({"$regex": pattern} for pattern in ("^a", "b$", "[0-9]", "(?i)^A", "a.b", "^$")),
+    *({"$regex": pattern} for pattern in PATTERNS),
     {"$exists": True},
     {"$exists": False},
     {"$elemMatch": {"$gt": 1}},
