@@ -17,8 +17,8 @@ from aiohttp import web
 
 from icure_sync import strict_json
 from icure_sync.errors import InvalidEntity
-from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, too_large
-from icure_sync.hub.limits import ANSWER_CHUNK, MAX_JSON_BODY, MAX_VALUES
+from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, request_timeout, too_large
+from icure_sync.hub.limits import ANSWER_CHUNK, BODY_SECONDS, GOODBYE_SECONDS, MAX_JSON_BODY, MAX_VALUES, MIN_BODY_RATE
 
 T = TypeVar("T")
 
@@ -47,9 +47,21 @@ async def pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
 
 
 async def raw_pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The same, but packed as it came."""
+    """The same, but packed as it came. Raises request_timeout for one that comes too slowly to be honest."""
     await _invite(request)
-    async for piece in request.content.iter_chunked(ANSWER_CHUNK):
+    loop = asyncio.get_running_loop()
+    start, came = loop.time(), 0
+    while True:
+        try:
+            async with asyncio.timeout_at(start + BODY_SECONDS + came / MIN_BODY_RATE):
+                piece = await request.content.read(ANSWER_CHUNK)
+        except TimeoutError as error:
+            if request.transport is not None:
+                loop.call_later(GOODBYE_SECONDS, request.transport.close)  # the rest of the body is not waited for
+            raise request_timeout() from error
+        if not piece:
+            return
+        came += len(piece)
         yield piece
 
 

@@ -62,6 +62,11 @@ def method_not_allowed(allowed: str) -> HttpRefusal:
     return HttpRefusal(405, "method_not_allowed", f"Only {allowed} allowed", {"Allow": allowed})
 
 
+def request_timeout() -> HttpRefusal:
+    """The body comes too slowly."""
+    return HttpRefusal(408, "timeout", "The request could not be processed in a reasonable amount of time.")
+
+
 def conflict() -> HttpRefusal:
     return HttpRefusal(409, "conflict", "Document update conflict.")
 

@@ -28,6 +28,14 @@ PAGE_SECONDS: Final = 0.05  # that a query takes in one such visit: a selector m
 MAX_QUERY: Final = 2**20  # bytes of one query: a list of tens of thousands of ids; it is read in one go
 SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 
+MAX_CONNECTIONS: Final = 5_000  # at once: a device has one to three; each takes some tens of kilobytes
+RESERVED_FILES: Final = 100  # open files kept for databases and logs
+HEADER_SECONDS: Final = 60.0  # for the head of a first request, and of idling between two: a bad line takes seconds
+BODY_SECONDS: Final = 60.0  # that a body may take beyond MIN_BODY_RATE: pauses of a bad line
+MIN_BODY_RATE: Final = 100  # bytes a second of a body: a tenth of the slowest line that is worth serving
+GOODBYE_SECONDS: Final = 1.0  # for the refusal of a slow body to arrive, before the connection ends
+STALL_SECONDS: Final = 300.0  # without one byte taken of what waits for a client: the system's own buffers hide minutes
+
 FEED_TIMEOUT: Final = 60.0  # seconds a quiet feed waits: CouchDB's default changes_timeout
 HEARTBEAT: Final = 60.0  # seconds between blank lines when a client says heartbeat=true: CouchDB's default
 MIN_HEARTBEAT: Final = 0.05  # seconds: more blank lines than that are an attack
@@ -37,7 +45,7 @@ SESSION_SECONDS: Final = 600  # life of a login cookie: CouchDB's default, renew
 FAILURES_BEFORE_LOCK: Final = 5  # wrong passwords for one name from one address: CouchDB's default
 LOCK_SECONDS: Final = 300.0  # for so long then: CouchDB's default
 LOCK_ENTRIES: Final = 10_000  # (name, address) pairs remembered: a bound on what strangers make us keep
-KNOWN_LOGINS: Final = 1_000  # verified (name, password) pairs remembered, as keyed hashes
+KNOWN_LOGINS: Final = 1_000  # verified logins remembered: passwords as keyed hashes; cookies, begun anew when full
 PASSWORD_ROUNDS: Final = 600_000  # PBKDF2-HMAC-SHA256: CouchDB 3.5's default and OWASP's figure
 MIN_PASSWORD_ROUNDS: Final = 1_000  # a stored hash below this, or above MAX, is not believed
 MAX_PASSWORD_ROUNDS: Final = 2_000_000

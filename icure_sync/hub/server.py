@@ -23,6 +23,7 @@ from icure_sync.errors import InvalidEntity, StoreError
 from icure_sync.hub.accounts import Accounts
 from icure_sync.hub.auth import Gate
 from icure_sync.hub.call import House
+from icure_sync.hub.connections import Connections
 from icure_sync.hub.databases import Database, Databases
 from icure_sync.hub.dispatch import answer
 from icure_sync.hub.errors import HttpRefusal
@@ -159,7 +160,7 @@ class Hub:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await answer(request, house)
 
-        server = web.Server(
+        server = Connections(
             handle,
             access_log=None,
             logger=http_logger(),

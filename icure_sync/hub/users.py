@@ -16,9 +16,10 @@ import msgspec
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.drafts import Draft
-from icure_sync.hub.errors import HttpRefusal, forbidden
+from icure_sync.hub.errors import forbidden
 from icure_sync.hub.passwords import PasswordHash
-from icure_sync.hub.security import ADMIN_ROLE, Caller
+from icure_sync.hub.paths import DESIGN
+from icure_sync.hub.security import Caller
 from icure_sync.ids import DocId
 
 USERS = "_users"
@@ -55,9 +56,11 @@ def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None,
 
     `before`: the members of the winner, None for a new user. Raises forbidden, bad_request.
     """
-    if draft.deleted or not draft.id.startswith(PREFIX):
+    if draft.id.startswith(DESIGN):
+        return draft  # an administrator's, or it would not have come here
+    if draft.deleted:
         if not caller.is_admin:
-            raise forbidden("Only administrators may do that in the users database.")
+            raise forbidden("Only administrators may delete users.")
         return draft
     members = bodies.decode(draft.body, _MEMBERS)
     _check_user(draft.id, members)
@@ -69,20 +72,30 @@ def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None,
             members.pop(name, None)
         members |= PasswordHash.of(password, rounds, os.urandom).to_members()
     elif password is not None:
-        raise _bad_user("password must be a string")
+        raise forbidden(f"Password value of '{encode(password).decode()[:80]}' is invalid.")
     return replace(draft, body=encode(members))
 
 
 def _check_user(doc_id: DocId, members: Mapping[str, Any]) -> None:
-    if members.get("type") != "user":
-        raise _bad_user("doc.type must be user")
-    if not isinstance(members.get("name"), str) or doc_id != user_id(members["name"]) or ":" in members["name"]:
-        raise _bad_user("doc.name must be the id without its prefix, and have no colon")
-    roles = members.get("roles")
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-        raise _bad_user("doc.roles must be a list of strings")
-    if any(role.startswith("_") for role in roles):
-        raise _bad_user(f"no role may start with an underscore; {ADMIN_ROLE} comes from the server's own settings")
+    """What the users database of a CouchDB asks of every document, administrators' too. Raises forbidden."""
+    name, roles = members.get("name"), members.get("roles")
+    wrong = (
+        (members.get("type") != "user", "doc.type must be user"),
+        (not name, "doc.name is required"),
+        (roles is None, "doc.roles must exist"),
+        (not isinstance(roles, list), "doc.roles must be an array"),
+        (not all(isinstance(role, str) for role in roles or ()), "doc.roles can only contain strings"),
+        (doc_id != f"{PREFIX}{name}" or not isinstance(name, str), f"Doc ID must be of the form {PREFIX}name"),
+        (
+            any(isinstance(role, str) and role.startswith("_") for role in roles or ()),
+            "No system roles (starting with underscore) in users db.",
+        ),
+        (str(name).startswith("_"), "Username may not start with underscore."),
+        (":" in str(name), "Character `:` is not allowed in usernames."),
+    )
+    for is_wrong, reason in wrong:
+        if is_wrong:
+            raise forbidden(reason)
 
 
 def _check_own(members: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
@@ -90,7 +103,3 @@ def _check_own(members: Mapping[str, Any], before: Mapping[str, Any] | None) -> 
         raise forbidden("Only administrators may make users.")
     if members.get("roles") != before.get("roles"):
         raise forbidden("Only administrators may change roles.")
-
-
-def _bad_user(reason: str) -> HttpRefusal:
-    return forbidden(reason)

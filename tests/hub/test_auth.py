@@ -312,3 +312,53 @@ def test_a_hash_that_couchdb_wrote_is_understood() -> None:
 def test_a_stored_hash_that_cannot_be_believed_lets_nobody_in(change: dict[str, object]) -> None:
     members = PasswordHash.of("pw", 1_000, bytes).to_members()
     assert PasswordHash.from_members({**members, **change}) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"type": "other"}, "doc.type must be user"),
+        ({"name": None}, "doc.name is required"),
+        ({"name": ""}, "doc.name is required"),
+        ({"name": "zoe"}, "Doc ID must be of the form org.couchdb.user:name"),
+        ({"name": 5}, "Doc ID must be of the form org.couchdb.user:name"),
+        ({"roles": None}, "doc.roles must exist"),
+        ({"roles": "x"}, "doc.roles must be an array"),
+        ({"roles": [1]}, "doc.roles can only contain strings"),
+        ({"roles": ["_admin"]}, "No system roles (starting with underscore) in users db."),
+        ({"password": 5}, "Password value of '5' is invalid."),
+    ],
+)
+async def test_administrators_too_store_nothing_but_users_in_the_users_database(
+    browse: Browser, changed: dict[str, object], reason: str
+) -> None:
+    body = {"name": "ann", "type": "user", "roles": [], "password": "a long one", **changed}
+    answer = await browse("PUT", "/_users/org.couchdb.user:ann", body)
+    assert (answer.status, answer.json) == (403, {"error": "forbidden", "reason": reason})
+
+
+async def test_other_documents_than_users_and_designs_are_kept_out_of_the_users_database(browse: Browser) -> None:
+    for doc_id, body, reason in (
+        ("foo", {"x": 1}, "doc.type must be user"),
+        (
+            "foo",
+            {"name": "foo", "type": "user", "roles": []},
+            "Doc ID must be of the form org.couchdb.user:name",
+        ),
+        (
+            "org.couchdb.user:a:b",
+            {"name": "a:b", "type": "user", "roles": []},
+            "Character `:` is not allowed in usernames.",
+        ),
+        (
+            "org.couchdb.user:_ann",
+            {"name": "_ann", "type": "user", "roles": []},
+            "Username may not start with underscore.",
+        ),
+    ):
+        answer = await browse("PUT", f"/_users/{doc_id}", body)
+        assert (answer.status, answer.json["reason"]) == (403, reason)
+    assert (await browse("POST", "/_users", {"x": 1})).status == 403
+    rows = (await browse("POST", "/_users/_bulk_docs", {"docs": [{"_id": "foo"}]})).json
+    assert [(row["id"], row["error"]) for row in rows] == [("foo", "forbidden")]
+    assert (await browse("PUT", "/_users/_design/mine", {})).status == 201
