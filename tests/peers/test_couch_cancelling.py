@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import types
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +20,11 @@ from icure_sync.peers.memory import PIECE, MemoryPeer
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.filters import device_selector
 from icure_sync.replication.wire import Revision
+from tests.peers.cancelling import cancel_everywhere
 from tests.replicas import rev, revision
 from tests.servers import fresh_database, fresh_hub
 from tests.tidiness import nothing_left
 
-MOST_AWAITS = 400  # of one call: far more than any makes
 SMALL, LARGE = b"small " * 100, bytes(range(256)) * 8_000  # sent inline, and streamed
 
 SOURCE = MemoryPeer()
@@ -48,31 +46,6 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
 
 def impatient(url: str) -> CouchPeer:
     return CouchPeer(url, timeouts=Timeouts(heartbeat=0.1))  # so that the hub soon finds out who has left its feeds
-
-
-@types.coroutine
-def cancelled_at(call: Coroutine[Any, Any, object], which: int) -> Generator[Any, Any, bool]:
-    """Run a call, and cancel the task at its await number `which`. Whether it got through before that."""
-    step: Callable[[], Any] = lambda: call.send(None)  # noqa: E731  it is replaced below
-    for number in range(MOST_AWAITS):
-        try:
-            awaited = step()
-        except StopIteration:
-            return True
-        if number == which:
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
-        try:
-            yield awaited
-            step = lambda: call.send(None)  # noqa: E731
-        except BaseException as error:  # noqa: BLE001  whatever it is, it is the call's to deal with
-            step = _thrower(call, error)
-    raise AssertionError("it goes on and on")
-
-
-def _thrower(call: Coroutine[Any, Any, object], error: BaseException) -> Callable[[], Any]:
-    return lambda: call.throw(error)
 
 
 async def read(peer: CouchPeer) -> None:
@@ -107,26 +80,6 @@ CALLS: dict[str, Callable[[CouchPeer], Awaitable[object]]] = {
     "commit": lambda peer: peer.commit(),
     "close": lambda peer: peer.close(),
 }
-
-
-async def cancel_everywhere(call: Callable[[], Awaitable[object]], after: Callable[[], Awaitable[object]]) -> int:
-    """How many awaits the call makes. `after` is done after each cancellation."""
-
-    async def made() -> None:
-        await call()
-
-    for which in range(MOST_AWAITS):
-        task = asyncio.ensure_future(_as_coroutine(made(), which))
-        done = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 30)
-        if done == [True]:
-            return which
-        assert isinstance(done[0], asyncio.CancelledError), done
-        await after()
-    raise AssertionError("it goes on and on")
-
-
-async def _as_coroutine(call: Coroutine[Any, Any, object], which: int) -> bool:
-    return await cancelled_at(call, which)
 
 
 @pytest.mark.parametrize("name", CALLS)

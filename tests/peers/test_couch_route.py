@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from icure_sync.peers.couch_requests import Timeouts
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.testing import ScriptedServer, json_answer, raw_answer
+from tests.peers.cancelling import cancel_everywhere
 from tests.replicas import rev, revision
 from tests.tidiness import nothing_left
 
@@ -339,6 +341,11 @@ async def proxy() -> AsyncIterator[Proxy]:
         yield running
 
 
+@pytest.fixture
+def proxied(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy.address)
+
+
 async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_look_into(authority, ca, proxy, tmp_path, monkeypatch):
     proxy.wants_login = True
     async with tls_hub(tmp_path, authority.issue_cert("hub.example", "127.0.0.1"), "hub.example") as url:
@@ -349,6 +356,27 @@ async def test_https_goes_through_a_tunnel_that_the_proxy_cannot_look_into(autho
     port = url.rpartition(":")[2]
     assert set(proxy.asked) == {f"CONNECT hub.example:{port}"}
     assert not any(b"AuthSession" in head or b"clinic" in head for head in proxy.heads)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "hub.example"], ids=["directly", "through a tunnel"])
+@pytest.mark.usefixtures("proxied")
+async def test_a_connection_cancelled_at_any_await_leaves_nothing_behind(authority, ca, tmp_path, host):
+    async with tls_hub(tmp_path, authority.issue_cert("hub.example", "127.0.0.1"), host) as url:
+        await make_database(url.replace(host, "127.0.0.1"), trusting(ca))
+        peers: list[CouchPeer] = []
+
+        async def first_call() -> None:
+            peers.append(CouchPeer(url + "/clinic", ca=ca))
+            await peers[-1].info()
+
+        async def goes_on() -> None:
+            assert (await peers[-1].info()).doc_count == 0
+            await peers[-1].close()
+
+        async with nothing_left():
+            assert await cancel_everywhere(first_call, goes_on) > 3
+            await peers[-1].close()
+            gc.collect()
 
 
 async def test_http_is_asked_of_the_proxy(proxy, server: ScriptedServer, monkeypatch):
