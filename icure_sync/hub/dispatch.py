@@ -226,8 +226,10 @@ def _form_refusal(call: DatabaseCall) -> HttpRefusal:
 
 
 def _endpoint(rest: tuple[str, ...]) -> str:
-    """What a path within a database is called in the table."""
-    if rest[:1] == ("_index",) and len(rest) == (5 if rest[1:2] == ("_design",) else 4):
+    """What a path within a database is called in the table. Raises not_found."""
+    if rest[:1] == ("_index",) and rest[1:] not in {(), ("_bulk_delete",)}:
+        if len(rest) != (5 if rest[1] == "_design" else 4):
+            raise not_found()
         return _ONE_INDEX
     if rest[:1] == ("_compact",) and len(rest) > 1:
         return _COMPACT_DESIGN
