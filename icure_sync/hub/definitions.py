@@ -86,11 +86,15 @@ def _shown(content: Mapping[str, Any]) -> dict[str, Any]:
     return shown | {"fields": [{path: direction} for path, direction in content["fields"].items()]}
 
 
+def is_for_indexes(design: Revision) -> bool:
+    """Is this design document one whose views are indexes?"""
+    return (as_document(design) or {}).get("language") == LANGUAGE
+
+
 def _definitions(design: Revision) -> Mapping[str, bytes]:
     """The indexes of a design document, by name: none in another language; views that define none are passed over."""
-    document = as_document(design) or {}
-    views = document.get("views")
-    if document.get("language") != LANGUAGE or not isinstance(views, Mapping):
+    views = (as_document(design) or {}).get("views")
+    if not isinstance(views, Mapping) or not is_for_indexes(design):
         return {}
     return {name: encode(view["map"]) for name, view in views.items() if _is_index(view)}
 

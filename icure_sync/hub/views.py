@@ -5,6 +5,7 @@ Source: CouchDB's documentation of `_view`, and what it answers. Which rows ther
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,7 @@ from icure_sync.hub.builtin_views import (
     stretches,
 )
 from icure_sync.hub.call import DatabaseCall
+from icure_sync.hub.definitions import LANGUAGE, is_for_indexes
 from icure_sync.hub.errors import method_not_allowed, not_found, not_offered, query_parse_error
 from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS, VIEW_ROWS
 from icure_sync.hub.listing import ROW_BREAK, ROWS_HEAD, ROWS_TAIL, results_of
@@ -64,25 +66,39 @@ async def answer_view(call: DatabaseCall) -> web.StreamResponse:
 
 
 async def get_view_info(call: DatabaseCall) -> web.StreamResponse:
-    """`_design/name/_info`: the built-in index is always up to date. Raises not_found, not_implemented."""
-    if call.document != DESIGN + BUILTIN_DESIGN:
-        await call.database.run(winner, call.document)
-        raise not_offered("JavaScript on the server")
-    seq = await call.database.run(lambda store: store.documents.update_seq())
-    sizes = {"file": 0, "external": 0, "active": 0}  # the index is a part of the database
+    """`_design/name/_info`, of the built-in index and of those of `_index`. Raises not_found, not_implemented."""
+    name = call.document.removeprefix(DESIGN)
+    if name == BUILTIN_DESIGN:
+        seq, pending, language, signature = await call.database.run(_update_seq), 0, "native", "built-in"
+    else:
+        design = await call.database.run(winner, call.document)
+        language, signature = LANGUAGE, hashlib.md5(design.body, usedforsecurity=False).hexdigest()
+        if not is_for_indexes(design):
+            raise not_offered("JavaScript on the server")
+        seq, pending = await call.database.run(_progress, call.document)
     index: dict[str, Any] = {
-        "updates_pending": {"minimum": 0, "preferred": 0, "total": 0},
+        "updates_pending": {"minimum": pending, "preferred": pending, "total": pending},
         "waiting_commit": False,
         "waiting_clients": 0,
         "updater_running": False,
         "update_seq": seq,
-        "sizes": sizes,
-        "signature": "built-in",
+        "sizes": {"file": 0, "external": 0, "active": 0},  # an index is a part of the database
+        "signature": signature,
         "purge_seq": 0,
-        "language": "native",
+        "language": language,
         "compact_running": False,
     }
-    return json_answer({"name": BUILTIN_DESIGN, "view_index": index})
+    return json_answer({"name": name, "view_index": index})
+
+
+def _update_seq(store: Store) -> int:
+    return store.documents.update_seq()
+
+
+def _progress(store: Store, design: DocId) -> tuple[int, int]:
+    """How far the indexes of a design document have come, and how many documents that leaves out."""
+    through = store.indexes.reached(design)
+    return through, store.documents.count_changes(through)
 
 
 async def _missing_view(call: DatabaseCall, design: str, view: str) -> Exception:

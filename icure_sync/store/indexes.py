@@ -91,6 +91,11 @@ class Indexes:
         row = self._database.row("SELECT 1 FROM indexes WHERE number = ? AND design IS NOT NULL", (number,))
         return row is not None
 
+    def reached(self, design: DocId) -> int:
+        """The seq up to which every change is in all indexes of a design document."""
+        through = self._database.value("SELECT min(through) FROM indexes WHERE design = ? AND NOT built", (design,))
+        return int(self._database.value("SELECT update_seq FROM counters") if through is None else through)
+
     def build(self, number: int) -> bool:
         """Take the next documents into an index. True once it is in step, or is not there any more."""
         with self._database.transaction():

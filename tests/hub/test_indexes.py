@@ -147,6 +147,17 @@ async def test_what_is_left_of_deleted_indexes_can_be_cleaned_up(
     assert database.value("SELECT count(*) FROM index_rows") == 0
 
 
+async def test_a_design_document_says_how_far_its_indexes_have_come(browse: Browser, clinic: str) -> None:
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"age": age} for age in range(5)]})
+    await make(browse, clinic, "by-age", "age")
+    info = (await browse("GET", f"{clinic}/_design/by-age/_info")).json
+    assert (info["name"], info["view_index"]["language"]) == ("by-age", "query")
+    assert (info["view_index"]["update_seq"], info["view_index"]["updates_pending"]["total"]) == (0, 6)
+    await browse("POST", f"{clinic}/_find", {"selector": {"age": 1}})
+    info = (await browse("GET", f"{clinic}/_design/by-age/_info")).json
+    assert (info["view_index"]["update_seq"], info["view_index"]["updates_pending"]["total"]) == (6, 0)
+
+
 async def test_what_is_no_definition_defines_no_index(browse: Browser, clinic: str) -> None:
     views = {
         "no options": {"map": {"fields": {"a": "asc"}}},
@@ -278,7 +289,9 @@ async def test_methods_that_an_index_does_not_have_are_refused(browse: Browser, 
     assert (await browse("DELETE", f"{clinic}/_index")).status == 405
     assert (await browse("GET", f"{clinic}/_index/_bulk_delete")).status == 405
     assert (await browse("GET", f"{clinic}/_index/a/json/b")).status == 405
-    assert (await browse("GET", f"{clinic}/_index/a")).status == 404
+    for path in ("a", "a/b", "a/b/c/d", "_design/a/json"):
+        for method in ("GET", "PUT", "POST", "DELETE", "COPY"):
+            assert (await browse(method, f"{clinic}/_index/{path}")).json == {"error": "not_found", "reason": "missing"}
 
 
 OPTIONS = {
