@@ -32,7 +32,7 @@ from tests.servers import fresh_database
 
 PASSWORD = "sesame-71c0ffee"  # of the hub: searched for in every log line and error
 SECRET = "mellow-fruitfulness"  # in every document: stands for content, which no log may hold
-QUICK = Timeouts(connect=5.0, silence=0.4, feed=0.4, sending=0.4, heartbeat=0.1)
+QUICK = Timeouts(connect=5.0, silence=0.5, feed=0.5, sending=0.5)  # for tests of silence alone: machines may be slow
 
 PULL = Plan("device-1", None, Direction.PULL)
 PUSH = Plan("device-1", None, Direction.PUSH)
@@ -62,11 +62,13 @@ async def leaves(peer: Peer) -> Leaves:
 
 @dataclass
 class Line:
-    """`device`: over a store; `peer`: the database through the proxy; `direct`: past it. `url`: that, with password."""
+    """`device`: over a store; `peer`: the database through the proxy, `hasty`: with little patience for silence;
+    `direct`: past the proxy. `url`: that, with password."""
 
     device: LocalPeer
     proxy: FaultProxy
     peer: CouchPeer
+    hasty: CouchPeer
     direct: CouchPeer
     url: str
     clock: Clock
@@ -82,9 +84,9 @@ class Line:
     async def sync(self) -> tuple[Outcome, Outcome]:
         return await self.pull(), await self.push()
 
-    async def run(self, way: str) -> Outcome:
+    async def run(self, way: str, peer: Peer | None = None) -> Outcome:
         """`pull` or `push`."""
-        return await (self.pull() if way == "pull" else self.push())
+        return await (self.pull(peer) if way == "pull" else self.push(peer))
 
     async def tried(self, attempt: Awaitable[object]) -> PeerError | None:
         """The error of an attempt, which must be a discreet one, or None."""
@@ -138,7 +140,7 @@ def noting_clock(waits: list[float]) -> Clock:
 
 
 @asynccontextmanager
-async def line_to(server: str, folder: Path, timeouts: Timeouts = QUICK) -> AsyncIterator[Line]:
+async def line_to(server: str, folder: Path) -> AsyncIterator[Line]:
     """A new device and a new database on this server."""
     store = Store.open(folder / "device.db", bytes(32))
     try:
@@ -146,9 +148,10 @@ async def line_to(server: str, folder: Path, timeouts: Timeouts = QUICK) -> Asyn
             fresh_database(server) as url,
             FaultProxy(url) as proxy,
             CouchPeer(url) as direct,
-            CouchPeer(proxy.url, timeouts=timeouts) as peer,
+            CouchPeer(proxy.url) as peer,
+            CouchPeer(proxy.url, timeouts=QUICK) as hasty,
         ):
             waits: list[float] = []
-            yield Line(LocalPeer(store), proxy, peer, direct, url, noting_clock(waits), waits)
+            yield Line(LocalPeer(store), proxy, peer, hasty, direct, url, noting_clock(waits), waits)
     finally:
         store.close()

@@ -62,8 +62,6 @@ TRANSPORT = {
     "reset in the middle of the request": Fault(cut_request=150, ending=Ending.RESET),
     "answer cut in its head": Fault(cut_answer=20),
     "answer reset in its body": Fault(cut_answer=260, ending=Ending.RESET),
-    "silence": SILENCE,
-    "silence in the middle of the answer": Fault(cut_answer=30, ending=Ending.SILENCE),
 }
 ELSE = {
     "captive portal": CAPTIVE_PORTAL,
@@ -95,6 +93,21 @@ async def test_a_line_that_breaks_once_costs_a_repetition_and_nothing_else(line:
         if error is not None:
             assert name in ("login", "log"), "only the first contact is not repeated within the attempt"
             assert trouble_of(error) is Trouble.TRANSPORT
+    await line.agree(held)
+
+
+@pytest.mark.parametrize("after", [None, 30])
+@pytest.mark.parametrize("way", WAYS)
+async def test_silence_costs_its_time_and_a_repetition(line: Line, way: str, after: int | None):
+    """From the beginning, or in the middle of an answer. Who has little patience may be too hasty elsewhere, too."""
+    silence = SILENCE if after is None else Fault(cut_answer=after, ending=Ending.SILENCE)
+    for name in ("feed", "comparison", "documents", "attachment", "checkpoint"):
+        if name in WAYS[way]:
+            held = await furnish(line, name)
+            rule = line.proxy.inject(silence, WAYS[way][name], times=1)
+            while not rule.applied:
+                error = await line.tried(line.run(way, line.hasty))
+                assert error is None or isinstance(error, TimedOut)
     await line.agree(held)
 
 
@@ -157,7 +170,7 @@ async def test_answers_in_pieces_of_one_byte_are_the_same_answers(line: Line):
 async def test_a_server_that_says_nothing_any_more_ends_the_attempt_in_time(line: Line):
     held = await furnish_lightly(line)
     line.proxy.inject(SILENCE)
-    error = await line.failed(line.pull())
+    error = await line.failed(line.pull(line.hasty))
     assert isinstance(error, TimedOut)
     await line.agree(held)
 

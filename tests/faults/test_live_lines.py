@@ -19,15 +19,19 @@ from icure_sync.engine.progress import Progress
 from icure_sync.engine.replica import Replica, replica_over
 from icure_sync.model import Patient
 from icure_sync.peers.couch import CouchPeer
+from icure_sync.peers.couch_requests import Timeouts
 from icure_sync.replication.limits import BACKOFF_MOST
 from icure_sync.store import Store
 from icure_sync.testing import CAPTIVE_PORTAL, Ending, Fault, FaultProxy, refusal, to
 from icure_sync.testing.faults import Picks
-from tests.faults.lines import PASSWORD, QUICK, SECRET
+from tests.faults.lines import PASSWORD, SECRET
 from tests.keys import A, identity
 from tests.servers import change_database, fresh_database
 from tests.tidiness import PATIENCE, until
 
+WATCHFUL = Timeouts(
+    silence=1.0, feed=1.0, heartbeat=0.2
+)  # without a sign of life for so long, a feed is taken for dead
 NAMES = ("laptop", "phone")
 
 
@@ -74,7 +78,7 @@ async def clinic(server: str, tmp_path: Path) -> AsyncIterator[Clinic]:
             built.proxies[name] = await stack.enter_async_context(FaultProxy(url))
             built.replicas[name] = await store.run(replica_over, store, identity(A))
         for name in NAMES:
-            peer = CouchPeer(built.proxies[name].url, timeouts=QUICK)
+            peer = CouchPeer(built.proxies[name].url, timeouts=WATCHFUL)
             live = built.replicas[name].live(peer, progress=built.told.append, waiting=hasty_clock())
             built.lives[name] = await stack.enter_async_context(live)
         await built.write("laptop", "first")

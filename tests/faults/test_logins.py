@@ -16,7 +16,7 @@ from icure_sync.errors import BadAnswer, Forbidden, Throttled, Unauthorized
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.replication.limits import LOCKED_SECONDS
 from icure_sync.testing import Fault, FaultProxy, ScriptedServer, redirect, refusal, to, within
-from tests.faults.lines import QUICK, Line, documents, give, leaves
+from tests.faults.lines import Line, documents, give, leaves
 
 LOGIN = to("POST", "/_session")
 EXPIRED = refusal(401, "unauthorized", "You are not authorized to access this db.")
@@ -70,7 +70,7 @@ async def test_a_wrong_password_is_sent_once_however_often_one_syncs(line: Line)
     parts = urlsplit(line.proxy.url)
     stranger = f"nobody-{os.urandom(4).hex()}:wrong"  # never a real name: five wrong passwords lock it
     url = parts._replace(netloc=f"{stranger}@{parts.hostname}:{parts.port}").geturl()
-    async with CouchPeer(url, timeouts=QUICK) as peer:
+    async with CouchPeer(url) as peer:
         for _ in range(6):
             error = await line.failed(line.pull(peer))
             assert isinstance(error, Unauthorized)

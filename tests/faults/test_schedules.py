@@ -30,7 +30,7 @@ from icure_sync.replication.wire import Attachment
 from icure_sync.store import Store
 from icure_sync.testing import CAPTIVE_PORTAL, EMPTY, Ending, Fault, FaultProxy, refusal, to, within
 from icure_sync.testing.conformance.asking import content, contents, got, rows
-from tests.faults.lines import PASSWORD, QUICK
+from tests.faults.lines import PASSWORD
 from tests.replicas import rev, revision, seeded_entropy, still_clock
 from tests.servers import change_database, fresh_database, fresh_hub
 
@@ -137,7 +137,7 @@ class TwoDevices(RuleBasedStateMachine):
             await task
 
     async def attempt(self, name: str, way: Direction) -> None:
-        async with CouchPeer(self.proxies[name].url, timeouts=QUICK) as peer:
+        async with CouchPeer(self.proxies[name].url) as peer:
             device = LocalPeer(self.stores[name])
             source, target = (peer, device) if way is Direction.PULL else (device, peer)
             await self.carry(name, source, target, way)

@@ -11,9 +11,9 @@ import pytest
 
 from icure_sync.engine.progress import Phase, Progress
 from icure_sync.engine.sync import replicate
-from icure_sync.testing import Fault
+from icure_sync.testing import Fault, to
 from tests.faults.lines import PULL, PUSH, Line, documents, give, leaves
-from tests.replicas import seeded_entropy
+from tests.replicas import rev, revision, seeded_entropy
 
 SLOW = Fault(rate=100_000, latency=0.02, jitter=0.02)
 
@@ -35,9 +35,9 @@ async def test_a_slow_line_makes_progress_and_shows_it(line: Line, way: str):
 
 
 async def test_an_answer_may_take_longer_than_silence_may(line: Line):
-    await give(line.direct, documents("doc", 150))
+    await give(line.direct, [revision("long", rev(1, 1), body=b'{"x":"' + b"y" * 30_000 + b'"}')])
     held = await leaves(line.direct)
-    line.proxy.inject(Fault(rate=30_000))  # the documents alone take most of a second, silence may take 0.4
-    outcome = await line.pull()
-    assert (outcome.documents, outcome.refused) == (150, ())
+    line.proxy.inject(Fault(rate=40_000), to("POST", "/_bulk_get"))  # most of a second, silence may last half of one
+    outcome = await line.pull(line.hasty)
+    assert (outcome.documents, outcome.refused) == (1, ())
     await line.agree(held)
