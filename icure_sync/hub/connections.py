@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from icure_sync.hub.limits import HEADER_SECONDS, MAX_CONNECTIONS, RESERVED_FILES, STALL_SECONDS
+from icure_sync.hub.limits import HEADER_SECONDS, IDLE_SECONDS, MAX_CONNECTIONS, RESERVED_FILES, STALL_SECONDS
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -28,7 +28,7 @@ class Connections(web.Server):
     """A server of requests that watches over its connections. `more`: keyword arguments of aiohttp's own."""
 
     def __init__(self, handler: Handler, **more: Any) -> None:
-        super().__init__(self._served, keepalive_timeout=HEADER_SECONDS, **more)
+        super().__init__(self._served, keepalive_timeout=IDLE_SECONDS, **more)
         self._handler = handler
         self._most = most_connections()
         self._silent: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}  # nothing whole has come of these yet

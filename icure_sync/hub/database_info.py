@@ -17,6 +17,9 @@ from icure_sync.hub.paths import DESIGN, SYSTEM_DATABASES, check_database_name
 from icure_sync.ids import DocId
 from icure_sync.store import Store
 
+NODE = "nonode@nohost"  # what CouchDB calls itself without a cluster
+_EVERYTHING = "00000000-ffffffff"  # the range of its only shard
+
 
 async def describe(database: Database) -> dict[str, Any]:
     """What `GET /db` answers."""
@@ -132,7 +135,18 @@ async def put_revs_limit(call: DatabaseCall) -> web.StreamResponse:
 
 async def get_shards(_: DatabaseCall) -> web.StreamResponse:
     """GET `_shards`: there is one."""
-    return json_answer({"shards": {"00000000-ffffffff": ["nonode@nohost"]}})
+    return json_answer({"shards": {_EVERYTHING: [NODE]}})
+
+
+async def get_shard_of(_: DatabaseCall) -> web.StreamResponse:
+    """GET `_shards/id`: the same for every document."""
+    return json_answer({"range": _EVERYTHING, "nodes": [NODE]})
+
+
+async def post_sync_shards(call: DatabaseCall) -> web.StreamResponse:
+    """POST `_sync_shards`: there is nothing to be brought into step."""
+    call.caller.require_admin()
+    return json_answer({"ok": True}, 202)
 
 
 def _counts(store: Store) -> tuple[int, int, int, int]:

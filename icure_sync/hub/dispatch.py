@@ -28,6 +28,7 @@ from icure_sync.hub import (
     purging,
     views,
 )
+from icure_sync.hub.absent import absent_handler
 from icure_sync.hub.answers import about_request, refusal_answer
 from icure_sync.hub.call import Call, DatabaseCall, House
 from icure_sync.hub.errors import (
@@ -61,12 +62,12 @@ _NODE: Mapping[str, Mapping[str, NodeHandler]] = {
     "_active_tasks": {"GET": node.get_active_tasks},
     "_dbs_info": {"GET": node.get_dbs_info, "POST": node.post_dbs_info},
     "_membership": {"GET": node.get_membership},
-    "_replicate": {"POST": node.refuse_replication},
     "_session": {"GET": node.get_session, "POST": node.post_session, "DELETE": node.delete_session},
     "_upstreams": {"GET": node.get_upstreams},
 }
 _ONE_INDEX = "_index/{ddoc}/{type}/{name}"
 _COMPACT_DESIGN = "_compact/{ddoc}"
+_SHARD_OF = "_shards/{docid}"
 _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "": {
         "DELETE": database_info.delete_database,
@@ -98,6 +99,8 @@ _DATABASE: Mapping[str, Mapping[str, DatabaseHandler]] = {
     "_index/_bulk_delete": {"POST": indexes.post_bulk_delete},
     _ONE_INDEX: {"DELETE": indexes.delete_index},
     "_shards": {"GET": database_info.get_shards},
+    _SHARD_OF: {"GET": database_info.get_shard_of},
+    "_sync_shards": {"POST": database_info.post_sync_shards},
     "_view_cleanup": {"POST": database_info.post_view_cleanup},
 }
 _DOCUMENT: Mapping[str, DatabaseHandler] = {
@@ -116,6 +119,7 @@ _ATTACHMENT: Mapping[str, DatabaseHandler] = {
     "GET": attachments.get_attachment,
     "PUT": attachments.put_attachment,
 }
+_UNAUTHORIZED = 401
 _DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
 _OVERRIDES = frozenset({"GET", "PUT", "DELETE", "COPY"})  # by POST, for clients that cannot say these
 _JAVASCRIPT = frozenset({"_show", "_list", "_update", "_rewrite", "_search", "_nouveau"})
@@ -143,13 +147,22 @@ async def answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
         log.error("%s", error)  # noqa: TRY400  (the error says it all in one line)
         kind = "file_corruption" if isinstance(error, StoreCorrupt) else "internal_server_error"
         response = refusal_answer(HttpRefusal(500, kind, "the database cannot be used; see the server's log"))
-    await pack_whole(request, response)
-    if not response.prepared:
-        response.headers.update(about_request(request))
-        if request.writer.output_size > 0 and request.transport is not None:
-            request.transport.abort()  # in the middle of another answer: a cut connection is the only way to say so
+    await _finish(request, response)
     log.debug("%s %s %d", request.method, request.raw_path.partition("?")[0], response.status)
     return response
+
+
+async def _finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """What every answer has that is not under way yet."""
+    await pack_whole(request, response)
+    if response.prepared:
+        return
+    response.headers.update(about_request(request))
+    challenge = request.headers.get("X-CouchDB-WWW-Authenticate", "")
+    if response.status == _UNAUTHORIZED and challenge.isprintable() and challenge:
+        response.headers["WWW-Authenticate"] = challenge  # the client says how its user is to be asked
+    if request.writer.output_size > 0 and request.transport is not None:
+        request.transport.abort()  # in the middle of another answer: a cut connection is the only way to say so
 
 
 async def _answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
@@ -159,6 +172,8 @@ async def _answer(request: web.BaseRequest, house: House) -> web.StreamResponse:
     if path.first in _NODE and len(path.segments) <= 1:
         handler = _method(_NODE[path.first], request)
         response = await handler(Call(request, path, query, caller, house))
+    elif (absent := absent_handler(path.segments, request.method)) is not None:
+        response = await absent(Call(request, path, query, caller, house))
     elif len(path.segments) == 1 and request.method == "PUT":
         response = await database_info.put_database(Call(request, path, query, caller, house))
     else:
@@ -233,6 +248,8 @@ def _endpoint(rest: tuple[str, ...]) -> str:
         return _ONE_INDEX
     if rest[:1] == ("_compact",) and len(rest) > 1:
         return _COMPACT_DESIGN
+    if rest[:1] == ("_shards",) and len(rest) > 1:
+        return _SHARD_OF
     return "/".join(rest)
 
 

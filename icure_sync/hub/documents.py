@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import unquote
 
+import msgspec
 from aiohttp import web
 
 from icure_sync.hub import bodies, multipart
@@ -36,6 +37,8 @@ from icure_sync.hub.writing import File, Uploads, edit, graft
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
+
+_FUNCTIONS: Mapping[str, str] = {"_show": "shows", "_list": "lists", "_update": "updates"}  # and where they are kept
 
 
 async def get_document(call: DatabaseCall) -> web.StreamResponse:
@@ -158,14 +161,19 @@ def check_doc_id_to_read(doc_id: DocId) -> DocId:
 
 
 async def refuse_function(call: DatabaseCall) -> web.StreamResponse:
-    """Views and the like are JavaScript. Raises not_found without their design document, else not_implemented."""
-    await call.database.run(winner, call.document)
+    """Shows and the like are JavaScript. Raises not_found where there is none, else not_implemented."""
+    found = await call.database.run(winner, call.document)
+    kind = _FUNCTIONS.get(call.path.segments[3], "")
+    if kind and not isinstance(msgspec.json.decode(found.body).get(kind), dict):
+        raise not_found(f"missing json key: {kind}")
     raise not_offered("JavaScript on the server")
 
 
 async def _get_open_revs(call: DatabaseCall, doc_id: DocId, wanted: str) -> web.StreamResponse:
     wants_json = multipart.accepts_json_only(call.request)
     shape = parse_shape(call.query, "data" if wants_json else "follows").of_revision()
+    if not wants_json:
+        shape = replace(shape, attachments="follows")  # asked for or not: CouchDB's replicator counts on it
     if wanted == "all":
         revs = await call.database.run(leaf_revs, doc_id)
     else:

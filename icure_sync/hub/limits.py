@@ -30,7 +30,8 @@ SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which
 
 MAX_CONNECTIONS: Final = 5_000  # at once: a device has one to three; each takes some tens of kilobytes
 RESERVED_FILES: Final = 100  # open files kept for databases and logs
-HEADER_SECONDS: Final = 60.0  # for the head of a first request, and of idling between two: a bad line takes seconds
+HEADER_SECONDS: Final = 60.0  # for the head of a first request: a bad line takes seconds
+IDLE_SECONDS: Final = 300.0  # between two requests: CouchDB's; clients' pools keep connections for a minute or two
 BODY_SECONDS: Final = 60.0  # that a body may take beyond MIN_BODY_RATE: pauses of a bad line
 MIN_BODY_RATE: Final = 100  # bytes a second of a body: a tenth of the slowest line that is worth serving
 GOODBYE_SECONDS: Final = 1.0  # for the refusal of a slow body to arrive, before the connection ends

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from aiohttp import web
@@ -12,13 +13,12 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import etag, json_answer
 from icure_sync.hub.call import Call, House
-from icure_sync.hub.database_info import describe
-from icure_sync.hub.errors import bad_content_type, bad_request, not_offered
+from icure_sync.hub.database_info import NODE, describe
+from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, unauthorized
 from icure_sync.hub.limits import MAX_INFO_KEYS, MAX_SMALL_BODY, SESSION_SECONDS
 from icure_sync.hub.sessions import COOKIE
 from icure_sync.hub.view_options import chosen_keys, id_range, query_options
 
-NODE = "nonode@nohost"  # what CouchDB calls itself without a cluster
 VERSION = "3.5.0"  # of the protocol: what this server answers like
 _MAX_UUIDS = 1_000
 _NEVER_TWICE = {"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "Mon, 01 Jan 1990 00:00:00 GMT"}
@@ -88,12 +88,6 @@ async def get_membership(call: Call) -> web.StreamResponse:
     return json_answer({"all_nodes": [NODE], "cluster_nodes": [NODE]})
 
 
-async def refuse_replication(call: Call) -> web.StreamResponse:
-    """`/_replicate`: a hub is replicated with, and starts nothing by itself. Raises not_implemented."""
-    call.caller.require_admin()
-    raise not_offered("_replicate")
-
-
 async def get_dbs_info(call: Call) -> web.StreamResponse:
     """GET `/_dbs_info`: of the databases that `_all_dbs` would list."""
     databases = [await call.house.databases.get(name) for name in _listed(call)]
@@ -121,7 +115,9 @@ async def post_dbs_info(call: Call) -> web.StreamResponse:
 
 
 async def get_session(call: Call) -> web.StreamResponse:
-    """`/_session`: who the server thinks is asking."""
+    """`/_session`: who the server thinks is asking. Raises unauthorized if `basic=true` wants someone."""
+    if call.caller.name is None and call.query.flag("basic"):
+        raise unauthorized("Please login.")
     info: dict[str, Any] = {"authentication_handlers": ["cookie", "default"]}
     if call.caller.how:
         info["authenticated"] = call.caller.how
@@ -136,15 +132,26 @@ async def post_session(call: Call) -> web.StreamResponse:
     name, password = fields.get("name", fields.get("username")), fields.get("password", "")
     if not isinstance(name, str) or not isinstance(password, str):
         raise bad_request("request body must contain a username")
-    account = await call.house.gate.login(name, password, call.request.remote or "")
+    try:
+        account = await call.house.gate.login(name, password, call.request.remote or "")
+    except HttpRefusal as refusal:
+        refusal.headers["Set-Cookie"] = cookie_header(call.house, "")
+        raise
     cookie = cookie_header(call.house, call.house.gate.issue(account))
-    answer = {"ok": True, "name": account.name, "roles": sorted(account.roles)}
-    return json_answer(answer, headers={"Set-Cookie": cookie})
+    return _logged(call, {"ok": True, "name": account.name, "roles": sorted(account.roles)}, cookie)
 
 
 async def delete_session(call: Call) -> web.StreamResponse:
     """Log out: the cookie is taken back."""
-    return json_answer({"ok": True}, headers={"Set-Cookie": cookie_header(call.house, "")})
+    return _logged(call, {"ok": True}, cookie_header(call.house, ""))
+
+
+def _logged(call: Call, answer: Mapping[str, Any], cookie: str) -> web.StreamResponse:
+    """The answer to a login or logout; `next=/path`: a browser goes on there, on this very server."""
+    target = call.query.text("next")
+    if not target.startswith("/") or target.startswith("//"):
+        return json_answer(answer, headers={"Set-Cookie": cookie})
+    return json_answer(answer, 302, {"Set-Cookie": cookie, "Location": call.base + quote(target, safe="/?&=#%")})
 
 
 def cookie_header(house: House, value: str) -> str:

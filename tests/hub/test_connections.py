@@ -46,7 +46,7 @@ async def test_who_never_ends_the_head_of_a_request_is_cut_off(
 async def test_an_idle_connection_ends_also_in_the_middle_of_a_later_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.3)
     async with Hub(tmp_path / "slow", admin=ADMIN) as hub:
         reader, writer = await connect(hub)
         writer.write(b"GET /_up HTTP/1.1\r\nHost: hub\r\n\r\n")
