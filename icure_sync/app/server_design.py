@@ -41,9 +41,16 @@ function (doc) {
 
 _MAP_BY_FOREIGN_KEY = """\
 function (doc) {
-  if (Array.isArray(doc.secretForeignKeys)) {
-    doc.secretForeignKeys.forEach(function (key) { emit([key], null); });
+  var keys = doc.secretForeignKeys, seen = {};
+  if (!Array.isArray(keys) || !keys.every(function (key) { return typeof key === "string"; })) {
+    return;
   }
+  keys.forEach(function (key) {
+    if (!seen["=" + key]) {
+      seen["=" + key] = true;
+      emit([key], null);
+    }
+  });
 }"""
 
 # No signature and no right is checked here: a server cannot see what would be needed for that, devices do it.
@@ -54,12 +61,12 @@ function (newDoc, oldDoc, userCtx) {
     + _MARK
     + """
   function refuse(why) { throw({forbidden: why}); }
-  function isMap(value) { return value !== null && typeof value === "object" && !Array.isArray(value); }
+  function isMap(value) { return typeof value === "object" && !Array.isArray(value); }
   if (JSON.stringify(newDoc).length > 8000000) {
     refuse("a document may weigh 8000000 bytes");
   }
   ["delegations", "cryptedForeignKeys", "encryptionKeys", "hcPartyKeys"].forEach(function (name) {
-    if (name in newDoc && !isMap(newDoc[name])) { refuse(name + " must be an object"); }
+    if (name in newDoc && !isMap(newDoc[name])) { refuse(name + " must be an object or null"); }
   });
   if (newDoc._deleted) {
     return;
@@ -68,11 +75,13 @@ function (newDoc, oldDoc, userCtx) {
     refuse("a document must say its type or java_type");
   }
   ["secretForeignKeys", "access", "parents", "merged"].forEach(function (name) {
-    if (name in newDoc && !Array.isArray(newDoc[name])) { refuse(name + " must be a list"); }
+    if (name in newDoc && newDoc[name] !== null && !Array.isArray(newDoc[name])) {
+      refuse(name + " must be a list or null");
+    }
   });
   ["cryptoSuite", "encryptedSelf"].forEach(function (name) {
     if (name in newDoc && newDoc[name] !== null && typeof newDoc[name] !== "string") {
-      refuse(name + " must be a text");
+      refuse(name + " must be a text or null");
     }
   });
 }"""

@@ -41,9 +41,7 @@ _BROKEN = (ValueError, TypeError, AttributeError, HTTPException)  # how the libr
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """There is no such thing on the server. `reason`: its own words."""
-
-    reason: str
+    """There is no such thing on the server, or it offers none."""
 
 
 class Link:
@@ -92,13 +90,15 @@ class Link:
         """What couchdb-python says of a status from 400 on: `args[0]` is (error, reason), or (status, that)."""
         known = self._couchdb
         if isinstance(error, known.ResourceNotFound):
-            return Missing(_reason(error.args[0]))
+            return Missing()
         if isinstance(error, known.Unauthorized):
             raise Unauthorized(self._attempted, "the server does not accept the login", "use an administrator's")
         if isinstance(error, known.PreconditionFailed | known.ResourceConflict):
             raise ConflictError(self._attempted, "somebody else changes it at the same time", "run it again")
         if isinstance(error, known.ServerError):
             status, said = error.args[0]
+            if status == HTTPStatus.NOT_IMPLEMENTED:
+                return Missing()
             raise self._refused(status, _reason(said))
         raise self._forbidden(_reason(error.args[0]))
 

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from icure_sync import Audit, CouchPeer, Direction, Phase, Progress, Replica, SyncReport
+from icure_sync import Audit, CouchPeer, Direction, Phase, Progress, Refusal, Replica, SyncReport
 from icure_sync.app.home import CA_SETTING, SERVER_SETTING, in_replica
 from icure_sync.app.output import Answer, ProgressLine, counted, printable, show, table
 from icure_sync.errors import InvalidEntity
-from icure_sync.replication.wire import Refusal
 
 MEGABYTE = 1_000_000
 _PROVISION = "icure-sync server provision URL"

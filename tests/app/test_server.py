@@ -192,10 +192,14 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "odd-1": {"type": ["HealthcareParty"], "delegations": ["hcp-a"], "secretForeignKeys": {"k1": 1}},
     "odd-2": {"type": "Patient", "delegations": "hcp-a", "secretForeignKeys": "k1"},
     "odd-3": {"type": "Patient", "delegations": None, "secretForeignKeys": None},
+    "odd-4": {"type": "Patient", "secretForeignKeys": ["k3", 1]},
+    "twice": {"type": "Patient", "secretForeignKeys": ["k2", "k2", ""]},
+    "nobody": {"type": "Patient", "delegations": {"": []}},
     "plain": {"type": "Patient", "secretForeignKeys": []},
 }
 BY_DELEGATE = [
     ("contested", [None]),
+    ("nobody", [""]),
     ("head", ["", "DeviceHead"]),
     ("both-ways", ["", "HealthcareParty"]),
     ("classic", ["", "HealthcareParty"]),
@@ -223,7 +227,8 @@ def test_the_index_names_what_each_delegate_needs(fresh: str) -> None:
     assert {row["value"] for row in answer["rows"]} == {None}
     assert answer["update_seq"]
     _, answer = ask("GET", f"{view}/by_secret_foreign_key")
-    assert [(row["id"], row["key"]) for row in answer["rows"]] == [("own", ["k1"]), ("own", ["k2"])]
+    rows = [(row["id"], row["key"]) for row in answer["rows"]]
+    assert rows == [("twice", [""]), ("own", ["k1"]), ("own", ["k2"]), ("twice", ["k2"])]
 
 
 def test_the_index_knows_the_types_that_every_device_takes() -> None:
@@ -260,7 +265,7 @@ def test_a_couchdb_that_validates_takes_records_and_refuses_other_shapes(couchdb
     try:
         good = [
             {"type": "Patient", "cryptoSuite": "sealed-1", "delegations": {"a": []}, "encryptedSelf": "AA"},
-            {"java_type": CLASSIC_HCP, "encryptedSelf": None},
+            {"java_type": CLASSIC_HCP, "encryptedSelf": None, "delegations": None, "secretForeignKeys": None},
             {"_deleted": True},
             {"_deleted": True, "delegations": {"a": []}, "notice": True},
         ]
@@ -268,7 +273,6 @@ def test_a_couchdb_that_validates_takes_records_and_refuses_other_shapes(couchdb
             {},
             {"type": 1},
             {"type": "Patient", "delegations": []},
-            {"type": "Patient", "delegations": None},
             {"type": "Patient", "secretForeignKeys": {}},
             {"type": "Patient", "encryptedSelf": 1},
             {"_deleted": True, "delegations": "a"},
