@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from icure_sync.peers.couch import CouchPeer
     from icure_sync.peers.couch_address import parse_address
     from icure_sync.replication.checkpoint import Direction
+    from icure_sync.replication.wire import Refusal
 
 __all__ = [
     "Address",
@@ -63,6 +64,7 @@ __all__ = [
     "Patient",
     "Phase",
     "Progress",
+    "Refusal",
     "Relay",
     "Replica",
     "Service",
@@ -89,6 +91,7 @@ _HOMES = {
     "icure_sync.peers.couch": ("CouchPeer",),
     "icure_sync.peers.couch_address": ("parse_address",),
     "icure_sync.replication.checkpoint": ("Direction",),
+    "icure_sync.replication.wire": ("Refusal",),
 }
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit, audit
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.keyed import Keyed
@@ -18,7 +19,7 @@ from icure_sync.engine.patience import Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Report
 from icure_sync.engine.status import SyncFacts, conflicts_of
-from icure_sync.engine.sync import Outcome, SyncReport, replicate
+from icure_sync.engine.sync import SyncReport, replicate
 from icure_sync.engine.transfer import Following
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer

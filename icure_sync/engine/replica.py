@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit
 from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
@@ -22,7 +23,7 @@ from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Report
 from icure_sync.engine.status import Conflict, Status, conflicts_of
-from icure_sync.engine.sync import Outcome, SyncReport
+from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
 from icure_sync.ids import DocId, HcpId
 from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from icure_sync.engine.sync import Outcome
+from icure_sync.engine.attempt import Outcome
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Refusal

@@ -96,6 +96,7 @@ class Transfer:
         since: Seq,
         selector: Selector | None,
         refused: Refused,
+        tally: Tally,
         patience: Patience,
         meter: Meter,
         clock: Clock,
@@ -113,7 +114,7 @@ class Transfer:
         self._sequence = SafeSeq(since)
         self._limit = FIRST_BATCH
         self.refused = refused
-        self.tally = Tally()
+        self.tally = tally
         self.is_caught_up = False  # the feed has been read to its end once
 
     @property

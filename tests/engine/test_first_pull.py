@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icure_sync.app.server import Wish, provision_database
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Progress
-from icure_sync.engine.sync import Outcome, replicate
+from icure_sync.engine.sync import replicate
 from icure_sync.errors import NotFound, PeerError, Unreachable
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.couch import CouchPeer
@@ -160,7 +161,7 @@ async def test_a_server_without_index_is_read_by_the_feed(monkeypatch: pytest.Mo
     server.has_index = False
     outcome = await pull(server, device)
     assert (outcome.by_index, outcome.lacks_index, outcome.documents) == (False, False, 10)
-    monkeypatch.setattr("icure_sync.engine.sync.INDEX_PAYS", 30)
+    monkeypatch.setattr("icure_sync.engine.attempt.INDEX_PAYS", 30)
     assert (await pull(server, MemoryPeer("device", "e"), seed=2)).lacks_index is False  # a session is there already
     other = Plan("device-2", HCP, Direction.PULL, SELECTOR)
     assert (await pull(server, MemoryPeer("device", "e"), other)).lacks_index

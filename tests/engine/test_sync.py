@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Phase, Progress
-from icure_sync.engine.sync import Outcome, replicate
+from icure_sync.engine.sync import replicate
 from icure_sync.hub import Hub
 from icure_sync.ids import DocId, HcpId
 from icure_sync.peers.couch import CouchPeer

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
-from icure_sync.engine.sync import Outcome, replicate
+from icure_sync.engine.sync import replicate
 from icure_sync.errors import (
     BadAnswer,
     DatabaseMissing,

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
-from icure_sync.engine.sync import Outcome, replicate
+from icure_sync.engine.sync import replicate
 from icure_sync.errors import IcureSyncError, PeerError
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.couch_requests import Timeouts
