@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ E = TypeVar("E", bound=Exception)
 
 NOWHERE = MemoryPeer()  # a source without any attachment
 PATIENCE = 30.0  # seconds until a peer that should answer is taken for one that never will
+TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of the event loop, before a call is cancelled
 OWN = b'{"type":"Patient","delegations":{"hcp-a":[]}}'
 OTHERS = b'{"type":"Patient","delegations":{"hcp-b":[]}}'
 
@@ -92,3 +94,13 @@ def refused(results: object) -> set[tuple[DocId, Rev | None, str]]:
     """The refusals among these, by document, revision and error."""
     assert isinstance(results, list | tuple)
     return {(each.id, each.rev, each.error) for each in results if isinstance(each, Refusal)}
+
+
+async def cancelled(call: Callable[[], Awaitable[object]], turns: int) -> None:
+    """Make a call and cancel it after so many turns of the event loop. It may have ended by then."""
+    task = asyncio.ensure_future(call())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(task, return_exceptions=True)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import random
 from contextlib import aclosing
+from functools import partial
 
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.replication.wire import BAD_ATTACHMENT, Attachment, Revision
-from icure_sync.testing.conformance.asking import NOWHERE, content, failure, give, got, refused, rows
+from icure_sync.testing.conformance.asking import (
+    NOWHERE,
+    TURNS,
+    cancelled,
+    content,
+    failure,
+    give,
+    got,
+    refused,
+    rows,
+)
 from icure_sync.testing.revisions import rev, revision
 
 NAME = "dir/ü scan.bin"
@@ -81,3 +92,16 @@ class AttachmentStatements:
             async with aclosing(peer.attachment(DocId("a"), rev(1, 1), "f")) as pieces:
                 assert await anext(pieces)
         assert await content(peer, "a", rev(1, 1), "f") == data
+
+    async def test_a_write_cancelled_at_any_turn_leaves_the_revision_whole_or_not_at_all(self, peer: Peer) -> None:
+        for size in (1_000, 300_000):
+            doc_id, data = DocId(f"doc-{size}"), random.Random(size).randbytes(size)  # noqa: S311  # any bytes will do
+            source = MemoryPeer()
+            source.put(revision(doc_id, rev(1, 1), files={"f": data}), {"f": data})
+            sent = await got(source, doc_id, rev(1, 1))
+            for turns in TURNS:
+                await cancelled(partial(peer.write, [sent], source), turns)
+                if doc_id in {row.id for row in await rows(peer)}:
+                    assert await content(peer, doc_id, rev(1, 1), "f") == data
+            assert list(await peer.write([sent], source)) == []
+            assert await content(peer, doc_id, rev(1, 1), "f") == data

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable
 from icure_sync.ids import DocId
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import START
-from icure_sync.testing.conformance.asking import NOWHERE, PATIENCE, contents, give, rows
+from icure_sync.testing.conformance.asking import NOWHERE, PATIENCE, TURNS, cancelled, contents, give, rows
 from icure_sync.testing.revisions import rev, revision
-
-TURNS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of the event loop, before a call is cancelled
 
 
 class RepetitionStatements:
@@ -78,18 +76,9 @@ class RepetitionStatements:
         ]
         for turns in TURNS:
             for call in calls:
-                await _cancelled(call, turns)
+                await cancelled(call, turns)
         for call in calls:
             await call()
         found = await contents(peer)
         assert {name: said for name, said in found.items() if name in before} == before
         assert len(found) == len(before) + len(added)
-
-
-async def _cancelled(call: Callable[[], Awaitable[object]], turns: int) -> None:
-    task = asyncio.ensure_future(call())
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(task, return_exceptions=True)
