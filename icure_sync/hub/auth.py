@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from icure_sync.hub.errors import HttpRefusal, bad_request, unauthorized
+from icure_sync.hub.limits import KNOWN_LOGINS
 from icure_sync.hub.passwords import KnownLogins, Lockout, PasswordHash
 from icure_sync.hub.security import Caller
 from icure_sync.hub.sessions import COOKIE, Session
@@ -36,6 +37,7 @@ class Gate:
         self._known = KnownLogins(entropy(32))
         self._lockout = Lockout(time.monotonic)
         self._hashers = asyncio.Semaphore(_HASHERS)
+        self._sessions: dict[str, tuple[Session, str]] = {}  # by the header they came in: genuine under that salt
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()  # those in use
 
     async def identify(self, request: web.BaseRequest) -> Caller:
@@ -45,11 +47,11 @@ class Gate:
             name, password = _basic(credentials)
             account = await self.login(name, password, request.remote or "")
             return Caller(account.name, account.roles, "default")
-        session = Session.parse(request.cookies.get(COOKIE, ""))
+        session = self._session(request)
         if session is None:
             return Caller()
         holder = await self._find_account(session.name)
-        if holder is None or not session.is_valid(time.time(), self._secret, holder.password.salt):
+        if holder is None or not self._holds(request, session, holder):
             return Caller()
         return Caller(holder.name, holder.roles, "cookie")
 
@@ -84,15 +86,35 @@ class Gate:
     async def renewed(self, request: web.BaseRequest) -> str | None:
         """A fresh cookie for a valid one that has been used for a while, so that active users stay logged in."""
         try:
-            session = Session.parse(request.cookies.get(COOKIE, ""))
+            session = self._session(request)
         except HttpRefusal:
             return None
         if session is None or not session.is_ageing(time.time()):
             return None
         account = await self._find_account(session.name)
-        if account is None or not session.is_valid(time.time(), self._secret, account.password.salt):
+        if account is None or not self._holds(request, session, account):
             return None
         return self.issue(account)
+
+    def _session(self, request: web.BaseRequest) -> Session | None:
+        """What the request's cookie claims. Raises bad_request."""
+        header = request.headers.get("Cookie")
+        if header is None:
+            return None
+        known = self._sessions.get(header)
+        return known[0] if known else Session.parse(request.cookies.get(COOKIE, ""))
+
+    def _holds(self, request: web.BaseRequest, session: Session, account: Account) -> bool:
+        """Whether it is true: a device sends the same cookie for minutes, so its MAC is worked out once."""
+        proof = (session, account.password.salt)
+        header = request.headers["Cookie"]
+        if self._sessions.get(header) != proof:
+            if not session.is_genuine(self._secret, account.password.salt):
+                return False
+            if len(self._sessions) >= KNOWN_LOGINS:
+                self._sessions.clear()
+            self._sessions[header] = proof
+        return session.is_alive(time.time())
 
 
 def _basic(credentials: str) -> tuple[str, str]:

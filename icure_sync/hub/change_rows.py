@@ -1,7 +1,7 @@
 """The rows of a changes feed: which documents, which of their leaves, and how they look.
 
-Source: CouchDB's documentation of `_changes`. Which leaf passes a filter is filters.py's. Runs in the store's thread;
-knows no HTTP.
+Source: CouchDB's documentation of `_changes`. Which leaf passes a filter is filters.py's. What reads runs in the
+store's thread; knows no HTTP.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.hub.answers import encode
+from icure_sync.hub.feed import Arrival
 from icure_sync.hub.filters import Filter, document_reader, passing_leaves, pick_fields
 from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS
 from icure_sync.hub.rendering import Piece, Shape, render
@@ -84,9 +85,7 @@ def _row(store: Store, look: Look, change: DocumentChange) -> tuple[Piece, ...] 
     leaves = _leaves(store, look, change)
     if not leaves:
         return None
-    row: dict[str, Any] = {"id": change.id, "changes": [{"rev": leaf.rev} for leaf in leaves]}
-    if change.deleted:
-        row["deleted"] = True
+    row = _members(change, leaves)
     if not look.include_docs:
         return (encode(row)[1:],)
     revision = store.documents.get(change.id)
@@ -95,6 +94,22 @@ def _row(store: Store, look: Look, change: DocumentChange) -> tuple[Piece, ...] 
     if look.fields is not None:
         return (encode({**row, "doc": pick_fields(revision, look.fields)})[1:],)
     return (encode(row)[1:-1] + b',"doc":', *render(store, revision, look.shape, tree).pieces, b"}")
+
+
+def handed_row(look: Look, arrival: Arrival) -> Row:
+    """The row of an arrival that passes the filter, without its document. Reads nothing."""
+    assert look.filter is not None  # feeds without one are handed nothing
+    documents = dict(zip(arrival.change.leaves, arrival.documents, strict=True))
+    leaves = passing_leaves(look.filter, arrival.change, documents.__getitem__)
+    return Row(arrival.change.seq, (encode(_members(arrival.change, leaves))[1:],))
+
+
+def _members(change: DocumentChange, leaves: Sequence[Leaf]) -> dict[str, Any]:
+    """A row without its seq."""
+    row: dict[str, Any] = {"id": change.id, "changes": [{"rev": leaf.rev} for leaf in leaves]}
+    if change.deleted:
+        row["deleted"] = True
+    return row
 
 
 def _leaves(store: Store, look: Look, change: DocumentChange) -> tuple[Leaf, ...]:

@@ -16,7 +16,7 @@ from aiohttp import web
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import JSON_HEADERS, encode, open_stream
 from icure_sync.hub.call import DatabaseCall
-from icure_sync.hub.change_rows import Look, Page, Row, read_page, read_page_back
+from icure_sync.hub.change_rows import Look, Page, Row, handed_row, read_page, read_page_back
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request
 from icure_sync.hub.feed import Feed
@@ -85,7 +85,8 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     if call.request.method == "HEAD":
         await response.write_eof()
         return response
-    feed = database.feeds.open(start, wanted.look.filter)
+    rows_alone = wanted.limit is None and not wanted.look.include_docs
+    feed = database.feeds.open(start, wanted.look.filter, takes_rows=rows_alone)
     try:
         sender = _Sender(response, packing, database, wanted, feed)
         await (sender.send_descending() if wanted.descending else sender.send(update_seq))
@@ -144,7 +145,11 @@ class _Sender:
             await self._write(b'{"results":[\n')
         more = await self._send_rows(update_seq)
         while not self._is_over() and await self._wait():
-            more = await self._send_rows(None)
+            handed = self._feed.take_handed()
+            if handed:
+                await self._write_rows(tuple(handed_row(self._wanted.look, each) for each in handed))
+            else:
+                more = await self._send_rows(None)
         position, pending = self._feed.position, 0
         if more and not self._database.feeds.closed:
             pending = await self._database.run(lambda store: store.documents.count_changes(position))

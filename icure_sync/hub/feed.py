@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
-from icure_sync.hub.filters import Filter
+from icure_sync.hub.filters import Document, Filter
+from icure_sync.store import DocumentChange
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A row, and the document of each of its leaves (None: not here)."""
+
+    change: DocumentChange
+    documents: tuple[Document | None, ...]
 
 
 class Feed:
-    """One reader of changes. `position`: the local seq up to which it has seen, or had passed over, every row."""
+    """One reader of changes. `position`: the local seq up to which it has seen, or had passed over, every row.
 
-    def __init__(self, position: int, wanted: Filter | None) -> None:
+    `handed`: rows that concern it, found while it slept, and all there are up to `position`: it need not read them, if
+    it `takes_rows`, which is to say that the rows alone are what it shows.
+    """
+
+    def __init__(self, position: int, wanted: Filter | None, *, takes_rows: bool = False) -> None:
         self.position = position
         self.filter = wanted
+        self.takes_rows = takes_rows
+        self.handed: list[Arrival] = []
         self._event = asyncio.Event()
+
+    def take_handed(self) -> list[Arrival]:
+        """What was handed over; nothing of it is left."""
+        taken, self.handed = self.handed, []
+        return taken
 
     def wake(self) -> None:
         """There may be something to read; also: the database or the hub closes."""

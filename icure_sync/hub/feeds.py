@@ -1,12 +1,13 @@
 """Feeds that wait: who waits for which changes of one database, and who is woken by a write. Knows no HTTP.
 
 A feed without a filter is woken by every write. The rows that filtered feeds wait for are read once after a write, for
-all of them, and only those whose filter passes are woken; the others sleep on. So two hundred quiet devices cost a
-write two hundred evaluations of a selector, and not two hundred readings of the database.
+all of them; those whose filter passes are handed them, and the others sleep on. So two hundred quiet devices cost a
+write one look into an index, and not two hundred readings of the database.
 
 Why none is missed: a write is announced after it can be read. A feed that reads meanwhile is woken by the announcement
-and reads again; one that sleeps is asked about every row above the seq where the sleepers were asked last, `_asked`,
-and it had read everything up to there before it fell asleep.
+and reads again. One that sleeps is asked about every row above the seq where the sleepers were asked last, `_asked`,
+and it had read everything up to there before it fell asleep, or it does not. When it wakes, what it was handed is all
+there is for it up to `_asked`; if the next rows are being read just then, it reads for itself from where it stood.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import asyncio
 import logging
 
 from icure_sync.errors import StoreError
-from icure_sync.hub.feed import Feed
+from icure_sync.hub.feed import Arrival, Feed
 from icure_sync.hub.filters import Filter, as_document
 from icure_sync.hub.limits import ARRIVALS, PAGE_BYTES
-from icure_sync.hub.sleepers import Arrival, Sleepers
+from icure_sync.hub.sleepers import Sleepers
 from icure_sync.store import Store
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,9 @@ class Feeds:
         self._is_behind = False
         self.closed = False
 
-    def open(self, position: int, wanted: Filter | None) -> Feed:
+    def open(self, position: int, wanted: Filter | None, *, takes_rows: bool = False) -> Feed:
         """A feed that is woken by writes, from now on until `leave`."""
-        feed = Feed(position, wanted)
+        feed = Feed(position, wanted, takes_rows=takes_rows)
         self._wakeful.add(feed)
         return feed
 
@@ -51,6 +52,8 @@ class Feeds:
             return await feed.woken(seconds)
         if not self._asleep:
             self._asked = feed.position
+        if feed.is_woken:
+            return True
         self._asleep.add(feed)
         self._wakeful.discard(feed)
         try:
@@ -60,6 +63,13 @@ class Feeds:
             self._wakeful.add(feed)
         if not woken:
             feed.position = max(feed.position, self._asked)
+            if self._distribution is not None:
+                feed.wake()  # what is being read just now is not handed to it any more
+        elif feed.handed and feed.takes_rows and self._distribution is None and not self.closed:
+            feed.position = self._asked
+            feed.rearm()
+        else:
+            feed.handed.clear()
         return woken
 
     def announce(self) -> None:
@@ -96,6 +106,7 @@ class Feeds:
 
     def _wake_all(self) -> None:
         for feed in self._asleep:
+            feed.handed.clear()
             feed.wake()
 
     async def _ask(self) -> None:
@@ -105,10 +116,19 @@ class Feeds:
             arrivals, more = await self._store.run(_read_arrivals, self._store, since)
             for arrival in arrivals:
                 for feed in self._asleep.concerned(arrival):
-                    if not feed.is_woken:  # else it is about to read from where it was woken first
-                        feed.position = max(feed.position, since)
-                        feed.wake()
+                    _hand(feed, arrival, since)
                 self._asked = max(self._asked, arrival.change.seq)
+
+
+def _hand(feed: Feed, arrival: Arrival, since: int) -> None:
+    """A row that concerns a sleeper; everything up to `since` it was asked about before."""
+    if not feed.is_woken:
+        feed.position = max(feed.position, since)
+    elif not feed.handed:
+        return  # it is to read for itself
+    if arrival.change.seq > feed.position:
+        feed.handed.append(arrival)
+        feed.wake()
 
 
 def _read_arrivals(store: Store, since: int) -> tuple[list[Arrival], bool]:

@@ -50,10 +50,13 @@ class Session:
         raw = f"{self.name}:{self.issued:X}:".encode() + self.mac
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
-    def is_valid(self, now: float, secret: bytes, salt: str) -> bool:
-        """True if this server issued it, not too long ago."""
-        genuine = hmac.compare_digest(self.mac, _mac(self.name, self.issued, secret, salt))
-        return genuine and -1 <= now - self.issued <= SESSION_SECONDS  # time is cut to whole seconds
+    def is_genuine(self, secret: bytes, salt: str) -> bool:
+        """True if this server issued it."""
+        return hmac.compare_digest(self.mac, _mac(self.name, self.issued, secret, salt))
+
+    def is_alive(self, now: float) -> bool:
+        """True if it was issued not too long ago."""
+        return -1 <= now - self.issued <= SESSION_SECONDS  # time is cut to whole seconds
 
     def is_ageing(self, now: float) -> bool:
         """True once a tenth of its life is over: time to hand out a fresh one."""

@@ -10,18 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from icure_sync.hub.feed import Feed
+from icure_sync.hub.feed import Arrival, Feed
 from icure_sync.hub.filters import Document, Filter, passing_leaves
 from icure_sync.hub.mango import Predicate
-from icure_sync.store import DocumentChange
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A row, and the document of each of its leaves (None: not here)."""
-
-    change: DocumentChange
-    documents: tuple[Document | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,9 +306,8 @@ def show(figures: dict[str, Any], options: argparse.Namespace) -> None:
         cpu = ", ".join(f"{who} {seconds:.1f} s" for who, seconds in each["cpu"].items())
         peak = "".join(f", {who} at most {size / 2**20:.0f} MiB" for who, size in each["peak"].items() if who == "hub")
         print(f"{name:20} CPU: {cpu}{peak}; {each['rate']:.0f} writes/s")
-        print(
-            f"{'':20} from acknowledged to there: median {each['median'] * 1000:.0f} ms, 95 % {each['p95'] * 1000:.0f} ms"
-        )
+        median, p95 = each["median"] * 1000, each["p95"] * 1000
+        print(f"{'':20} from acknowledged to there: median {median:.0f} ms, 95 % {p95:.0f} ms")
     if len(figures) == 1:
         print("COUCHDB_URL is not set: the real CouchDB was not tried")
 

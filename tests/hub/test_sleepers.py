@@ -3,14 +3,15 @@
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icure_sync.hub.changes import parse_filter
-from icure_sync.hub.feed import Feed
+from icure_sync.hub.feed import Arrival, Feed
 from icure_sync.hub.filters import Filter, passing_leaves
 from icure_sync.hub.queries import Query
-from icure_sync.hub.sleepers import Arrival, Sleepers
+from icure_sync.hub.sleepers import Sleepers
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.merge.revtree import Leaf
 from icure_sync.replication.filters import device_selector
@@ -66,9 +67,14 @@ def test_a_row_concerns_exactly_those_whose_filter_it_passes(
     assert not set(sleepers)
 
 
-async def test_no_feed_misses_a_row_and_none_gets_a_strangers(browse: Browser, clinic: str) -> None:
+@pytest.mark.parametrize("heartbeat", [60_000, 50])
+@pytest.mark.parametrize("shown", ["", "&include_docs=true"])
+async def test_no_feed_misses_a_row_and_none_gets_a_strangers(
+    browse: Browser, clinic: str, heartbeat: int, shown: str
+) -> None:
+    """Also those that time out again and again in the middle of it, and those that read what they show."""
     names = [f"hcp-{number}" for number in range(12)]
-    query = "feed=continuous&since=0&heartbeat=60000&filter=_selector&style=all_docs"
+    query = f"feed=continuous&since=0&heartbeat={heartbeat}&filter=_selector&style=all_docs{shown}"
     seen: dict[str, list[str]] = {name: [] for name in names}
 
     async def listen(name: str, count: int) -> None:
