@@ -19,6 +19,7 @@ ABOUT_SERVERS = (
     "pouch_find.test.js",
     "pouch_remote.test.js",
 )  # what they state has to be true of a CouchDB, too
+RUNS = [("hub", script) for script in SCRIPTS] + [(kind, script) for kind in REAL_SERVERS for script in ABOUT_SERVERS]
 PATIENCE = 300  # seconds until a script counts as hanging: each takes a few
 WORDS = ("HOME", "PATH", "TMPDIR")  # of the environment: a proxy or an option for Node would make another test of it
 
@@ -42,15 +43,15 @@ def _miss(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-async def test_clients_written_in_javascript_take_the_hub_for_a_couchdb(node: str, script: str, tmp_path: Path) -> None:
-    async with fresh_hub(tmp_path) as server:
-        await run_script(node, script, server)
-
-
-@pytest.mark.parametrize("script", ABOUT_SERVERS if REAL_SERVERS else ())
-async def test_what_these_clients_expect_is_what_couchdb_does(node: str, script: str, couchdb_url: str) -> None:
-    await run_script(node, script, couchdb_url)
+@pytest.mark.parametrize(("kind", "script"), RUNS)
+async def test_clients_written_in_javascript_take_the_hub_for_a_couchdb(
+    node: str, kind: str, script: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "hub":
+        async with fresh_hub(tmp_path) as server:
+            await run_script(node, script, server)
+    else:
+        await run_script(node, script, request.getfixturevalue("couchdb_url"))
 
 
 async def run_script(node: str, script: str, server: str) -> None:
