@@ -24,7 +24,7 @@ from icure_sync.engine.patience import GivenUp, Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter
 from icure_sync.engine.transfer import QUARANTINED, Tally
-from icure_sync.errors import NotFound
+from icure_sync.errors import BadAnswer, NotFound, TimedOut
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.batching import next_batch_size, weight
@@ -33,6 +33,7 @@ from icure_sync.replication.filters import passes_leaf
 from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import NEWEST, Refused
+from icure_sync.replication.trouble import ServerFailed
 from icure_sync.replication.wire import Refusal, Revision
 
 _NOT_FOUND = "not_found"  # the `error` of a Refusal: the document is not there (any more)
@@ -109,7 +110,10 @@ class FirstPull:
         return self._checkpointer.is_first and not (await self._target.changes(START, limit=1)).rows
 
     async def _read(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
-        await self._patience.insist(partial(self._list, pages))
+        try:
+            await self._patience.insist(partial(self._list, pages))
+        except (NotFound, ServerFailed, BadAnswer):  # broken, or taken away meanwhile: as good as none
+            self._is_whole = False
         await pages.put(None)
 
     async def _list(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
@@ -124,7 +128,7 @@ class FirstPull:
                     self._meter.read(len(listing.ids), None)
                     for start in range(0, len(listing.ids), MOST_ROWS):
                         await pages.put(listing.ids[start : start + MOST_ROWS])
-        except NotFound:  # the index was taken away meanwhile
+        except TimedOut:  # it is being built, and the feed is there sooner
             self._is_whole = False
 
     async def _keep(self, seq: Seq) -> None:

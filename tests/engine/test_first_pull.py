@@ -18,7 +18,7 @@ from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Progress
 from icure_sync.engine.sync import replicate
-from icure_sync.errors import NotFound, PeerError, Unreachable
+from icure_sync.errors import BadAnswer, IcureSyncError, NotFound, PeerError, TimedOut, Unreachable
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
@@ -26,7 +26,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication import refused as refused_module
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import CLASSIC_HCP, device_selector, passes_leaf
-from icure_sync.replication.trouble import BatchRefused
+from icure_sync.replication.trouble import BatchRefused, ServerFailed
 from icure_sync.replication.wire import Listing, Missing, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
 from icure_sync.testing import FaultyPeer
@@ -181,16 +181,6 @@ async def test_neither_a_keyless_replica_nor_a_push_asks_for_an_index() -> None:
     assert not (await pull(server, device, Plan("device-1", None, Direction.PULL))).by_index
     assert not (await pull(server, MemoryPeer("other", "o"), Plan("device-1", HCP, Direction.PUSH))).by_index
     assert server.asked == []
-
-
-async def test_an_index_that_goes_away_meanwhile_leaves_it_to_the_feed() -> None:
-    server, device = clinic(own=3 * PAGE), MemoryPeer("device", "d")
-    broken = FaultyPeer(server)
-    broken.fail("listed done", NotFound("read the index", "it is gone", "use the feed"), first=2)
-    broken.change("changes", lambda page: page)
-    await pull(broken, device)
-    assert device.all_leaves() == (await by_feed(server)).all_leaves()
-    assert (await pull(server, device)).documents == 0
 
 
 # Interrupted
@@ -550,7 +540,24 @@ async def test_an_index_that_stumbles_is_read_again_from_its_beginning() -> None
     assert len(device.all_leaves()) == 4 * PAGE
 
 
-async def test_an_index_that_never_answers_ends_the_attempt_with_its_error() -> None:
+THREE = ("read the index", "it does not work", "look into the server's log")
+
+
+@pytest.mark.parametrize(
+    "error", [NotFound(*THREE), TimedOut(*THREE), BadAnswer(*THREE), ServerFailed("read the index", "boom", "")]
+)
+@pytest.mark.parametrize("call", ["listed", "listed done"])
+async def test_an_index_that_cannot_be_read_is_as_good_as_none(error: IcureSyncError, call: str) -> None:
+    server, device = clinic(own=3 * PAGE), MemoryPeer("device", "d")
+    source = FaultyPeer(server)
+    source.fail(call, error, first=1 if call == "listed" else 2)
+    outcome = await pull(source, device)
+    assert outcome.seq == (await server.info()).update_seq
+    assert device.all_leaves() == (await by_feed(server)).all_leaves()
+    assert not isinstance(error, TimedOut) or source.calls.count("listed") == 1  # it is not waited for again
+
+
+async def test_a_server_that_is_gone_while_its_index_is_read_ends_the_attempt_with_its_error() -> None:
     source = FaultyPeer(clinic())
     source.fail("listed", GONE)
     with pytest.raises(Unreachable):
