@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -32,7 +34,7 @@ from icure_sync.testing import CAPTIVE_PORTAL, EMPTY, Ending, Fault, FaultProxy,
 from icure_sync.testing.conformance.asking import content, contents, got, rows
 from tests.faults.lines import PASSWORD
 from tests.replicas import rev, revision, seeded_entropy, still_clock
-from tests.servers import change_database, fresh_database, fresh_hub
+from tests.servers import REAL_SERVERS, change_database, fresh_database, fresh_hub
 
 T = TypeVar("T")
 
@@ -65,10 +67,11 @@ faults = st.one_of(
 
 
 class TwoDevices(RuleBasedStateMachine):
-    """A hub, and two devices that each have a line of their own to it."""
+    """A database, and two devices that each have a line of their own to it. `server`: None for a new hub."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: str | None) -> None:
         super().__init__()
+        self.server = server
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.acknowledged: set[tuple[str, str]] = set()
@@ -80,7 +83,7 @@ class TwoDevices(RuleBasedStateMachine):
 
     async def begin(self) -> None:
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-        server = await self.stack.enter_async_context(fresh_hub(self.folder, PASSWORD))
+        server = self.server or await self.stack.enter_async_context(fresh_hub(self.folder, PASSWORD))
         self.url = await self.stack.enter_async_context(fresh_database(server))
         self.direct = await self.stack.enter_async_context(CouchPeer(self.url))
         self.proxies = {name: await self.stack.enter_async_context(FaultProxy(self.url)) for name in DEVICES}
@@ -185,7 +188,11 @@ class TwoDevices(RuleBasedStateMachine):
         assert self.acknowledged <= known, "an acknowledged edit was lost"
 
 
-def test_any_schedule_of_edits_faults_and_attempts_ends_with_all_alike_and_nothing_lost():
+@pytest.mark.parametrize("kind", ["hub", *REAL_SERVERS])
+def test_any_schedule_of_edits_faults_and_attempts_ends_with_all_alike_and_nothing_lost(
+    kind: str, request: pytest.FixtureRequest
+):
+    server = None if kind == "hub" else request.getfixturevalue("couchdb_url")
     run_state_machine_as_test(
-        TwoDevices, settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None)
+        partial(TwoDevices, server), settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None)
     )

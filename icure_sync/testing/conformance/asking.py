@@ -35,6 +35,7 @@ async def pages(peer: Peer, since: Seq = START, *, limit: int = 100, selector: S
     while True:
         page = await peer.changes(since, limit=limit, selector=selector)
         assert len(page.rows) <= limit, "a page has more rows than were asked for"
+        assert not page.rows or page.last_seq != since, "a page with rows is no step forward"
         found.append(page)
         if not page.rows and (not page.pending or page.last_seq == since):
             return found
