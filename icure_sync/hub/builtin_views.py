@@ -126,10 +126,10 @@ def count_rows(store: Store, view: str) -> int:
     """How many rows a view has in all."""
     sections = BUILTIN_VIEWS[view]
     kinds = {section.kind for section in sections}
-    types = [term for section in sections if section.kind == TYPE for term in section.terms]
     lookups = store.lookups
     conflicts = lookups.conflict_count() if CONFLICT in kinds else 0
-    return conflicts + sum(map(lookups.count, kinds - {TYPE, CONFLICT})) + (lookups.count_types(types) if types else 0)
+    types = sum(lookups.count_of(TYPE, term) for section in sections if section.kind == TYPE for term in section.terms)
+    return conflicts + types + sum(map(lookups.count, kinds - {TYPE, CONFLICT}))
 
 
 def count_stretches(store: Store, wanted: tuple[Stretch, ...]) -> int | None:

@@ -8,14 +8,13 @@ view of CouchDB: where there are other live leaves, the winner is looked into.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.ids import DocId
 from icure_sync.store.database import Database
-from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE, Term, stored_head
+from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, Term, stored_head
 
 CONFLICT = -1  # a kind that no term has: documents with more than one live leaf, each under the empty term
 _COUNTERS: Mapping[int, str] = {DELEGATE: "delegates", FOREIGN_KEY: "foreign_keys"}
@@ -92,19 +91,13 @@ class Lookups:
             return None
         return sum(self._counts(span.kind, term, *shown) for term, _, *shown in rows)
 
-    def count_types(self, types: Iterable[str]) -> int:
-        """How many winners are of one of these types."""
+    def count_of(self, kind: int, term: str) -> int:
+        """How many winners show one term."""
         rows = self._database.rows(
-            "SELECT t.term, d.live, d.head FROM json_each(?) j JOIN terms t ON t.kind = ? AND t.term = j.value "
-            "JOIN documents d ON d.number = t.doc WHERE d.live > 1",
-            (json.dumps(list(types)), TYPE),
+            "SELECT d.live, d.head FROM terms t JOIN documents d ON d.number = t.doc WHERE t.kind = ? AND t.term = ?",
+            (kind, term),
         )
-        lost = sum(not self._counts(TYPE, term, live, head) for term, live, head in rows)
-        every = self._database.value(
-            "SELECT count(*) FROM json_each(?) j JOIN terms t ON t.kind = ? AND t.term = j.value",
-            (json.dumps(list(types)), TYPE),
-        )
-        return int(every) - lost
+        return sum(self._counts(kind, term, live, head) for live, head in rows)
 
     def _lost_terms(self) -> dict[int, int]:
         """How many terms of each kind stand for leaves that lost alone; counted once after each change."""
