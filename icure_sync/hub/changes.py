@@ -14,7 +14,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from icure_sync.hub import bodies
-from icure_sync.hub.answers import JSON_HEADERS, encode, open_stream
+from icure_sync.hub.answers import JSON_HEADERS, encode, entity_tags, etag, open_stream
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.change_rows import Look, Page, Row, handed_row, read_page, read_page_back
 from icure_sync.hub.databases import Database
@@ -80,6 +80,11 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     update_seq = await database.run(lambda store: store.documents.update_seq())
     start = update_seq if wanted.descending else database.read_seq(wanted.since, update_seq)
     headers = JSON_HEADERS | (_EVENTS if wanted.kind == "eventsource" else {})
+    if wanted.kind == "normal" and call.request.method != "POST":
+        tag = database.seq_text(update_seq)  # nothing that a feed shows changes without it
+        headers |= etag(tag)
+        if tag in entity_tags(call.request, "If-None-Match"):
+            return web.Response(status=304, headers=etag(tag))
     packing = packing_of(call.request, headers) if wanted.kind == "normal" else Plain()
     response = await open_stream(call.request, 200, {**headers, **packing.headers})
     if call.request.method == "HEAD":

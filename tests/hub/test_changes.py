@@ -228,3 +228,15 @@ async def test_a_limit_below_zero_is_none(browse: Browser, clinic: str) -> None:
     await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": "a"}, {"_id": "b"}]})
     for limit in ("-1", "-50"):
         assert len((await browse("GET", f"{clinic}/_changes?limit={limit}")).json["results"]) == 2
+
+
+async def test_a_normal_feed_has_a_tag_that_stays_until_something_changes(browse: Browser, clinic: str) -> None:
+    first = await browse("GET", f"{clinic}/_changes")
+    tag = {"If-None-Match": first.headers["ETag"]}
+    again = await browse("GET", f"{clinic}/_changes", headers=tag)
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert (await browse("HEAD", f"{clinic}/_changes", headers=tag)).status == 304
+    await browse("PUT", f"{clinic}/john", {})
+    assert (await browse("GET", f"{clinic}/_changes", headers=tag)).status == 200
+    waiting = await browse("GET", f"{clinic}/_changes?feed=longpoll", headers=tag)
+    assert (waiting.status, "ETag" in waiting.headers) == (200, False)
