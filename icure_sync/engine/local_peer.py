@@ -105,10 +105,9 @@ class LocalPeer:
         return await self._store.run(self._leaves, ids)
 
     async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
-        blob = await self._store.run(self._store.attachments.find, doc_id, rev, name)
-        if blob is None:
+        pieces = await self._store.run(self._store.attachments.content, doc_id, rev, name)
+        if pieces is None:
             raise NotFound(f"read attachment {name!r} of {doc_id} {rev}", "its bytes are not here", "sync again")
-        pieces = self._store.attachments.read(blob)
         while (piece := await self._store.run(next, pieces, None)) is not None:
             yield piece
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from icure_sync.replication.wire import Attachment
 from icure_sync.store.database import Database
 from icure_sync.store.limits import CHUNK_BYTES, DROPPED_CHUNKS, FRESH_SECONDS, STAGED_BYTES
 
+_GZIP = 16 + zlib.MAX_WBITS
 Buffer = bytes | bytearray | memoryview
 
 
@@ -107,6 +109,21 @@ class Attachments:
             piece = chunk[start - first : end - first]
             start += len(piece)
             yield piece
+
+    def content(self, doc_id: DocId, rev: Rev, name: str) -> Iterator[bytes] | None:
+        """What a revision's attachment says, in pieces: unpacked, if it is kept as gzip. None: its bytes are not here.
+
+        Raises NotFound while it is read, as `read` does, and for what does not unpack.
+        """
+        blob = self.find(doc_id, rev, name)
+        if blob is None:
+            return None
+        packed = self._database.value(
+            "SELECT a.gzip_length FROM documents d JOIN revisions r ON r.doc = d.number "
+            "JOIN attachments a ON a.revision = r.number WHERE d.id = ? AND r.rev = ? AND a.name = ?",
+            (doc_id, rev, name),
+        )
+        return self.read(blob) if packed is None else _unpacked(self.read(blob))
 
     def lacking(self, limit: int = 500) -> list[Lacking]:
         """Attachments of leaves whose bytes are not here yet."""
@@ -238,6 +255,19 @@ class Upload:
                 ),
             )
         self._stored += size
+
+
+def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                yield unpacker.decompress(rest, CHUNK_BYTES)
+                rest = unpacker.unconsumed_tail
+        yield unpacker.flush()
+    except zlib.error as error:
+        raise NotFound("read an attachment", "its bytes do not unpack", "attach it again") from error
 
 
 def _no_attachment(doc_id: DocId, name: str) -> NotFound:

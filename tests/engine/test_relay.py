@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from icure_sync.engine.clock import Clock
 from icure_sync.engine.relay import Relay, RelayState
 from icure_sync.errors import InvalidEntity
 from icure_sync.hub import Upstream
+from icure_sync.ids import DocId
 from tests.engine.conftest import OpenReplica
 from tests.servers import REAL_SERVERS, fresh_database
 
@@ -132,6 +134,24 @@ async def test_devices_on_the_hub_and_on_the_server_behind_it_agree(hub: Hub, up
         await until(is_new)
 
 
+async def test_a_file_that_is_kept_packed_goes_up_as_what_it_says(hub: Hub, upstream: str):
+    await hub.database("clinic")
+    packed = gzip.compress(LARGE)
+    headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain"}
+    headers["Authorization"] = aiohttp.encode_basic_auth(*ADMIN)
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.put(f"{hub.url}/clinic/a/f", data=packed) as answer,
+    ):
+        assert answer.status == 201
+        rev = (await answer.json())["rev"]
+    heard = Heard()
+    async with Relay(hub, "clinic", upstream, report=heard.hear), CouchPeer(upstream) as behind:
+        await heard.until(RelayState.IN_SYNC)
+        content = b"".join([piece async for piece in behind.attachment(DocId("a"), rev, "f")])
+    assert content == LARGE
+
+
 async def test_a_live_device_hears_at_once_of_what_came_from_the_server_behind(
     hub: Hub, upstream: str, open_replica: OpenReplica
 ):
@@ -241,7 +261,7 @@ async def test_a_database_that_is_not_there_yet_is_asked_for_again(hub: Hub, tmp
 
 async def test_what_the_server_refuses_is_listed(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A member may write no design documents: it is said with the next checkpoint, and the rest goes up."""
-    monkeypatch.setattr("icure_sync.engine.sync.LIVE_CHECKPOINT_SECONDS", 0.05)
+    monkeypatch.setattr("icure_sync.engine.attempt.LIVE_CHECKPOINT_SECONDS", 0.05)
     heard = Heard()
     async with other_hub(tmp_path) as server:
         await request(server, "PUT", "/clinic")
