@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -50,7 +51,7 @@ async def put_database(call: Call) -> web.StreamResponse:
     call.caller.require_admin()
     name = check_database_name(call.path.first)
     database = await call.house.databases.create(name)
-    return json_answer({"ok": True}, 201, {"Location": f"{call.base}/{database.name}"})
+    return json_answer({"ok": True}, 201, {"Location": f"{call.base}/{quote(database.name, safe='')}"})
 
 
 async def delete_database(call: DatabaseCall) -> web.StreamResponse:

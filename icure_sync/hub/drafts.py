@@ -32,7 +32,7 @@ _REV = re.compile(rf"([1-9][0-9]{{0,15}})-([0-9A-Za-z._~+=]{{1,{MAX_REV_HASH}}})
 _MD5_DIGITS = 32  # of CouchDB's own revisions
 _HEX = re.compile(r"[0-9A-Fa-f]+\Z")
 _IGNORED = frozenset({"_conflicts", "_deleted_conflicts", "_revs_info", "_local_seq"})
-_KEPT = re.compile(r"_(?:access|replication_(?:id|state|state_time|state_reason|stats))\Z")
+_REPLICATION = re.compile(r"_replication_(?:id|state|state_time|state_reason|stats)\Z")
 _WHITESPACE = re.compile(r"[ \t\r\n]+")  # what CouchDB skips in base64
 
 
@@ -70,7 +70,7 @@ class Draft:
 
 def parse_draft(members: Members, doc_id: DocId | None = None) -> Draft:
     """A draft of the members of one JSON object; `doc_id` (of the path) stands above `_id`. Raises HttpRefusal."""
-    special = {name: members.pop(name) for name in tuple(members) if name.startswith("_") and not _KEPT.match(name)}
+    special = {name: members.pop(name) for name in tuple(members) if name.startswith("_")}
     doc_id = check_doc_id(_value(special.get("_id"), "") if doc_id is None else doc_id)
     rev, revisions = special.get("_rev"), special.get("_revisions")
     history: tuple[Rev, ...] = ()
@@ -84,7 +84,8 @@ def parse_draft(members: Members, doc_id: DocId | None = None) -> Draft:
     if not isinstance(deleted, bool):
         raise doc_validation("_deleted must be true or false")
     for name in special.keys() - {"_id", "_rev", "_revisions", "_deleted", "_attachments"} - _IGNORED:
-        raise doc_validation(f"Bad special document member: {name[:80]}")
+        if not _REPLICATION.match(name):
+            raise doc_validation(f"Bad special document member: {name[:80]}")
     body = encode(members)
     if len(body) > MAX_DOCUMENT:
         raise document_too_large(doc_id)
