@@ -24,7 +24,7 @@ _EVERYTHING = "00000000-ffffffff"  # the range of its only shard
 
 async def describe(database: Database) -> dict[str, Any]:
     """What `GET /db` answers."""
-    live, deleted, seq, purge_seq = await database.run(_counts)
+    live, deleted, seq, purge_seq, free = await database.run(_counts)
     size = database.size()
     return {
         "db_name": database.name,
@@ -33,7 +33,7 @@ async def describe(database: Database) -> dict[str, Any]:
         "purge_seq": database.seq_text(purge_seq),
         "doc_count": live,
         "doc_del_count": deleted,
-        "sizes": {"file": size, "external": size, "active": size},
+        "sizes": {"file": size, "external": max(0, size - free), "active": max(0, size - free)},
         "disk_format_version": 8,
         "compact_running": database.compaction.is_running,
         "props": {},
@@ -150,9 +150,9 @@ async def post_sync_shards(call: DatabaseCall) -> web.StreamResponse:
     return json_answer({"ok": True}, 202)
 
 
-def _counts(store: Store) -> tuple[int, int, int, int]:
+def _counts(store: Store) -> tuple[int, int, int, int, int]:
     documents = store.documents
-    return documents.count(), documents.deleted_count(), documents.update_seq(), store.purges.seq()
+    return documents.count(), documents.deleted_count(), documents.update_seq(), store.purges.seq(), store.free_bytes()
 
 
 def _sweep(store: Store) -> bool:

@@ -124,6 +124,10 @@ class Database:
         except _FAILURES as error:
             raise self._mapped(error, "write to") from error
 
+    def free_bytes(self) -> int:
+        """Bytes of pages that nothing is in."""
+        return int(self.value("PRAGMA freelist_count")) * PAGE_BYTES
+
     def give_back(self, pages: int) -> bool:
         """Cut up to so many free pages off the file; True if there are more. A file of an older version keeps them."""
         if self.value("PRAGMA auto_vacuum") != _INCREMENTAL or not self.value("PRAGMA freelist_count"):

@@ -143,15 +143,19 @@ class Inserter:
         ended = [leaf.rev for leaf in old if leaf.rev not in standing]
         for rev in ended:
             batch.displace(numbers[rev])
-        for rev in known.bodies if known else ():
-            if rev not in tree:  # cut off: nothing leads to it any more
-                batch.drop_revision(numbers.pop(rev))
+        for rev in self._cut_off(tree, known.bodies if known else {}):
+            batch.drop_revision(numbers.pop(rev))
         if known is not None and not ended and new.keys().isdisjoint(standing):
             batch.put_tree(number, tree)
             return
         was_live = None if known is None else not old[0].deleted
         batch.put_document(number, doc_id, tree, numbers[leaves[0].rev], was_live=was_live)
         batch.put_terms(number, self._terms(leaves, numbers, new), known.terms if known else set())
+
+    def _cut_off(self, tree: RevTree, bodies: Mapping[Rev, int]) -> list[Rev]:
+        """Those of these revisions to which nothing leads any more, now that the tree has been stemmed."""
+        end = max(generation(leaf.rev) for leaf in tree.leaves()) - self._rules.revs_limit
+        return [rev for rev in bodies if generation(rev) <= end and rev not in tree] if end > 0 else []
 
     def _terms(self, leaves: Iterable[Leaf], numbers: Mapping[Rev, int], new: Mapping[Rev, _Arrival]) -> set[Term]:
         """What the document is looked up by: its live leaves."""

@@ -124,6 +124,10 @@ class Store:
         """Drop what nothing needs any more, step by step: see Compaction.steps."""
         return Compaction(self._database, self.attachments, self.purges).steps(revs_limit, purges_kept)
 
+    def free_bytes(self) -> int:
+        """Bytes of the file that nothing is in: a compaction gives them back."""
+        return self._database.free_bytes()
+
     def stemming(self, revs_limit: int) -> Iterator[None]:
         """Cut every history to so many generations, step by step."""
         return Compaction(self._database, self.attachments, self.purges).stemming(revs_limit)

@@ -130,3 +130,21 @@ async def test_server_administrators_alone_purge(browse: Browser, clinic: str):
             answer = await browse(method, f"{clinic}/{path}", body, auth=user)
             assert (answer.status, answer.json["reason"]) == (401, "You are not a server admin.")
         assert (await browse("GET", f"{clinic}/_purged_infos", auth=user)).json == {"purged_infos": []}
+
+
+async def test_a_query_finds_what_a_purge_left(browse: Browser, clinic: str):
+    await fork(browse, clinic)
+    await browse("PUT", f"{clinic}/ann", {"delegations": {"hcp-c": []}})
+    index = {"index": {"fields": ["delegations"]}, "name": "delegations"}
+    assert (await browse("POST", f"{clinic}/_index", index)).json["result"] == "created"
+
+    async def found() -> list[tuple[str, str]]:
+        query = {"selector": {"delegations": {"$gt": None}}, "use_index": "delegations"}
+        docs = (await browse("POST", f"{clinic}/_find", query)).json["docs"]
+        return sorted((doc["_id"], next(iter(doc["delegations"]))) for doc in docs)
+
+    assert await found() == [("ann", "hcp-c"), ("john", "hcp-c")]
+    await browse("POST", f"{clinic}/_purge", {"john": [f"2-{C}"]})
+    assert await found() == [("ann", "hcp-c"), ("john", "hcp-b")]
+    await browse("POST", f"{clinic}/_purge", {"john": [f"2-{B}"]})
+    assert await found() == [("ann", "hcp-c")]
