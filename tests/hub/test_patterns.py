@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icure_sync.hub import automaton
+from icure_sync.hub import patterns as patterns_of_the_hub
 from icure_sync.hub.errors import HttpRefusal
-from icure_sync.hub.patterns import MAX_PATTERN, compile_pattern
+from icure_sync.hub.pattern_reader import MAX_PATTERN
+from icure_sync.hub.patterns import compile_automaton, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ from icure_sync.hub.patterns import MAX_PATTERN, compile_pattern
 )
 def test_what_is_found(pattern: str, text: str) -> None:
     assert compile_pattern(pattern)(text)
+    assert compile_automaton(pattern)(text)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_what_is_found(pattern: str, text: str) -> None:
 )
 def test_what_is_not_found(pattern: str, text: str) -> None:
     assert not compile_pattern(pattern)(text)
+    assert not compile_automaton(pattern)(text)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +149,8 @@ def test_no_pattern_runs_away(pattern: str, text: str) -> None:
 
 def test_a_search_that_would_take_too_long_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automaton, "MAX_WORK", 100)
-    assert compile_pattern("a")("b" * 50 + "a")
-    assert not compile_pattern("a")("b" * 200 + "a")
+    assert compile_automaton("a")("b" * 50 + "a")
+    assert not compile_automaton("a")("b" * 200 + "a")
 
 
 def test_what_is_kept_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,4 +180,39 @@ patterns = st.recursive(
 @given(patterns, st.text("abA_ \n1é", min_size=1, max_size=8))
 def test_a_pattern_means_what_it_means_elsewhere(pattern: str, text: str) -> None:
     in_another_engine = re.compile(pattern.replace("(?m:^)", "(?m:^)(?:(?!\\Z)|\\A)"), re.ASCII)
-    assert compile_pattern(pattern)(text) == (in_another_engine.search(text) is not None)
+    assert compile_automaton(pattern)(text) == (in_another_engine.search(text) is not None)
+
+
+simple = st.lists(
+    st.sampled_from(
+        ["a", "b", "A", " ", "1", "é", ".", "^", "$", "|", "a*", ".+", "b?", "[^a]", "[a-c1]+", "\\w", "\\.", "\\b"]
+    ),
+    max_size=5,
+).map("".join)
+
+
+@given(simple, st.booleans(), st.text("abA_ \n1é.", max_size=8))
+def test_the_quick_way_finds_the_same(pattern: str, in_either_case: bool, text: str) -> None:
+    whole = "(?i)" * in_either_case + pattern
+    assert compile_pattern(whole)(text) == compile_automaton(whole)(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_quick"),
+    [
+        ("^Ann", True),
+        ("(?i)^ann.*$", True),
+        ("a|b|[0-9]+\\.pdf$", True),
+        ("(a)b", True),
+        ("(a)*", False),
+        ("a*b*", False),
+        ("a?a?a?a?a", False),
+        ("(a|a)(a|a)(a|a)(a|a)", False),
+        ("a{2}", False),
+        ("[[:alpha:]]", False),
+        ("a(?i)b", False),
+        ("a++", False),
+    ],
+)
+def test_only_patterns_that_cannot_run_away_go_the_quick_way(pattern: str, is_quick: bool) -> None:
+    assert (patterns_of_the_hub._quick(pattern) is not None) == is_quick
