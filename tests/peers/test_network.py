@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import socket
@@ -43,3 +44,35 @@ async def test_waiting_for_it_can_be_cancelled():
     noticed.cancel()
     with pytest.raises(asyncio.CancelledError):
         await noticed
+
+
+class Unable:
+    """A kernel that gives no netlink socket, or one that fails."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, *_: object) -> socket.socket:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is asked")
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EACCES])
+async def test_a_system_that_may_not_be_asked_tells_nothing_and_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, number: int
+):
+    monkeypatch.setattr(network.socket, "socket", Unable(number))
+    noticed = asyncio.create_task(network_change())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not noticed.done()
+    noticed.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await noticed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is asked")
+async def test_more_changes_than_the_kernel_keeps_are_a_change(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(network, "NETWORK_SETTLES", 0.0)
+    monkeypatch.setattr(network.socket, "socket", Unable(errno.ENOBUFS))
+    await asyncio.wait_for(network_change(), 10)
