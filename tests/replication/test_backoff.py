@@ -39,6 +39,8 @@ def test_a_pause_that_the_peer_asks_for_is_honoured(tries: int, jitter: float, p
         ("soon", None),
         ("", None),
         ("9" * 400, 9999999999.0),
+        ("Sun, 06 Nov 99999999999999999999 00:00:00 GMT", None),
+        ("Sun, 06 Nov 1994 08:49:37 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(header: str | None, seconds: float | None):
