@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from icure_sync.errors import IcureSyncError
 from icure_sync.peers.limits import PIECE
@@ -20,13 +20,13 @@ JSON = "application/json"
 class Body:
     """`length` bytes that `pieces` gives, anew for each try. `text`: all of them, if they are in memory anyway.
 
-    `encoding`: the content coding that they are in, "" for none.
+    `encoding`: the content coding that they are in, "" for none. The bytes, a password perhaps, show in no repr.
     """
 
     length: int
     pieces: Callable[[], AsyncGenerator[bytes, None]]
     content_type: str = JSON
-    text: bytes | None = None
+    text: bytes | None = field(default=None, repr=False)
     encoding: str = ""
 
 

@@ -12,7 +12,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import msgspec
@@ -32,7 +32,7 @@ class LoginAnswer:
     """What `POST /_session` gave: the status, and the cookie's value if one came."""
 
     status: int
-    cookie: str | None
+    cookie: str | None = field(repr=False)
 
 
 Post = Callable[[Credentials], Awaitable[LoginAnswer]]  # maps everything but 200, 401 and "no sessions" to errors

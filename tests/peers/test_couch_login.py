@@ -14,6 +14,7 @@ from icure_sync.errors import BadAnswer, IcureSyncError, Throttled, Unauthorized
 from icure_sync.ids import DocId, Seq
 from icure_sync.peers import couch_login
 from icure_sync.peers.couch import CouchPeer
+from icure_sync.peers.couch_bodies import json_body
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.testing import Answer, ScriptedServer, json_answer, raw_answer, refusal
 from icure_sync.testing.scripted import INFO
@@ -171,6 +172,7 @@ async def test_the_password_shows_in_no_error_no_repr_and_no_traceback(server: S
         with pytest.raises(IcureSyncError) as raised:
             CouchPeer(wrong)
         shown.append("".join(traceback.format_exception(raised.value)))
+    shown += [repr(json_body([secret.encode()])), repr(couch_login.LoginAnswer(200, secret))]
     assert len(shown) > 20
     assert not [text for text in shown if secret in text]
 
