@@ -93,7 +93,11 @@ async def test_the_bodies_of_ancestors_stay_until_the_database_is_compacted(brow
 
 
 async def test_functions_of_the_server_are_refused_clearly(browse: Browser, clinic: str) -> None:
-    design = {"filters": {"f": "function (doc) { return true; }"}, "views": {"v": {"map": "function (doc) {}"}}}
+    design = {
+        "filters": {"f": "function (doc) { return true; }"},
+        "updates": {"u": "function (doc, request) { return [doc, '']; }"},
+        "views": {"v": {"map": "function (doc) {}"}},
+    }
     await browse("PUT", f"{clinic}/_design/d", design)
     for method, path in (
         ("GET", "/_changes?filter=d/f"),
