@@ -157,5 +157,5 @@ def _outcome(since: Seq, checkpointer: Checkpointer, first: FirstPull, transfer:
         refused=transfer.refused.refusals,
         peer=checkpointer.name,
         by_index=first.by_index,
-        lacks_index=first.is_due and not first.by_index and checkpointer.source_documents >= INDEX_PAYS,
+        lacks_index=first.is_due and not first.by_index and (checkpointer.source_documents or 0) >= INDEX_PAYS,
     )

@@ -73,9 +73,9 @@ class Checkpointer:
         return not self._other.log.sessions
 
     @property
-    def source_documents(self) -> int:
-        """How many documents the source says it has, 0 if it does not say."""
-        return self._source.info.doc_count or 0
+    def source_documents(self) -> int | None:
+        """How many documents the source says it has, None if it does not say."""
+        return self._source.info.doc_count
 
     def rename(self) -> None:
         """Draw a new name for the other side's log, in which there is no session yet."""

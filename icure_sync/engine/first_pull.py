@@ -30,7 +30,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication.batching import next_batch_size, weight
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import passes_leaf
-from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, MOST_ROWS, PAGES_AHEAD
+from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, INDEX_LEAST, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import NEWEST, Refused
 from icure_sync.replication.trouble import ServerFailed
@@ -79,8 +79,9 @@ class FirstPull:
 
         Raises the kinds of PeerError and StoreError, and LogChanged, perhaps in an exception group.
         """
-        self._pin = await self._interrupted()
-        self.is_due = self._pin is not None or await self._begins()
+        if self._checkpointer.saved == START and self._pays():
+            self._pin = await self._interrupted()
+            self.is_due = self._pin is not None or await self._begins()
         if not self.is_due:
             return
         pages: asyncio.Queue[Sequence[DocId] | None] = asyncio.Queue(PAGES_AHEAD)
@@ -91,22 +92,25 @@ class FirstPull:
         if self.by_index and self._is_whole and self._pin is not None:
             await self._checkpointer.save(self._pin, self.refused)
 
+    def _pays(self) -> bool:
+        """Is this a pull for an Hcp, from a source that is not small?"""
+        if self._plan.direction is not Direction.PULL or self._plan.hcp is None or self._plan.selector is None:
+            return False
+        documents = self._checkpointer.source_documents
+        return documents is None or documents >= INDEX_LEAST
+
     async def _interrupted(self) -> Seq | None:
         """The pin of an earlier attempt between these two, which has not come to a checkpoint."""
-        if self._plan.direction is not Direction.PULL or self._checkpointer.saved != START:
-            return None
         match await self._target.read_local(self._plan.first_id):
             case {"name": self._checkpointer.name, "seq": str(seq)}:
                 return Seq(seq)
         return None
 
     async def _begins(self) -> bool:
-        """Is there an Hcp to ask the index for, no session with this source, and nothing here?
+        """Is there no session with this source, and nothing here?
 
         What is here might be deleted there, and the index names no deleted document.
         """
-        if self._plan.direction is not Direction.PULL or self._plan.hcp is None or self._plan.selector is None:
-            return False
         return self._checkpointer.is_first and not (await self._target.changes(START, limit=1)).rows
 
     async def _read(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:

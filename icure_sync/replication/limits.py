@@ -19,6 +19,7 @@ FIRST_ROWS = 100  # rows of the first page: on a slow link, documents move befor
 MOST_ROWS = 2_000  # rows of later ones: about 300 KB of answer, and no more batches cut short at its end
 QUIET_SECONDS = 300.0  # a feed that says nothing for so long is asked how far it is: each time costs the server a scan
 SEQ_INTERVAL = 100  # rows between two seqs: a server's packed seq costs it more than the row itself
+INDEX_LEAST = 1_000  # documents: of fewer, the feed takes less time and fewer requests than an index
 INDEX_PAYS = 100_000  # documents: from here on, one device's first feed costs a CouchDB more than its index
 
 # Batches
