@@ -74,7 +74,7 @@ class Exchange:
             return lambda following, told: self._attempt(direction, peer, told, following, clock)
 
         ends = Ends(once(Direction.PULL), once(Direction.PUSH), self._learn, self._newest)
-        async with _closing(peer), Live(ends, report=report, clock=clock) as live:
+        async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
             yield live
         await self._collect()
 

@@ -16,6 +16,7 @@ CHUNK_BYTES = 256 * 1024  # of an attachment, per row: memory stays small, and s
 STAGED_BYTES = 2**20  # of an attachment between two commits: two such blocks are in memory, and others wait for one
 DROPPED_CHUNKS = 64  # of attachments that nothing needs, in one visit: others wait for a few hundredths of a second
 FRESH_SECONDS = 3_600  # that bytes are kept before a revision names them: the rest of its request may take long
+TIDY_SECONDS = 3_600.0  # between two roundings-up of bytes that nothing needs, in a store that stays open for months
 ARRIVED_SECONDS = 14 * 86_400  # that a file waits for the others of its revision: a device may be away for so long
 ARRIVED_BYTES = 4 * 2**30  # of such files in all: a few of the largest; beyond that the oldest are fetched again
 
@@ -28,3 +29,4 @@ DROPPED_ROWS = 512  # of an index that is no more, removed along with one write
 PRUNED_BODIES = 256  # displaced bodies dropped in one visit of a compaction: some hundredths of a second
 STEMMED_TREES = 2_000  # documents whose trees are looked at in one visit
 FREED_PAGES = 500  # cut off the file in one visit: 4 MB
+SCAN_BYTES = 2**20  # of an index's rows, read in one visit: a field may be as large as a document

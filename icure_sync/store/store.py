@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -20,7 +20,7 @@ from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.indexes import Indexes
-from icure_sync.store.limits import REVS_LIMIT
+from icure_sync.store.limits import REVS_LIMIT, TIDY_SECONDS
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.lookups import Lookups
@@ -143,6 +143,23 @@ class Store:
         await self.run(self.attachments.release)
         while await self.run(self.attachments.drop):
             pass
+
+    @contextlib.asynccontextmanager
+    async def kept_tidy(self) -> AsyncIterator[None]:
+        """Inside, `tidy` is done every TIDY_SECONDS."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(TIDY_SECONDS)
+                with contextlib.suppress(StoreError):  # whoever uses the store meets it, too
+                    await self.tidy()
+
+        keeping = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     def _announce(self) -> None:
         """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""

@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from icure_sync.store import Store, Upload, receive
-from icure_sync.store.limits import CHUNK_BYTES, STAGED_BYTES
+from icure_sync.store.limits import CHUNK_BYTES, PAGE_BYTES, STAGED_BYTES, WAL_PAGES
 from tests.store.revisions import revision
 
 
@@ -95,6 +96,21 @@ async def test_others_get_their_turn_while_a_large_file_comes(store: Store):
     done.set()
     await working
     assert turns >= 8  # at least one for each block
+
+
+async def test_a_large_file_makes_the_log_no_longer_than_other_writes_do(store: Store, path: Path):
+    await receive(store, pieces(*(2**20,) * 100), Upload.finish)
+    log = path.with_name(path.name + "-wal")
+    assert log.stat().st_size < (WAL_PAGES + 2 * STAGED_BYTES // PAGE_BYTES) * (PAGE_BYTES + 24)  # with its headers
+
+
+async def test_a_store_that_stays_open_is_tidied_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("icure_sync.store.store.TIDY_SECONDS", 0.01)
+    monkeypatch.setattr("icure_sync.store.attachments.FRESH_SECONDS", 0)
+    await receive(store, pieces(10), Upload.finish)
+    async with store.kept_tidy():
+        while await store.run(store._database.value, "SELECT count(*) FROM blobs"):  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_large_file_comes_in_bounded_memory(store: Store):
