@@ -79,8 +79,7 @@ async def _answer(call: DatabaseCall, query: Query, state: State) -> AsyncIterat
     if query.options.limit == 0 and not query.options.execution_stats:
         state = State(0, 0, is_over=True)
     while not state.is_over:
-        rows, state = await call.database.run(read_page, query, state)
-        for row in rows:
+        for row in await call.database.run(read_page, query, state):
             yield separator + row
             separator = b","
     if separator != b",":

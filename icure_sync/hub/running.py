@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from icure_sync.hub.projection import chosen_fields, from_index
 from icure_sync.hub.ranges import HIGHEST, LOWEST, Range
 from icure_sync.hub.rendering import Shape, render
 from icure_sync.ids import Rev
+from icure_sync.replication.wire import Revision
 from icure_sync.store import IdRange, KeyRange, Spot, Store
 from icure_sync.store.collation import AFTER, row_key
 
@@ -46,9 +47,9 @@ class Query:
         return cls(index, ranges, options, compile_normal(options.selector), options.paths, columns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
-    """How far a query is. `mark`: the last document that passed; `after`: the last one looked at."""
+    """How far a query is; pages move it on. `mark`: the last document that passed; `after`: the last looked at."""
 
     skip: int
     limit: int
@@ -60,68 +61,67 @@ class State:
     is_over: bool = False
 
 
-@dataclass(slots=True)
-class _Page:
-    """Grows while one page is made."""
-
-    state: State
-    rows: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-
 def build(store: Store, number: int) -> bool:
     """One step of the building of an index. True once it can be used."""
     return store.indexes.build(number)
 
 
-def read_page(store: Store, query: Query, state: State) -> tuple[list[bytes], State]:
+def read_page(store: Store, query: Query, state: State) -> list[bytes]:
     """The next rows, as JSON. Raises not_found if the index is gone meanwhile."""
     if query.index.design is not None and not store.indexes.has(query.index.number):
         raise not_found("the index was deleted meanwhile")
-    page = _Page(state)
+    rows: list[bytes] = []
+    size = 0
     deadline = time.monotonic() + PAGE_SECONDS
     spots = _spots(store, query, state)
     for spot in spots:
-        _take(store, query, page, spot)
-        if page.state.is_over or (spot is not spots[-1] and (page.size > PAGE_BYTES or time.monotonic() > deadline)):
-            return page.rows, page.state
-    return page.rows, replace(page.state, is_over=len(spots) < PAGE_ROWS)
+        row = _take(store, query, state, spot)
+        size += spot.length if query.columns is None else 0
+        if row is not None:
+            rows.append(row)
+            size += len(row)
+        if state.is_over or (spot is not spots[-1] and (size > PAGE_BYTES or time.monotonic() > deadline)):
+            return rows
+    state.is_over = not spots
+    return rows
 
 
-def _take(store: Store, query: Query, page: _Page, spot: Spot) -> None:
-    """One document looked at."""
-    state = page.state
-    place = Bookmark(spot.id, _fields_of(spot) if query.index.design is not None else None)
-    document = _document(store, query, spot)
-    page.size += spot.length if query.columns is None else 0
-    state = replace(state, after=place, keys=state.keys + 1, documents=state.documents + (query.columns is None))
+def _take(store: Store, query: Query, state: State, spot: Spot) -> bytes | None:
+    """One document looked at: its row, if it is to be shown."""
+    state.after = Bookmark(spot.id, _fields_of(spot) if query.index.design is not None else None)
+    state.keys += 1
+    state.documents += query.columns is None
+    revision = store.scans.revision(spot) if query.columns is None else None
+    document = _document(store, query, spot, revision)
     if document is None or spot.id.startswith(DESIGN) or not query.passes(document):
-        page.state = state
-    elif state.limit == 0:
-        page.state = replace(state, is_over=True)
-    elif state.skip:
-        page.state = replace(state, skip=state.skip - 1, mark=place)
-    else:
-        page.rows.append(_row(store, query, spot, document))
-        page.size += len(page.rows[-1])
-        state = replace(state, limit=state.limit - 1, returned=state.returned + 1, mark=place)
-        # CouchDB goes on to the next that passes before it ends, which shows in the counts alone.
-        page.state = replace(state, is_over=state.limit == 0 and not query.options.execution_stats)
-
-
-def _document(store: Store, query: Query, spot: Spot) -> Any:
-    """As the selector sees it. None: no reader can hold its values."""
-    if query.columns is not None:
-        return from_index(spot.id, query.columns, _fields_of(spot))
-    conflicts = _conflicts(store, spot) if query.options.conflicts and spot.live > 1 else ()
-    return document_of(store.scans.revision(spot), conflicts)
-
-
-def _row(store: Store, query: Query, spot: Spot, document: Any) -> bytes:
-    if query.paths:
+        return None
+    if state.limit == 0:
+        state.is_over = True
+        return None
+    state.mark = state.after
+    if state.skip:
+        state.skip -= 1
+        return None
+    state.limit -= 1
+    state.returned += 1
+    # CouchDB goes on to the next that passes before it ends, which shows in the counts alone.
+    state.is_over = state.limit == 0 and not query.options.execution_stats
+    if query.paths or revision is None:
         return encode(chosen_fields(document, query.paths))
-    tree = store.documents.tree(spot.id) if query.options.conflicts else None
-    pieces = render(store, store.scans.revision(spot), Shape(conflicts=query.options.conflicts), tree).pieces
+    return _whole(store, query, revision)
+
+
+def _document(store: Store, query: Query, spot: Spot, revision: Revision | None) -> Any:
+    """As the selector sees it; `revision` None: as far as the index knows it. None: no reader can hold its values."""
+    if revision is None:
+        return from_index(spot.id, query.columns or (), _fields_of(spot))
+    conflicts = _conflicts(store, spot) if query.options.conflicts and spot.live > 1 else ()
+    return document_of(revision, conflicts)
+
+
+def _whole(store: Store, query: Query, revision: Revision) -> bytes:
+    tree = store.documents.tree(revision.id) if query.options.conflicts else None
+    pieces = render(store, revision, Shape(conflicts=query.options.conflicts), tree).pieces
     return b"".join(piece for piece in pieces if isinstance(piece, bytes))  # stubs: no bytes of attachments in it
 
 

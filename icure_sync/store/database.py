@@ -97,6 +97,21 @@ class Database:
         except _FAILURES as error:
             raise self._mapped(error, "read from") from error
 
+    def rows_until(
+        self, statement: str, values: Values, is_enough: Callable[[tuple[Any, ...]], bool]
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one query, up to the first that is enough; those after it are not read."""
+        found = []
+        try:
+            with contextlib.closing(self._connection.execute(statement, values)) as cursor:
+                for row in cursor:
+                    found.append(row)
+                    if is_enough(row):
+                        break
+        except _FAILURES as error:
+            raise self._mapped(error, "read from") from error
+        return found
+
     def row(self, statement: str, values: Values = ()) -> tuple[Any, ...] | None:
         """The first row of one query, or None."""
         try:

@@ -14,6 +14,7 @@ from typing import Any
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from icure_sync.store.database import Database
+from icure_sync.store.limits import SCAN_BYTES
 from icure_sync.store.rows import NO_ATTACHMENTS, read_stubs
 
 
@@ -77,7 +78,10 @@ class Scans:
         return [Spot(*row) for row in rows]
 
     def by_key(self, wanted: KeyRange, limit: int, *, descending: bool = False) -> list[Spot]:
-        """The first `limit` documents of a range by key and then by id; from its end if `descending`."""
+        """The first documents of a range by key and then by id, from its end if `descending`: `limit` at most.
+
+        Fewer come if their keys are large, but one if there is one.
+        """
         low: tuple[str, tuple[Any, ...]] = "i.key >= ?", (wanted.low,)
         high: tuple[str, tuple[Any, ...]] = "i.key < ?", (wanted.high,)
         if wanted.after is not None and descending:
@@ -85,11 +89,19 @@ class Scans:
         elif wanted.after is not None:
             low = "(i.key, i.id) > (?, ?)", wanted.after
         order = _order(descending)
-        rows = self._database.rows(
+        size = 0
+
+        def is_enough(row: tuple[Any, ...]) -> bool:
+            nonlocal size
+            size += len(row[4]) + len(row[5])
+            return size > SCAN_BYTES
+
+        rows = self._database.rows_until(
             "SELECT d.id, d.rev, length(r.body), d.live, i.key, i.fields, r.number, r.files "
             "FROM index_rows i CROSS JOIN documents d ON d.number = i.doc CROSS JOIN revisions r ON r.number = d.head "
             f"WHERE i.idx = ? AND {_all((low, high))} ORDER BY i.key {order}, i.id {order} LIMIT ?",
             (wanted.index, *low[1], *high[1], limit),
+            is_enough,
         )
         return [Spot(*row) for row in rows]
 

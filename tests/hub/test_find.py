@@ -252,6 +252,20 @@ async def test_pages_are_bounded_in_bytes_and_in_time(
             assert await ids(browse, people, {}, limit=3, skip=1) == ["bob", "cyd", "dee"]
 
 
+async def test_large_fields_are_found_and_shown_page_by_page(browse: Browser, clinic: str) -> None:
+    docs = [{"_id": f"doc-{n}", "text": f"{n}{'x' * 400_000}"} for n in range(6)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})
+    await make_index(browse, clinic, "text", name="by-text")
+    found = await find(browse, clinic, {"text": {"$gt": "1"}}, sort=["text"])
+    assert [doc["_id"] for doc in found["docs"]] == [f"doc-{n}" for n in range(1, 6)]
+    assert await ids(
+        browse, clinic, {"text": {"$gt": None}}, sort=[{"text": "desc"}], fields=["_id", "text"], skip=4
+    ) == [
+        "doc-1",
+        "doc-0",
+    ]
+
+
 async def test_an_index_that_is_deleted_meanwhile_ends_the_query(
     browse: Browser, people: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

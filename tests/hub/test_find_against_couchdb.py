@@ -63,7 +63,20 @@ DOCUMENTS = [
 ARGUMENTS: list[Any] = [None, True, 1, 1.5, 2**60, "", "a", "ab", "é", [], [1], ["a"], {}, {"k": 1}]
 PATTERNS = [
     *("^a", "b$", "[0-9]", "(?i)^A", "a.b", "^$", "(A|B)+", ".*a.*b*", "^[[:alpha:]]+$", "(?i:aB)", "a(?:b| b)?$"),
-    *("[^a-z]", "\\d{2}", "\\W", "^\\w+$", "\\bb", "a\\Sb", "a{1,2}b", "a{,2}", "(?s)^a.?$", "[]a]", "\\x61", "(?m)^b$"),
+    *(
+        "[^a-z]",
+        "\\d{2}",
+        "\\W",
+        "^\\w+$",
+        "\\bb",
+        "a\\Sb",
+        "a{1,2}b",
+        "a{,2}",
+        "(?s)^a.?$",
+        "[]a]",
+        "\\x61",
+        "(?m)^b$",
+    ),
 ]
 CONDITIONS: list[dict[str, Any]] = [
     *({name: value} for name in ("$eq", "$ne", "$lt", "$lte", "$gt", "$gte") for value in ARGUMENTS),

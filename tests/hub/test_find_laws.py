@@ -95,8 +95,7 @@ def run(store: Store, index: Definition, body: dict[str, Any], page: int = 1_000
     while True:
         start = len(found)
         while not state.is_over:
-            rows, state = read_page(store, query, state)
-            found += map(json.loads, rows)
+            found += map(json.loads, read_page(store, query, state))
         if len(found) == start:
             return found
         state = State(0, page, after=state.mark)

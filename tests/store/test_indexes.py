@@ -247,6 +247,17 @@ def test_a_range_is_read_page_by_page_from_either_end(store: Store) -> None:
         assert pages == whole
 
 
+def test_large_keys_make_a_page_short(store: Store) -> None:
+    define(store, by_text=["text"])
+    build(store)
+    store.documents.apply([revision(f"doc-{n}", "1a", text=str(n) + "x" * 400_000) for n in range(5)])
+    number = the_index(store).number
+    first = store.scans.by_key(KeyRange(number, b"", AFTER), 100)
+    assert [spot.id for spot in first] == ["doc-0", "doc-1"]
+    rest = store.scans.by_key(KeyRange(number, b"", AFTER, (first[-1].key, first[-1].id)), 100)
+    assert [spot.id for spot in rest] == ["doc-2", "doc-3"]
+
+
 def test_documents_are_read_by_id_page_by_page_from_either_end(store: Store) -> None:
     store.documents.apply([revision(f"doc-{n}", "1a") for n in range(7)])
     store.documents.apply([revision("doc-3", "2a", "1a", deleted=True)])
