@@ -6,6 +6,7 @@ leaf, every tree (cut to the limit of generations), every byte that a revision, 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from icure_sync.merge.revtree import RevTree
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.batch import Batch
 from icure_sync.store.database import Database
-from icure_sync.store.limits import FREED_PAGES, PRUNED_BODIES, STEMMED_TREES
+from icure_sync.store.limits import FREED_PAGES, PRUNED_BODIES, PRUNED_BYTES, STEMMED_TREES
 from icure_sync.store.purges import Purges
 from icure_sync.store.rows import read_tree
 
@@ -46,14 +47,18 @@ class Compaction:
     def _prune(self) -> bool:
         """Drop some bodies of displaced revisions, and what they show of attachments; True if there may be more."""
         with self._database.transaction():
-            rows = self._database.rows("SELECT number FROM revisions WHERE leaf = 0 LIMIT ?", (PRUNED_BODIES,))
-            numbers = (json.dumps([number for (number,) in rows]),)
+            rows = self._database.rows(
+                "SELECT number, length(body) FROM revisions WHERE leaf = 0 LIMIT ?", (PRUNED_BODIES,)
+            )
+            before = itertools.accumulate((size for _, size in rows), initial=0)
+            taken = [number for (number, _), size in zip(rows, before, strict=False) if size < PRUNED_BYTES]
+            numbers = (json.dumps(taken),)
             for table, column in (("attachments", "revision"), ("revisions", "number")):
                 self._database.run(
                     f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608  (our names)
                     numbers,
                 )
-        return len(rows) == PRUNED_BODIES
+        return len(rows) == PRUNED_BODIES or len(taken) < len(rows)
 
     def stemming(self, revs_limit: int) -> Iterator[None]:
         """Cut the trees that were written under a higher limit. No leaf changes, so no document gets a new seq."""

@@ -27,6 +27,7 @@ BUILD_BYTES = 2**20  # of their bodies
 DROPPED_ROWS = 512  # of an index that is no more, removed along with one write
 
 PRUNED_BODIES = 256  # displaced bodies dropped in one visit of a compaction: some hundredths of a second
+PRUNED_BYTES = 8 * 2**20  # of them in one visit, if they are large: their pages are read, since they are chains
 STEMMED_TREES = 2_000  # documents whose trees are looked at in one visit
 FREED_PAGES = 500  # cut off the file in one visit: 4 MB
 SCAN_BYTES = 2**20  # of an index's rows, read in one visit: a field may be as large as a document

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Attachment, Revision
-from icure_sync.store import Store
+from icure_sync.store import Store, compaction
 from icure_sync.store.inserter import Rules
 from icure_sync.store.limits import PRUNED_BODIES
 from tests.store.revisions import rev, revision
@@ -72,6 +73,13 @@ def test_room_is_given_back_in_many_small_steps(store: Store, path: Path):
     assert path.stat().st_size < full / 2
     assert store.check() == []
     assert run(store) <= 2  # nothing is left to do
+
+
+def test_large_bodies_are_dropped_few_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compaction, "PRUNED_BYTES", 1)
+    edit(store, 5)
+    assert run(store) >= 4
+    assert store.documents.displaced(JOHN) == ()
 
 
 def test_histories_are_cut_to_the_limit(store: Store):
