@@ -29,7 +29,10 @@ _DISAGREEMENTS = (
     ),
     (
         "index row of document number {} belongs to no live document",
-        "SELECT DISTINCT doc FROM index_rows WHERE doc NOT IN (SELECT number FROM documents WHERE NOT deleted)",
+        (
+            "SELECT DISTINCT doc FROM index_rows WHERE doc NOT IN (SELECT number FROM documents WHERE NOT deleted) "
+            "AND idx IN (SELECT number FROM indexes WHERE built AND through >= (SELECT max(seq) FROM documents))"
+        ),
     ),
     (
         "revision {}: its attachments are not listed",

@@ -80,7 +80,8 @@ class Scans:
     def by_key(self, wanted: KeyRange, limit: int, *, descending: bool = False) -> list[Spot]:
         """The first documents of a range by key and then by id, from its end if `descending`: `limit` at most.
 
-        Fewer come if their keys are large, but one if there is one.
+        Fewer come if their keys are large, but one if there is one. Where an index is behind, documents stand at the
+        keys that they had.
         """
         low: tuple[str, tuple[Any, ...]] = "i.key >= ?", (wanted.low,)
         high: tuple[str, tuple[Any, ...]] = "i.key < ?", (wanted.high,)
@@ -99,7 +100,7 @@ class Scans:
         rows = self._database.rows_until(
             "SELECT d.id, d.rev, length(r.body), d.live, i.key, i.fields, r.number, r.files "
             "FROM index_rows i CROSS JOIN documents d ON d.number = i.doc CROSS JOIN revisions r ON r.number = d.head "
-            f"WHERE i.idx = ? AND {_all((low, high))} ORDER BY i.key {order}, i.id {order} LIMIT ?",
+            f"WHERE i.idx = ? AND {_all((low, high))} AND NOT d.deleted ORDER BY i.key {order}, i.id {order} LIMIT ?",
             (wanted.index, *low[1], *high[1], limit),
             is_enough,
         )

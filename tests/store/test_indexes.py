@@ -158,11 +158,14 @@ def test_indexes_last_across_restarts_and_are_not_built_again(path: Path, store:
 def test_an_index_that_fell_behind_catches_up(path: Path, tmp_path: Path, store: Store) -> None:
     define(store, by_age=["age"])
     build(store)
+    store.documents.apply([revision("eve", "1a", age=1)])
     copy = snapshot(path, tmp_path / "elsewhere")
     without_rules = Store.open(copy, KEY)
     without_rules.documents.apply([revision("john", "1a", age=1)])
     without_rules.documents.apply([revision("_design/more", "1a", indexes={"by_name": ["name"]})])
+    without_rules.documents.apply([revision("eve", "2a", "1a", deleted=True)])
     assert listed(without_rules) == []
+    assert without_rules.check() == []
     without_rules.close()
     again = Store.open(copy, KEY)
     again.indexes.set_rules(RULES)
