@@ -74,10 +74,8 @@ def parse_draft(members: Members, doc_id: DocId | None = None) -> Draft:
     doc_id = check_doc_id(_value(special.get("_id"), "") if doc_id is None else doc_id)
     rev, revisions = special.get("_rev"), special.get("_revisions")
     history: tuple[Rev, ...] = ()
-    if revisions is not None:
+    if revisions is not None:  # stands above `_rev`, whatever that says
         history = _history(_value(revisions, None))
-        if rev is not None and parse_rev(_value(rev, None)) != history[0]:
-            raise doc_validation("_rev and _revisions name different revisions")
     elif rev is not None:
         history = (parse_rev(_value(rev, None)),)
     deleted = _value(special.get("_deleted"), False)

@@ -83,6 +83,8 @@ async def parse_filter(
 def _selector_filter(body: Mapping[str, Any], *, all_leaves: bool) -> tuple[Filter, tuple[str, ...] | None]:
     if "selector" not in body:
         raise bad_request("Selector must be specified in POST payload")
+    if not isinstance(body["selector"], dict):
+        raise bad_request("Selector error: expected a JSON object")
     try:
         predicate = compile_selector(body["selector"])
     except HttpRefusal as refusal:

@@ -114,6 +114,18 @@ async def test_a_revision_made_elsewhere_may_be_named_in_the_query(browse: Brows
     assert refusal(await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{}], "new_edits": False})) == unnamed
 
 
+async def test_a_history_stands_above_the_revision_beside_it(browse: Browser, clinic: str) -> None:
+    doc = {"_id": "a", "_rev": "3-c", "_revisions": {"start": 2, "ids": ["c", "a"]}}
+    assert (await browse("POST", f"{clinic}/_bulk_docs", {"docs": [doc], "new_edits": False})).json == []
+    assert (await browse("GET", f"{clinic}/a?revs=true")).json == {**doc, "_rev": "2-c"}
+
+
+@pytest.mark.parametrize("selector", [5, "text", [], None])
+async def test_a_feed_filters_by_an_object_only(browse: Browser, clinic: str, selector: object) -> None:
+    answer = await browse("POST", f"{clinic}/_changes?filter=_selector", {"selector": selector})
+    assert refusal(answer) == (400, "bad_request", "Selector error: expected a JSON object")
+
+
 async def test_in_a_batch_nobody_hears_of_a_conflict(browse: Browser, clinic: str) -> None:
     for number in range(3):
         answer = await browse("PUT", f"{clinic}/a?batch=ok", {"n": number})
