@@ -164,8 +164,9 @@ class Requests:
             sent |= {"Content-Type": upload.body.content_type, "Content-Length": str(upload.body.length)}
             if upload.body.encoding:
                 sent["Content-Encoding"] = upload.body.encoding
-        if request.accept != JSON or request.feed:
-            sent["Accept-Encoding"] = "identity"  # attachments as they are; feeds without waiting for a block to fill
+        if request.accept != JSON or request.feed or self._route.address.is_loopback:
+            # attachments as they are; feeds without waiting for a block to fill; nothing is won on this machine
+            sent["Accept-Encoding"] = "identity"
         if self._route.address.scheme == "http":
             sent |= for_the_proxy  # the request itself goes to it
         silence = self._timeouts.silence if request.silence is None else request.silence
