@@ -1,12 +1,16 @@
 """Purging: leaves go as if they had never been here, the rest stands, and no seq is given again."""
 
+import json
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from icure_sync.ids import DocId, HcpId, Rev
-from icure_sync.store import Store
+from icure_sync.store import Store, schema
 from icure_sync.store.heads import DELEGATE, FOREIGN_KEY
-from tests.store.revisions import rev, revision
+from tests.store.revisions import KEY, rev, revision
 
 JOHN, ANN = DocId("john"), DocId("ann")
 HCP_A, HCP_B = HcpId("hcp-a"), HcpId("hcp-b")
@@ -143,3 +147,32 @@ def test_what_is_left_after_a_purge_is_what_would_be_without_the_purged(
     for kind in (DELEGATE, FOREIGN_KEY):
         assert store.lookups.count(kind) % 2 == 0
     assert store.check() == []
+
+
+def test_a_file_of_an_earlier_schema_has_its_terms_counted(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The tables as they were when nothing was counted, purged or kept packed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        old = Store.open(path, KEY)
+        run = old._database.run
+        for number, delegates in ((1, "ab"), (2, "b")):
+            run(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, 0, ?, 1, NULL)",
+                (number, f"doc-{number}", number, rev(1, "a"), number),
+            )
+            body = json.dumps({"delegations": {f"hcp-{one}": [] for one in delegates}, "secretForeignKeys": ["s"]})
+            run(
+                "INSERT INTO revisions VALUES (?, ?, ?, 1, 0, 0, 0, '', ?)",
+                (number, number, rev(1, "a"), body.encode()),
+            )
+            for kind, term in (*((DELEGATE, f"hcp-{one}") for one in delegates), (FOREIGN_KEY, "s")):
+                run("INSERT INTO terms VALUES (?, ?, ?)", (number, kind, term))
+        run("UPDATE counters SET update_seq = 2, live = 2")
+        old.close()
+    store = Store.open(path, KEY)
+    assert (store.lookups.count(DELEGATE), store.lookups.count(FOREIGN_KEY)) == (3, 2)
+    assert (store.purges.seq(), store.purges.records()) == (0, [])
+    store.purges.purge({DocId("doc-1"): [rev(1, "a")]})
+    assert (store.lookups.count(DELEGATE), store.lookups.count(FOREIGN_KEY)) == (1, 1)
+    assert store.check() == []
+    store.close()
