@@ -19,6 +19,7 @@ from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter, Phase
 from icure_sync.engine.transfer import Following, Transfer
 from icure_sync.engine.waiting import first_of
+from icure_sync.engine.witnesses import Witnesses
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.limits import CHECKPOINT_SECONDS, INDEX_PAYS, LIVE_CHECKPOINT_SECONDS, TRICKLE
@@ -50,7 +51,8 @@ Remember = Callable[[Outcome], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt: make it, `run` it once. `remember` gets the outcome so far with each checkpoint."""
+    """One attempt: make it, `run` it once. `remember` gets the outcome so far with each checkpoint; `witnesses` are
+    those of all attempts between these two peers that follow each other at once."""
 
     source: Peer
     target: Peer
@@ -60,6 +62,7 @@ class Attempt:
     remember: Remember
     clock: Clock
     entropy: Entropy
+    witnesses: Witnesses
 
     async def run(self) -> Outcome:
         """Raises the kinds of PeerError and StoreError, and LogChanged; all perhaps in an exception group."""
@@ -78,7 +81,7 @@ class Attempt:
         transfer = self._transfer(checkpointer.saved, first, patience)
 
         async def save() -> Outcome:
-            await checkpointer.save(transfer.safe, transfer.refused)
+            await checkpointer.save(transfer.safe, transfer.refused, self.witnesses)
             outcome = _outcome(since, checkpointer, first, transfer)
             await self.remember(outcome)
             return outcome
@@ -118,6 +121,7 @@ class Attempt:
             meter=self.meter,
             clock=self.clock,
             following=self.following,
+            witnesses=self.witnesses,
         )
 
     async def _with_checkpoints(self, transfer: Transfer, save: Callable[[], Awaitable[Outcome]]) -> None:

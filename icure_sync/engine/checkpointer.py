@@ -7,10 +7,12 @@ replication/checkpoint.py. Does not know what was transferred.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.patience import Entropy, Patience
 from icure_sync.engine.plan import Plan
+from icure_sync.engine.witnesses import Witnesses
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import Direction, Log, Session, common_point, peer_mark, read_log
@@ -98,10 +100,11 @@ class Checkpointer:
         self._saved_refused = read_refused(await self._device.read_local(self._plan.refused_id(self.name)))
         return self._saved_refused
 
-    async def save(self, safe: Seq, refused: Refused) -> None:
+    async def save(self, safe: Seq, refused: Refused, witnesses: Witnesses | None = None) -> None:
         """Record that everything up to `safe` is on the target or in `refused`. Raises LogChanged.
 
-        The record of refused documents is durable before a checkpoint covers them, and so is the target.
+        The record of refused documents is durable before a checkpoint covers them, and so is the target. `witnesses`:
+        what the target has to have still.
         """
         if refused != self._saved_refused:
             record = self._plan.refused_id(self.name)
@@ -112,6 +115,8 @@ class Checkpointer:
         await self._patience.insist(self._target.peer.commit)
         for side in (self._source, self._target):
             await self._check(side)
+        if witnesses is not None and self._target is self._other:  # the device's own store is open, and stays
+            await self._question(witnesses)
         now = int(self._clock.now() * 1000)
         identity = self._entropy(_NAME_BYTES).hex()
         for side in (self._source, self._target):
@@ -124,6 +129,14 @@ class Checkpointer:
         info = await self._patience.insist(side.peer.info)
         log = read_log(await self._patience.insist(lambda: side.peer.read_local(self._plan.log_id)))
         if info.instance != side.info.instance or (log.head, log.name) != (side.log.head, side.log.name):
+            raise LogChanged
+
+    async def _question(self, witnesses: Witnesses) -> None:
+        """A log that is as it was does not say that the documents are."""
+        questions = witnesses.questions()
+        lacking = await self._patience.insist(partial(self._target.peer.missing, questions)) if questions else {}
+        if lacking:
+            witnesses.deny()
             raise LogChanged
 
     async def _write(self, side: _Side, log: Log) -> None:

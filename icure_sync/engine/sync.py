@@ -12,6 +12,7 @@ from icure_sync.engine.patience import Entropy
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter, Report
 from icure_sync.engine.transfer import Following
+from icure_sync.engine.witnesses import Witnesses
 from icure_sync.errors import BadAnswer, IcureSyncError
 from icure_sync.peers.port import Peer
 from icure_sync.replication.limits import MAX_LOG_RESTARTS
@@ -53,8 +54,9 @@ async def replicate(
     goes on from the last checkpoint.
     """
     meter = Meter(plan.direction, report, clock)
+    witnesses = Witnesses()
     for _ in range(MAX_LOG_RESTARTS):
-        attempt = Attempt(source, target, plan, following, meter, remember, clock, entropy)
+        attempt = Attempt(source, target, plan, following, meter, remember, clock, entropy, witnesses)
         try:
             return await attempt.run()
         except LogChanged:

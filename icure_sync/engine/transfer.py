@@ -22,6 +22,7 @@ from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.feed import SourceFeed
 from icure_sync.engine.patience import Patience
 from icure_sync.engine.progress import Meter, Phase
+from icure_sync.engine.witnesses import Witnesses
 from icure_sync.errors import PeerError
 from icure_sync.ids import DocId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
@@ -100,13 +101,15 @@ class Transfer:
         patience: Patience,
         meter: Meter,
         clock: Clock,
-        following: Following | None = None,
+        following: Following | None,
+        witnesses: Witnesses,
     ) -> None:
         self._source = source
         self._target = target
         self._since = since
         self._feed = SourceFeed(source, selector, patience, clock)
         self._following = following
+        self._witnesses = witnesses
         self._patience = patience
         self._meter = meter
         self._clock = clock
@@ -219,6 +222,7 @@ class Transfer:
                 lacking.append(_Lacking(row.id, wanted, held))
             else:
                 done.append(held)
+        self._witnesses.found(_present(page, missing))
         self._settle(done, refusals, _known(announced, missing))
         return lacking
 
@@ -237,6 +241,7 @@ class Transfer:
         started = self._clock.monotonic()
         carried = await self._carrier.carry(batch.wanted)
         seconds = self._clock.monotonic() - started
+        self._witnesses.wrote(carried.written)
         self._limit = next_batch_size(self._limit, len(batch.wanted), sum(map(weight, carried.written)), seconds)
         size = sum(len(revision.body) for revision in carried.written)
         self.tally.documents += len({revision.id for revision in carried.written})
@@ -276,6 +281,12 @@ async def _drain(
     await inbox.put(None)
     if then is not None:
         await then.put(None)
+
+
+def _present(page: _Page, missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:
+    """The revisions of the last row of which the target has everything, as it says or as they came from there."""
+    row = next((row for row, _ in reversed(page.rows) if row.id not in missing), None)
+    return ((row.id, rev) for rev in row.leaves if not reason_against_rev(rev)) if row else iter(())
 
 
 def _known(announced: Mapping[DocId, Sequence[Rev]], missing: Mapping[DocId, Missing]) -> Iterator[Wanted]:

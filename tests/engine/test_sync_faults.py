@@ -503,6 +503,53 @@ async def test_a_target_put_back_from_a_backup_under_the_attempt_gets_everything
     assert source.all_leaves() == target.all_leaves()
 
 
+class PutBack(FaultyPeer):
+    """Loses some documents just before the first checkpoint; the log there is the one that the attempt knows."""
+
+    def __init__(self, inner: MemoryPeer, lost: Callable[[str], bool]) -> None:
+        super().__init__(inner)
+        self.memory = inner
+        self.lost = lost
+
+    async def commit(self) -> None:
+        if "commit" not in self.calls:
+            for doc_id in filter(self.lost, list(self.memory.all_leaves())):
+                self.memory.remove(doc_id)
+        await super().commit()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [lambda doc_id: doc_id.startswith("new-"), lambda doc_id: doc_id >= "new-250", lambda doc_id: doc_id == "new-299"],
+    ids=["everything since the last checkpoint", "the last fifty", "the last one"],
+)
+@pytest.mark.parametrize("there", [range(0), range(300)], ids=["sent by this attempt", "sent by another device"])
+async def test_a_target_put_back_from_a_backup_made_after_the_last_checkpoint_gets_everything_again(
+    lost: Callable[[str], bool], there: range
+):
+    source, target = filled(50), MemoryPeer("target", "1")
+    await run(source, target)
+    for number in range(300):
+        source.put(revision(f"new-{number:03}", rev(1, number)))
+        if number in there:
+            target.put(revision(f"new-{number:03}", rev(1, number)))
+    await run(source, PutBack(target, lost))
+    assert source.all_leaves() == target.all_leaves()
+
+
+async def test_a_target_that_drops_documents_which_it_took_gets_all_others():
+    dropped = {"doc-007", "doc-099"}
+
+    class Leaking(MemoryPeer):
+        async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+            return await super().write([each for each in revisions if each.id not in dropped], source)
+
+    source, target = filled(100), Leaking()
+    outcome = await run(source, target)
+    assert source.all_leaves().keys() - target.all_leaves().keys() == dropped
+    assert outcome.seq == (await source.info()).update_seq
+
+
 async def test_a_conflict_in_the_log_of_another_server_makes_the_attempt_decide_again():
     source, target = filled(), MemoryPeer()
     await run(source, failing(target, "write_local", CheckpointConflict(*THREE), times=1))
