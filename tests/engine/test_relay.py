@@ -20,7 +20,9 @@ from icure_sync.engine.relay import Relay, RelayState
 from icure_sync.errors import InvalidEntity
 from icure_sync.hub import Upstream
 from icure_sync.ids import DocId
+from icure_sync.peers.memory import MemoryPeer
 from tests.engine.conftest import OpenReplica
+from tests.replicas import rev, revision
 from tests.servers import REAL_SERVERS, fresh_database
 
 ADMIN = ("admin", "hub-pw-1")
@@ -144,11 +146,11 @@ async def test_a_file_that_is_kept_packed_goes_up_as_what_it_says(hub: Hub, upst
         session.put(f"{hub.url}/clinic/a/f", data=packed) as answer,
     ):
         assert answer.status == 201
-        rev = (await answer.json())["rev"]
+        first = (await answer.json())["rev"]
     heard = Heard()
     async with Relay(hub, "clinic", upstream, report=heard.hear), CouchPeer(upstream) as behind:
         await heard.until(RelayState.IN_SYNC)
-        content = b"".join([piece async for piece in behind.attachment(DocId("a"), rev, "f")])
+        content = b"".join([piece async for piece in behind.attachment(DocId("a"), first, "f")])
     assert content == LARGE
 
 
@@ -187,6 +189,19 @@ async def test_edits_on_both_sides_are_leaves_on_both_sides(hub: Hub, upstream: 
             return [each async for each in far.conflicts()] == [each async for each in near.conflicts()] != []
 
         await until(is_in_conflict)
+
+
+async def test_the_hub_keeps_its_own_rules_for_histories(hub: Hub, upstream: str):
+    await hub.database("clinic")
+    assert (await request(hub, "PUT", "/clinic/_revs_limit", 3))[0] == 200
+    history = [rev(generation, 1) for generation in range(7, 0, -1)]
+    async with CouchPeer(upstream) as behind:
+        assert await behind.write([revision("a", *history)], MemoryPeer()) == []
+    heard = Heard()
+    async with Relay(hub, "clinic", upstream, report=heard.hear):
+        await heard.until(RelayState.IN_SYNC)
+        shown = (await request(hub, "GET", "/clinic/a?revs=true"))[1]
+    assert (shown["_rev"], len(shown["_revisions"]["ids"])) == (rev(7, 1), 3)
 
 
 async def test_what_was_written_before_the_relay_and_just_before_its_end_goes_up(
