@@ -50,10 +50,11 @@ async def raw_pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """The same, but packed as it came. Raises request_timeout for one that comes too slowly to be honest."""
     await _invite(request)
     loop = asyncio.get_running_loop()
-    start, came = loop.time(), 0
+    patience = BODY_SECONDS
     while True:
+        begun = loop.time()
         try:
-            async with asyncio.timeout_at(start + BODY_SECONDS + came / MIN_BODY_RATE):
+            async with asyncio.timeout(patience):
                 piece = await request.content.read(ANSWER_CHUNK)
         except TimeoutError as error:
             if request.transport is not None:
@@ -61,7 +62,7 @@ async def raw_pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
             raise request_timeout() from error
         if not piece:
             return
-        came += len(piece)
+        patience = min(BODY_SECONDS, patience - (loop.time() - begun) + len(piece) / MIN_BODY_RATE)
         yield piece
 
 

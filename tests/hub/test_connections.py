@@ -86,8 +86,9 @@ async def test_a_body_that_trickles_is_refused_and_a_slow_one_taken(
 
     trickle = send("john", [b'{"v":', b"1"] + [b" "] * 30 + [b"}"], 0.1)
     slow = send("ann", [b'{"v":"'] + [b"x" * 100] * 8 + [b'"}'], 0.1)
-    refused, taken, waiting = await asyncio.gather(trickle, slow, never_ends(browse, clinic))
-    for one in (refused, waiting):
+    burst = send("burst", [b'{"v":"' + b"x" * 10_000] + [b"x"] * 30 + [b'"}'], 0.1)  # fast first: nothing is saved up
+    refused, taken, hasty, waiting = await asyncio.gather(trickle, slow, burst, never_ends(browse, clinic))
+    for one in (refused, hasty, waiting):
         assert one.startswith(b"HTTP/1.1 408")
         assert b'"error":"timeout"' in one
     assert taken.startswith(b"HTTP/1.1 201")
