@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from icure_sync.hub import bodies
-from icure_sync.hub.answers import etag, json_answer
+from icure_sync.hub.answers import encode, entity_tags, etag, json_answer, raw_answer
 from icure_sync.hub.call import Call, House
 from icure_sync.hub.database_info import NODE, describe
 from icure_sync.hub.errors import HttpRefusal, bad_content_type, bad_request, unauthorized
@@ -59,7 +60,16 @@ async def get_uuids(call: Call) -> web.StreamResponse:
 
 async def get_all_dbs(call: Call) -> web.StreamResponse:
     """`/_all_dbs`: administrators only, as on CouchDB 3.x."""
-    return json_answer(_listed(call))
+    return _tagged(call, _listed(call))
+
+
+def _tagged(call: Call, value: Any) -> web.StreamResponse:
+    """An answer under a tag of its own text: who has it is told so."""
+    body = encode(value) + b"\n"
+    tag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if tag in entity_tags(call.request, "If-None-Match"):
+        return web.Response(status=304, headers=etag(tag))
+    return raw_answer(body, headers=etag(tag))
 
 
 def _listed(call: Call) -> list[str]:
@@ -91,7 +101,7 @@ async def get_membership(call: Call) -> web.StreamResponse:
 async def get_dbs_info(call: Call) -> web.StreamResponse:
     """GET `/_dbs_info`: of the databases that `_all_dbs` would list."""
     databases = [await call.house.databases.get(name) for name in _listed(call)]
-    return json_answer([{"key": one.name, "info": await describe(one)} for one in databases])
+    return _tagged(call, [{"key": one.name, "info": await describe(one)} for one in databases])
 
 
 async def post_dbs_info(call: Call) -> web.StreamResponse:

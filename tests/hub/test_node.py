@@ -82,3 +82,12 @@ async def test_functions_of_design_documents_are_missing_or_not_offered(browse: 
         answer = await browse(method, f"{clinic}/_design/x/{path}", {} if method == "POST" else None)
         assert (answer.status, answer.json["reason"]) == (status, reason)
     assert (await browse("GET", f"{clinic}/_design/none/_show/y")).status == 404
+
+
+@pytest.mark.parametrize("path", ["/_all_dbs", "/_dbs_info"])
+async def test_lists_of_databases_have_a_tag_of_what_they_say(browse: Browser, path: str):
+    first = await browse("GET", path)
+    tag = {"If-None-Match": first.headers["ETag"]}
+    assert (await browse("GET", path, headers=tag)).status == 304
+    await browse("PUT", "/ward")
+    assert (await browse("GET", path, headers=tag)).status == 200
