@@ -6,7 +6,6 @@ Source: CouchDB's `couch_doc:from_json_obj`: which members may begin with an und
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from icure_sync.hub.limits import MAX_CONTENT_TYPE
 from icure_sync.hub.paths import check_doc_id
 from icure_sync.ids import MAX_GENERATION, MAX_REV_HASH, DocId, Rev
 from icure_sync.replication.limits import MAX_DOCUMENT
-from icure_sync.replication.wire import Attachment
 
 Members = dict[str, Raw]
 MEMBERS: Final = msgspec.json.Decoder(Members)
@@ -118,18 +116,6 @@ def is_history(history: Sequence[Rev]) -> bool:
         return False
     top = int(first[1])
     return all(match is not None and int(match[1]) == top - depth for depth, match in enumerate(matches))
-
-
-def next_rev(draft: Draft, parent: Rev | None, attachments: Mapping[str, Attachment]) -> Rev:
-    """The revision id of an edit: MD5 over what is written, so that the same edit gets the same id everywhere.
-
-    CouchDB's idea, not its bytes (it hashes Erlang terms). No secret depends on it.
-    """
-    files = [[one.name, one.content_type, one.digest] for one in sorted(attachments.values(), key=lambda one: one.name)]
-    head = encode([draft.deleted, parent, files])
-    digest = hashlib.md5(head + b"\0" + draft.body, usedforsecurity=False).hexdigest()
-    start = int(parent.partition("-")[0]) if parent else 0
-    return Rev(f"{start + 1}-{digest}")
 
 
 def _value(raw: Raw | None, default: Any) -> Any:

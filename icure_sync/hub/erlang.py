@@ -31,6 +31,15 @@ class Pair:
     second: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A tuple of three."""
+
+    first: Any
+    second: Any
+    third: Any
+
+
 def write_term(value: Any) -> str:
     """As `~w` writes it: strings as lists of their bytes."""
     return _cut(_write(value, lambda text: ",".join(map(str, text.encode()))))
@@ -42,7 +51,7 @@ def print_term(value: Any) -> str:
 
 
 def pack_term(value: Any) -> bytes:
-    """In External Term Format, with its version byte. Takes atoms, pairs, and what JSON has."""
+    """In External Term Format, with its version byte. Takes atoms, pairs, triples, bytes, and what JSON has."""
     return b"\x83" + _pack(value)
 
 
@@ -76,7 +85,7 @@ def _float(value: float) -> str:
     return f"{digits if '.' in digits else digits + '.0'}e{int(exponent)}"
 
 
-def _pack(value: Any) -> bytes:  # noqa: PLR0911  (one for each kind)
+def _pack(value: Any) -> bytes:  # noqa: C901, PLR0911  (one for each kind)
     match value:
         case None | bool():
             return _pack(Atom({None: "null", True: "true", False: "false"}[value]))
@@ -84,15 +93,19 @@ def _pack(value: Any) -> bytes:  # noqa: PLR0911  (one for each kind)
             return b"d" + struct.pack(">H", len(name)) + name.encode()
         case Pair(first, second):
             return b"h\x02" + _pack(first) + _pack(second)
+        case Triple(first, second, third):
+            return b"h\x03" + _pack(first) + _pack(second) + _pack(third)
         case str():
-            text = value.encode()
-            return b"m" + struct.pack(">I", len(text)) + text
+            return _pack(value.encode())
+        case bytes():
+            return b"m" + struct.pack(">I", len(value)) + value
         case float():
             return b"F" + struct.pack(">d", value)
         case int():
             return _pack_integer(value)
         case Mapping():
-            return b"h\x01" + _pack([Pair(name, item) for name, item in value.items()])
+            members = [b"h\x02" + _pack(name) + _pack(item) for name, item in value.items()]
+            return b"h\x01" + (b"l" + struct.pack(">I", len(members)) + b"".join(members) + b"j" if members else b"j")
     items: Sequence[Any] = value
     if not items:
         return b"j"

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from icure_sync import strict_json
-from icure_sync.hub.drafts import Draft, Part, next_rev
+from icure_sync.hub.drafts import Draft, Part
 from icure_sync.hub.errors import HttpRefusal, bad_request, conflict, missing_stub
+from icure_sync.hub.rev_ids import next_rev
 from icure_sync.ids import DocId, Rev, generation
 from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Refusal, Revision
@@ -115,10 +116,9 @@ def attach(store: Store, doc_id: DocId, rev: Rev | None, name: str, file: tuple[
         before = store.documents.get(doc_id, parent) if parent else None
         if before is not None and before.deleted and rev is None:
             before = None  # the document begins anew
-        parts = {} if before is None else {one: Part("stub", "") for one in before.attachments}
-        parts.pop(name, None)
-        if file is not None:
-            parts[name] = Part("follows", file[0])
+        kept = () if before is None else before.attachments
+        parts = {} if file is None else {name: Part("follows", file[0])}  # the new one first, as on CouchDB
+        parts |= {one: Part("stub", "") for one in kept if one != name}
         body, deleted = (b"{}", False) if before is None else (before.body, before.deleted)
         new = Draft(doc_id, draft.history, body, deleted, parts=parts)
         return edit(store, new, {name: file[1]} if file else {})

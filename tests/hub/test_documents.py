@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from icure_sync.hub.drafts import MEMBERS, next_rev, parse_draft
+from icure_sync.hub.drafts import MEMBERS, parse_draft
 from icure_sync.hub.rendering import splice
+from icure_sync.hub.rev_ids import next_rev
 from icure_sync.replication.limits import MAX_DOCUMENT
 from tests.hub.conftest import ADMIN, Browser
 
