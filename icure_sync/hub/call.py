@@ -10,6 +10,7 @@ from aiohttp import web
 from icure_sync.hub.accounts import Accounts
 from icure_sync.hub.auth import Gate
 from icure_sync.hub.databases import Database, Databases
+from icure_sync.hub.design_check import check_design
 from icure_sync.hub.drafts import Draft
 from icure_sync.hub.paths import DESIGN, Path, document_of, location
 from icure_sync.hub.queries import Query
@@ -80,10 +81,12 @@ class DatabaseCall(Call):
     async def admit(self, draft: Draft) -> Draft:
         """The draft as it may be stored: only administrators write design documents; passwords are hashed.
 
-        Raises forbidden; bad_request for a user whose values cannot be read.
+        Raises forbidden; invalid_design_doc; bad_request for a user whose values cannot be read.
         """
         if draft.id.startswith(DESIGN):
             self.require_database_admin()
+            if not draft.deleted:
+                check_design(draft.body)
         if self.database.name != USERS:
             return draft
         return await self.house.accounts.hashed(draft, self.caller)

@@ -1,11 +1,14 @@
 """`_index`: making, listing and deleting indexes, which are design documents; and `_explain`."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from icure_sync.hub.server import Hub
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Revision
 from icure_sync.store import indexes as indexes_of_a_store
 from tests.hub.conftest import ADMIN, Browser
 
@@ -168,9 +171,12 @@ async def test_what_is_no_definition_defines_no_index(browse: Browser, clinic: s
         "bad filter": {"map": {"fields": {"a": "asc"}, "partial_filter_selector": {"$nope": 1}}, "options": {}},
     }
     await browse("PUT", f"{clinic}/ann", {"a": 1})
-    design = {"_rev": f"1-{'a' * 32}", "language": "query", "views": views}
-    await browse("PUT", f"{clinic}/_design/mixed?new_edits=false", design)
-    await browse("PUT", f"{clinic}/_design/javascript?new_edits=false", {**design, "language": "javascript"})
+    assert browse.hub._databases is not None
+    store = (await browse.hub._databases.get("clinic")).store
+    for name, language in (("mixed", "query"), ("javascript", "javascript")):
+        body = json.dumps({"language": language, "views": views}).encode()
+        revision = Revision(DocId(f"_design/{name}"), (Rev(f"1-{'a' * 32}"),), body, False, {})
+        await store.run(store.documents.apply, [revision])
     assert [one["name"] for one in await indexes(browse, clinic)] == ["_all_docs", "bad filter", "good"]
     for use_index, count in (("mixed/good", 1), ("mixed/bad filter", 0)):
         answer = await browse("POST", f"{clinic}/_find", {"selector": {"a": 1}, "use_index": use_index})
