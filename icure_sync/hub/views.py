@@ -6,7 +6,8 @@ Source: CouchDB's documentation of `_view`, and what it answers. Which rows ther
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from icure_sync.ids import DocId
 from icure_sync.store import Store
 
 _VIEW_METHODS = "GET,POST,HEAD"
+_KEYS_AT_ONCE = 64  # that are looked up in one visit to the store's thread
 _FIRST_ID, _LAST_ID = "", "\U0010ffff" * 4
 
 
@@ -117,28 +119,42 @@ async def _missing_view(call: DatabaseCall, design: str, view: str) -> Exception
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """One query of one view. `parts`: ranges one after the other; `before`: what comes before the first of them."""
+    """One query of one view. `before`: the rows that come before the first of its own."""
 
     view: str
     options: ViewOptions
-    parts: tuple[tuple[Stretch, ...], ...]
     before: tuple[Stretch, ...]
 
 
 def _query(view: str, options: ViewOptions) -> _Query:
     """Raises query_parse_error for a range that runs the wrong way."""
     if options.keys is not None:
-        ranges = [_range(replace(options, start=key, end=key)) for key in options.keys]
-        if options.descending:
-            ranges.reverse()
-    else:
-        ranges = [_range(options)]
-    low, high = ranges[0] if ranges else (None, None)
-    if options.keys is None and low is not None and high is not None and low.order > high.order:
+        first = next(_each_key(options), None)
+        return _Query(view, options, _before(view, *_range(first), descending=options.descending) if first else ())
+    low, high = _range(options)
+    if low is not None and high is not None and low.order > high.order:
         reason = "No rows can match your key range, reverse your start_key and end_key or set descending=true"
         raise query_parse_error(reason)
-    parts = tuple(stretches(view, *one) for one in ranges)
-    return _Query(view, options, parts, _before(view, low, high, descending=options.descending))
+    return _Query(view, options, _before(view, low, high, descending=options.descending))
+
+
+def _each_key(options: ViewOptions) -> Iterator[ViewOptions]:
+    """A query for each of the keys, in the order of the answer."""
+    keys = options.keys or ()
+    for key in reversed(keys) if options.descending else keys:
+        yield replace(options, start=key, end=key)
+
+
+def _parts(query: _Query) -> Iterator[tuple[Stretch, ...]]:
+    """What to read, part after part: the range, or some keys at a time."""
+    options = query.options
+    if options.keys is None:
+        yield stretches(query.view, *_range(options))
+        return
+    keys = _each_key(options)
+    while some := tuple(itertools.islice(keys, _KEYS_AT_ONCE)):
+        part = [stretch for one in some for stretch in stretches(query.view, *_range(one))]
+        yield tuple(reversed(part)) if options.descending else tuple(part)  # a part is read from its end then
 
 
 def _range(options: ViewOptions) -> tuple[Bound | None, Bound | None]:
@@ -193,7 +209,7 @@ async def _pages(call: DatabaseCall, query: _Query) -> AsyncIterator[list[ViewRo
     """The rows in pages of bounded size, after `skip` and up to `limit`."""
     options = query.options
     skip, left = options.skip, options.limit
-    for part in query.parts:
+    for part in _parts(query):
         rest = part
         while rest and (left is None or left > 0):
             room = VIEW_ROWS if left is None else min(VIEW_ROWS, left + skip)

@@ -227,6 +227,15 @@ async def test_pages_of_any_size_make_the_same_view(
     assert found == (ALL[::-1] if descending else ALL)
 
 
+async def test_many_keys_are_answered_in_their_order(browse: Browser, filled: str):
+    keys = [["hcp-b"], *[[f"nobody-{number}"] for number in range(200)], ["hcp-a"], [None]]
+    for descending in (False, True):
+        body = {"keys": keys, "descending": descending, "skip": 1, "limit": 5}
+        rows = pairs((await browse("POST", f"{filled}/{BY_DELEGATE}", body)).json["rows"])
+        wanted = [*ALL[9:11], *ALL[6:9], ALL[0]]
+        assert rows == (wanted[::-1] if descending else wanted)[1:6]
+
+
 async def test_an_offset_that_would_cost_a_scan_is_not_known(
     browse: Browser, filled: str, monkeypatch: pytest.MonkeyPatch
 ):
