@@ -24,7 +24,7 @@ from icure_sync.ids import Seq
 from icure_sync.peers.network import network_change
 from icure_sync.replication.backoff import delay
 from icure_sync.replication.checkpoint import Direction
-from icure_sync.replication.limits import LINGER_SECONDS
+from icure_sync.replication.limits import LINGER_SECONDS, STEADY_SECONDS
 from icure_sync.replication.policy import is_passing
 
 AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSyncError kinds
@@ -123,7 +123,7 @@ class Live:
         """Attempt after attempt, until told to stop or an error stays."""
         while not self._stop.is_set():
             trouble: IcureSyncError | None = None
-            way.stop.clear()
+            way.begin()
             following = Following(way.stop, way.brings, way.skips, way.at_rest)
             try:
                 await way.attempt(following, lambda progress: self._tell(way, progress))
@@ -131,13 +131,14 @@ class Live:
                 if not is_passing(error, worked=way.worked):
                     raise
                 trouble = error
+            way.end(self._clock.monotonic())
             if way is self._pull:
                 self._push.stop.set()  # the server may not be what it was: the push has to look at it anew, too
             if not self._stop.is_set() and (trouble or not way.stop.is_set()):
                 await self._pause(way, trouble)
 
     async def _pause(self, way: _Way, trouble: IcureSyncError | None) -> None:
-        """Before the next attempt: longer each time, unless the last one got as far as to wait for changes."""
+        """Before the next attempt: longer each time, unless the last one waited for changes for a while."""
         way.failures += 1
         asked = trouble.retry_after if isinstance(trouble, Throttled) else None
         self._tell(way, replace(way.progress, phase=Phase.WAITING, trouble=str(trouble or "")))
@@ -155,7 +156,9 @@ class Live:
 
     def _tell(self, way: _Way, progress: Progress) -> None:
         if progress.phase is Phase.IDLE:
-            way.failures, way.worked = 0, True
+            way.worked = True
+            if way.resting_since is None:
+                way.resting_since = self._clock.monotonic()
         way.progress = progress
         self._news.set()
         self._news = asyncio.Event()
@@ -178,8 +181,8 @@ class Live:
 
 @dataclass(slots=True)
 class _Way:
-    """One direction. `stop`: of the attempt under way; `failures`: attempts that ended since one last waited for
-    changes; `worked`: one did."""
+    """One direction. `stop`: of the attempt under way; `resting_since`: when that first waited for changes;
+    `failures`: pauses in a row, since one did so for long; `worked`: one ever did."""
 
     attempt: AttemptOnce
     brings: Echoes
@@ -187,8 +190,19 @@ class _Way:
     at_rest: Callable[[Seq], Awaitable[None]]
     progress: Progress
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    resting_since: float | None = None
     failures: int = 0
     worked: bool = False
+
+    def begin(self) -> None:
+        """An attempt begins."""
+        self.stop.clear()
+        self.resting_since = None
+
+    def end(self, now: float) -> None:
+        """It has ended; if it had waited for a while, what failed before it counts no more."""
+        if self.resting_since is not None and now - self.resting_since >= STEADY_SECONDS:
+            self.failures = 0
 
     @property
     def is_idle(self) -> bool:

@@ -266,6 +266,18 @@ async def test_pauses_grow_as_long_as_nothing_works(open_replica, server):
     assert max(waits) <= limits.BACKOFF_MOST
 
 
+async def test_a_server_that_ends_its_feed_at_once_is_asked_less_and_less_often(open_replica, server):
+    class Ending(FaultyPeer):
+        async def follow(self, since, *, selector=None):  # noqa: ARG002  (as the port names them)
+            for page in ():
+                yield page
+
+    waits: list[float] = []
+    laptop = await open_replica("hcp-a", "laptop")
+    async with laptop.live(Ending(server), waiting=silent_clock(waits, patience=8.0)):
+        await until(lambda: any(8 < wait <= 16 for wait in waits))
+
+
 async def test_a_pause_that_the_server_asks_for_is_kept_whoever_is_impatient(open_replica, server):
     waits: list[float] = []
 
