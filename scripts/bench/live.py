@@ -266,28 +266,24 @@ async def _listening(url: str, devices: int, arrived: dict[str, float]) -> Async
             await asyncio.gather(*feeds, return_exceptions=True)
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
+async def measure(options: argparse.Namespace) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Each way of serving the devices, as soon as it is measured."""
     with tempfile.TemporaryDirectory() as name:
         folders = {each: Path(name) / each for each in ("hub", "front", "feeds")}
         for folder in folders.values():
             folder.mkdir()
         with hub(folders["hub"] / "data") as server:
             async with database(server.url) as url:
-                figures["hub"] = await asyncio.to_thread(
-                    measure_live, url, {"hub": server.process}, options, folders["hub"]
-                )
+                watched = {"hub": server.process}
+                yield "hub", await asyncio.to_thread(measure_live, url, watched, options, folders["hub"])
         if couchdb := os.environ.get("COUCHDB_URL", "").rstrip("/"):
             behind = listener(urlsplit(couchdb).port or 5984)
             async with database(couchdb) as url:
-                figures["hub before CouchDB"] = await asyncio.to_thread(
-                    measure_front, url, behind, options, folders["front"]
-                )
+                found = await asyncio.to_thread(measure_front, url, behind, options, folders["front"])
+            yield "hub before CouchDB", found
             async with database(couchdb) as url:
-                figures["CouchDB alone"] = await asyncio.to_thread(
-                    measure_feeds, url, behind, options, folders["feeds"]
-                )
-    return figures
+                found = await asyncio.to_thread(measure_feeds, url, behind, options, folders["feeds"])
+            yield "CouchDB alone", found
 
 
 def measure_front(url: str, behind: Process, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -300,15 +296,25 @@ def measure_front(url: str, behind: Process, options: argparse.Namespace, folder
         return measure_live(f"{server.url}/{NAME}", watched, options, folder)
 
 
-def show(figures: dict[str, Any], options: argparse.Namespace) -> None:
-    print(f"{options.devices} live devices, {options.writes} writes")
-    for name, each in figures.items():
-        cpu = ", ".join(f"{who} {seconds:.1f} s" for who, seconds in each["cpu"].items())
-        peak = "".join(f", {who} at most {size / 2**20:.0f} MiB" for who, size in each["peak"].items() if who == "hub")
-        print(f"{name:20} CPU: {cpu}{peak}; {each['rate']:.0f} writes/s")
-        median, p95 = each["median"] * 1000, each["p95"] * 1000
-        print(f"{'':20} from acknowledged to there: median {median:.0f} ms, 95 % {p95:.0f} ms")
-    if len(figures) == 1:
+def show(name: str, found: dict[str, Any]) -> None:
+    cpu = ", ".join(f"{who} {seconds:.1f} s" for who, seconds in found["cpu"].items())
+    peak = "".join(f", {who} at most {size / 2**20:.0f} MiB" for who, size in found["peak"].items() if who == "hub")
+    median, p95 = found["median"] * 1000, found["p95"] * 1000
+    print(f"{name:20} CPU: {cpu}{peak}; {found['rate']:.0f} writes/s")
+    print(f"{'':20} from acknowledged to there: median {median:.0f} ms, 95 % {p95:.0f} ms", flush=True)
+
+
+async def run(options: argparse.Namespace) -> None:
+    if not options.json:
+        print(f"{options.devices} live devices, {options.writes} writes")
+    figures = {}
+    async for name, found in measure(options):
+        figures[name] = found
+        if not options.json:
+            show(name, found)
+    if options.json:
+        print(json.dumps(figures))
+    elif len(figures) == 1:
         print("COUCHDB_URL is not set: the real CouchDB was not tried")
 
 
@@ -328,8 +334,7 @@ def main() -> None:
         folder, url, key, devices, writes = options.as_writer
         asyncio.run(be_writer(Path(folder), url, Path(key), int(devices), int(writes)))
     else:
-        figures = asyncio.run(measure(options))
-        print(json.dumps(figures)) if options.json else show(figures, options)
+        asyncio.run(run(options))
 
 
 if __name__ == "__main__":
