@@ -14,11 +14,7 @@ from tests.servers import REAL_SERVERS, fresh_hub
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(path.name for path in HERE.glob("*.test.js"))
-ABOUT_SERVERS = (
-    "nano.test.js",
-    "pouch_find.test.js",
-    "pouch_remote.test.js",
-)  # what they state has to be true of a CouchDB, too
+ABOUT_SERVERS = ("nano.test.js", "pouch_remote.test.js")  # what they state has to be true of a CouchDB, too
 RUNS = [("hub", script) for script in SCRIPTS] + [(kind, script) for kind in REAL_SERVERS for script in ABOUT_SERVERS]
 PATIENCE = 300  # seconds until a script counts as hanging: each takes a few
 WORDS = ("HOME", "PATH", "TMPDIR")  # of the environment: a proxy or an option for Node would make another test of it
