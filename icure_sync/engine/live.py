@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import NoReturn, Self
@@ -62,6 +62,7 @@ class Live:
         self._try_now = asyncio.Event()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._under_way = 0  # directions that have not ended
         self._failure: BaseException | None = None
         pulled, pushed = Echoes(), Echoes()
         self._pull = _Way(ends.pull, pulled, pushed, self._pull_rests, Progress(Direction.PULL))
@@ -71,6 +72,7 @@ class Live:
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._keep(way)) for way in (self._pull, self._push)]
+        self._under_way = len(self._tasks)
         for task in self._tasks:
             task.add_done_callback(self._look_after)
         return self
@@ -99,6 +101,26 @@ class Live:
         """
         self._try_now.set()
         self._try_now = asyncio.Event()
+
+    async def events(self) -> AsyncGenerator[Progress, None]:
+        """What happens, as it happens: how far each direction is, first how it stands now.
+
+        Nothing is kept for who is slow: he gets the newest of each direction. Ends with the live sync; raises the error
+        that ended it.
+        """
+        told: dict[Direction, Progress] = {}
+        while True:
+            under_way, news = self._under_way, self._news
+            for way in (self._pull, self._push):
+                progress = way.progress
+                if told.get(progress.direction) != progress:
+                    told[progress.direction] = progress
+                    yield progress
+            if not under_way:
+                break
+            await news.wait()
+        if self._failure is not None:
+            raise self._failure
 
     async def caught_up(self) -> None:
         """Wait until what was saved here is sent, and what the other side announced is here.
@@ -160,8 +182,7 @@ class Live:
             if way.resting_since is None:
                 way.resting_since = self._clock.monotonic()
         way.progress = progress
-        self._news.set()
-        self._news = asyncio.Event()
+        self._tell_all()
         if self._report is not None:
             self._report(progress)
 
@@ -169,8 +190,14 @@ class Live:
         """A direction has ended: told to, or by an error, which ends the other one too."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
+        self._under_way -= 1
         self._end()
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Wake whoever waits for news. The next news is another event's: one that stays set would never rest."""
         self._news.set()
+        self._news = asyncio.Event()
 
     def _end(self) -> None:
         """No more attempts; those under way finish."""

@@ -12,6 +12,7 @@ import pytest
 
 from icure_sync.engine import live as live_module
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Phase, Progress
 from icure_sync.errors import (
     DatabaseMissing,
@@ -165,6 +166,39 @@ async def test_a_live_sync_goes_on_from_its_checkpoint(open_replica, server):
     async with phone.live(watched) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
     assert watched.calls.count("fetch") == 0
+
+
+async def test_its_events_tell_how_far_each_direction_is_until_it_ends(open_replica, server):
+    laptop = await open_replica("hcp-a", "laptop")
+    heard: list[Progress] = []
+
+    async def hear(live: Live) -> None:
+        async for event in live.events():  # not by a comprehension: what is heard is looked at meanwhile
+            heard.append(event)  # noqa: PERF401
+
+    async with asyncio.timeout(PATIENCE):
+        async with laptop.live(server) as live:
+            listening = asyncio.create_task(hear(live))
+            await live.caught_up()
+            await laptop.save(Patient(first_name="John"))
+            await live.caught_up()
+            await until(lambda: [one for one in heard if one.direction is Direction.PUSH][-1].done > 0)
+        await listening
+    for direction in Direction:
+        phases = [one.phase for one in heard if one.direction is direction]
+        assert Phase.IDLE in phases
+        assert phases[-1] is Phase.DONE
+
+
+async def test_who_listens_slowly_gets_the_newest_event_of_each_direction(open_replica, server):
+    laptop = await open_replica("hcp-a", "laptop")
+    async with asyncio.timeout(PATIENCE), laptop.live(server) as live, aclosing(live.events()) as events:
+        await anext(events)
+        for number in range(5):
+            await laptop.save(Patient(first_name=f"John {number}"))
+            await live.caught_up()
+        newest = [await anext(events), await anext(events)]
+        assert newest == [live.progress(one.direction) for one in newest]
 
 
 # A quiet feed
@@ -370,6 +404,8 @@ async def test_an_error_that_stays_is_raised_by_whoever_waits_and_when_the_conte
         async with replica.live(FaultyPeer(server, fail)) as live:
             with pytest.raises(type(error)):
                 await asyncio.wait_for(live.caught_up(), PATIENCE)
+            with pytest.raises(type(error)):
+                [event async for event in live.events()]
 
     laptop = await open_replica("hcp-a", "laptop")
     with pytest.raises(type(error)):
