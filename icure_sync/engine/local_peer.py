@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
-from icure_sync.errors import NotFound
+from icure_sync.errors import NotFound, PeerError
 from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.filters import passes_leaf
 from icure_sync.replication.limits import MOST_ROWS
+from icure_sync.replication.trouble import BatchRefused, ServerFailed
 from icure_sync.replication.wire import (
     BAD_ATTACHMENT,
     Attachment,
@@ -123,6 +124,7 @@ class LocalPeer:
         """Fetch the bytes that leaves here lack, as far as this source has the revisions and gives the bytes.
 
         Whoever is sent such a revision, and lacks what its stubs stand for, needs them. Usually there is none.
+        Those that it does not give now are asked for another time.
         """
         attachments = self._store.attachments
         lacking = await self._store.run(attachments.lacking)
@@ -136,7 +138,12 @@ class LocalPeer:
             revision = await self._store.run(self._store.documents.get, each.id, each.rev)
             if revision is None or (each.id in missing and each.rev in missing[each.id].revs):
                 continue
-            came = await self._bytes(revision, each.stub, source)
+            try:
+                came = await self._bytes(revision, each.stub, source)
+            except (BatchRefused, ServerFailed):
+                continue  # this file may be damaged there
+            except PeerError:
+                return  # what goes on with this source meets the same, and knows what to do
             if isinstance(came, Blob):
                 await self._store.run(self._complete, each, came)
 

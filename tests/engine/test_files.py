@@ -13,9 +13,10 @@ import pytest
 from icure_sync import CouchPeer, Document, Hub
 from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.local_peer import LocalPeer
-from icure_sync.errors import Unreachable
+from icure_sync.errors import PeerError, Unreachable
 from icure_sync.ids import DocId, Rev
 from icure_sync.peers.memory import MemoryPeer
+from icure_sync.replication.trouble import ServerFailed
 from icure_sync.replication.wire import Attachment, Refusal, Revision
 from icure_sync.store import Store
 from tests.engine.conftest import OpenReplica
@@ -192,6 +193,28 @@ class Slow(MemoryPeer):
             yield piece
             if name == self.breaks_at:
                 raise Unreachable("read", "gone", "again")
+
+
+@pytest.mark.parametrize(
+    "error", [ServerFailed("read it", "unknown_error", "badarg"), Unreachable("read", "gone", "again")]
+)
+async def test_bytes_that_a_source_does_not_give_do_not_keep_anything_else_from_coming(device: Store, error: PeerError):
+    class Damaged(MemoryPeer):
+        async def attachment(self, doc_id: DocId, rev: Rev, name: str) -> AsyncGenerator[bytes, None]:
+            if doc_id == "bad":
+                raise error
+            async for piece in super().attachment(doc_id, rev, name):
+                yield piece
+
+    source = Damaged()
+    for name in ("bad", "good"):
+        lacking = revision(name, rev(1, 1), files={"f": b"f"})
+        device.documents.apply([lacking])
+        source.put(lacking, {"f": b"f"})
+    source.put(revision("new", rev(1, 1)))
+    assert (await keyless(device, "from").pull(source, None)).documents == 1
+    came = device.attachments.find(DocId("good"), rev(1, 1), "f") is not None
+    assert came is isinstance(error, ServerFailed)  # a broken line is not tried for each file
 
 
 async def test_a_source_without_the_revision_is_asked_for_no_bytes(device: Store):
