@@ -47,6 +47,7 @@ MAX_DOCUMENT = 8_000_000  # bytes: CouchDB's default max_document_size
 BACKOFF_FIRST = 0.5  # seconds before the first repetition
 BACKOFF_MOST = 60.0  # seconds: a network that returns is noticed within a minute
 LOCKED_SECONDS = 300.0  # CouchDB locks an account for five minutes after five wrong passwords
+ASKED_MOST = 3_600.0  # seconds of `Retry-After` that are kept: a maintenance page's "tomorrow" is a guess
 MAX_PATIENCE = 60.0  # seconds of `Retry-After` that an attempt sits out itself; longer ones end it
 
 # Reports

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icure_sync.replication.backoff import delay, retry_after
-from icure_sync.replication.limits import BACKOFF_FIRST, BACKOFF_MOST
+from icure_sync.replication.limits import ASKED_MOST, BACKOFF_FIRST, BACKOFF_MOST
 
 jitters = st.floats(0, 1, exclude_max=True)
 
@@ -25,6 +25,11 @@ def test_waits_double():
 @given(st.integers(1, 50), jitters, st.floats(-10, 1000))
 def test_a_pause_that_the_peer_asks_for_is_honoured(tries: int, jitter: float, pause: float):
     assert delay(tries, jitter, pause) >= max(pause, 0)
+
+
+@given(st.integers(1, 50), jitters, st.floats(ASKED_MOST, 1e12))
+def test_a_pause_of_days_is_none_that_anybody_keeps(tries: int, jitter: float, pause: float):
+    assert ASKED_MOST <= delay(tries, jitter, pause) <= ASKED_MOST + BACKOFF_MOST
 
 
 @pytest.mark.parametrize(
