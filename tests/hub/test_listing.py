@@ -1,7 +1,7 @@
 """Listings by id: every option of `_all_docs`, `_design_docs` and `_local_docs`, and the refusals of wrong ones."""
 
-import base64
 import json as json_text
+import uuid
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -170,26 +170,26 @@ def options_of(prefix: str) -> list[dict[str, Any]]:
 
 async def test_every_option_is_answered_as_by_couchdb(browse: Browser, filled: str, couchdb_url: str):
     parts = urlsplit(couchdb_url)
-    login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-    base = f"{parts.scheme}://{parts.hostname}:{parts.port}"
-    async with aiohttp.ClientSession(headers={"Authorization": f"Basic {login}"}) as session:
+    login = aiohttp.encode_basic_auth(parts.username or "", parts.password or "")
+    base, database = f"{parts.scheme}://{parts.hostname}:{parts.port}", f"/listing-{uuid.uuid4().hex}"
+    async with aiohttp.ClientSession(headers={"Authorization": login}) as session:
 
         async def send(method: str, path: str, body: Any) -> Any:
             async with session.request(method, base + path, json=body) as answer:
                 return await answer.json()
 
-        await send("PUT", "/listing-options?q=1", None)
+        await send("PUT", f"{database}?q=1", None)
         try:
-            await fill(send, "/listing-options")
+            await fill(send, database)
             for path, prefix in (("_all_docs", ""), ("_design_docs", "_design/"), ("_local_docs", "_local/")):
                 for options in options_of(prefix):
                     here = (await browse("GET", f"{filled}/{path}{query(**options)}")).json
-                    there = await send("GET", f"/listing-options/{path}{query(**options)}", None)
+                    there = await send("GET", f"{database}/{path}{query(**options)}", None)
                     if path == "_design_docs" and options.get("descending"):
                         here.pop("offset"), there.pop("offset")  # it counts from the wrong end there
                     assert bare(here) == bare(there), (path, options)
         finally:
-            await send("DELETE", "/listing-options", None)
+            await send("DELETE", database, None)
 
 
 def bare(value: Any) -> Any:

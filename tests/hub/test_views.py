@@ -1,8 +1,9 @@
 """The built-in views: the rows that the JavaScript ones have on a CouchDB, and its options."""
 
-import base64
 import json as json_text
-from collections.abc import Iterable
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -140,11 +141,9 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-async def test_every_option_is_answered_as_by_couchdb(
-    browse: Browser, filled: str, couchdb_url: str, request: pytest.FixtureRequest
-):
+async def test_every_option_is_answered_as_by_couchdb(browse: Browser, filled: str, couchdb_url: str):
     """Against the JavaScript views of a real one: the same statuses and bodies, but for revisions and the like."""
-    async with couchdb_clinic(couchdb_url, request.node.name) as (session, base):
+    async with couchdb_clinic(couchdb_url) as (session, base):
         for options in OPTIONS:
             here = await browse("GET", f"{filled}/{BY_DELEGATE}{query(**options)}")
             async with session.get(f"{base}/{BY_DELEGATE}{query(**options)}") as there:
@@ -162,35 +161,32 @@ def bare(value: Any) -> Any:
     return [bare(one) for one in value] if isinstance(value, list) else value
 
 
-class couchdb_clinic:  # noqa: N801  (reads as the function that it is: a context)
-    """A database on a real CouchDB with the same documents and the JavaScript views, deleted at the end."""
+@asynccontextmanager
+async def couchdb_clinic(url: str) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """A database on a real CouchDB with the same documents and the JavaScript view, deleted at the end."""
+    by_delegate = (
+        "function (doc) { for (var d in doc.delegations || {}) emit([d], null);"
+        f"if (doc.type === 'HealthcareParty' || doc.java_type === '{CLASSIC}') emit(['', 'HealthcareParty'], null);"
+        "if (doc.type === 'DeviceHead') emit(['', 'DeviceHead'], null);"
+        "if (doc._conflicts) emit([null], null); }"
+    )
+    parts = urlsplit(url)
+    login = aiohttp.encode_basic_auth(parts.username or "", parts.password or "")
+    base = f"{parts.scheme}://{parts.hostname}:{parts.port}/views-{uuid.uuid4().hex}"
+    async with aiohttp.ClientSession(headers={"Authorization": login}) as session:
 
-    def __init__(self, url: str, name: str) -> None:
-        parts = urlsplit(url)
-        login = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-        self._session = aiohttp.ClientSession(headers={"Authorization": f"Basic {login}"})
-        self._base = f"{parts.scheme}://{parts.hostname}:{parts.port}/views-{abs(hash(name))}"
+        async def send(method: str, path: str, body: Any) -> None:
+            async with session.request(method, base + path, json=body) as answer:
+                assert answer.status in {200, 201}, await answer.text()
 
-    async def __aenter__(self) -> tuple[aiohttp.ClientSession, str]:
-        by_delegate = (
-            "function (doc) { for (var d in doc.delegations || {}) emit([d], null);"
-            f"if (doc.type === 'HealthcareParty' || doc.java_type === '{CLASSIC}') emit(['', 'HealthcareParty'], null);"
-            "if (doc.type === 'DeviceHead') emit(['', 'DeviceHead'], null);"
-            "if (doc._conflicts) emit([null], null); }"
-        )
-        await self._send("PUT", "?q=1", None)
-        await self._send("PUT", "/_design/icure_sync", {"views": {"by_delegate": {"map": by_delegate}}})
-        await self._send("POST", "/_bulk_docs", {"docs": DOCS})
-        await self._send("POST", "/_bulk_docs", {"docs": FORK, "new_edits": False})
-        return self._session, self._base
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._send("DELETE", "", None)
-        await self._session.close()
-
-    async def _send(self, method: str, path: str, body: Any) -> None:
-        async with self._session.request(method, self._base + path, json=body) as answer:
-            assert answer.status in {200, 201}, await answer.text()
+        await send("PUT", "?q=1", None)
+        try:
+            await send("PUT", "/_design/icure_sync", {"views": {"by_delegate": {"map": by_delegate}}})
+            await send("POST", "/_bulk_docs", {"docs": DOCS})
+            await send("POST", "/_bulk_docs", {"docs": FORK, "new_edits": False})
+            yield session, base
+        finally:
+            await send("DELETE", "", None)
 
 
 async def test_the_seq_of_a_view_is_where_the_feed_goes_on(browse: Browser, filled: str):
