@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections import deque
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from icure_sync.errors import InvalidEntity
 from icure_sync.testing.exchange import Ended, Exchange, Passage
 from icure_sync.testing.faults import NO_FAULT, Ending, Fault, Picks, Rule, anything
 from icure_sync.testing.http_messages import BadMessage, Head, read_head
-from icure_sync.testing.sides import Side, connect, listen
+from icure_sync.testing.sides import Door, Side, accepted, connect
 
 REMEMBERED = 10_000  # exchanges that are noted, the last ones: a bound on memory
 
@@ -37,7 +38,7 @@ class FaultProxy:
         self._host, self._upstream_port = parts.hostname, parts.port or 80
         self._chance = random.Random(seed)  # noqa: S311  # how long a delay is keeps no secret
         self._rules: list[Rule] = []
-        self._listener: asyncio.Server | None = None
+        self._door: Door | None = None
         self._port = 0
         self._sides: set[Side] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,32 +82,32 @@ class FaultProxy:
 
     async def offline(self) -> None:
         """Refuse connections, and cut those that there are."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         for side in list(self._sides):
             side.reset()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if listener is not None:
-            await listener.wait_closed()
 
     async def online(self) -> None:
         """Take connections (again), at the same port."""
-        if self._listener is None:
-            self._listener = await listen(self._port, self._arrived)
-            self._port = self._listener.sockets[0].getsockname()[1]
+        if self._door is None:
+            self._door = Door(self._port, self._arrived)
+            self._port = self._door.port
 
-    def _arrived(self, client: Side) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(client))
-        self._sides.add(client)
+    def _arrived(self, connected: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(connected))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: connected.close())  # a task that is cancelled at once never sees it
 
-    async def _serve(self, client: Side) -> None:
+    async def _serve(self, connected: socket.socket) -> None:
         """All requests of one connection, each with the fault that its rule says."""
+        client = await accepted(connected)
+        self._sides.add(client)
         line = _Line(client, self._sides)
         try:
             while (request := await read_head(client.reader)) is not None and await self._pass(request, line):

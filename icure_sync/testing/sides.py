@@ -10,7 +10,6 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
 
 from icure_sync.testing.faults import Ending
 from icure_sync.testing.http_messages import MAX_HEAD
@@ -83,11 +82,34 @@ async def connect(host: str, port: int) -> Side:
     return Side(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
-async def listen(port: int, arrived: Callable[[Side], Any]) -> asyncio.Server:
-    """Take connections on loopback; `port` 0: any free one. Raises OSError."""
+async def accepted(connected: socket.socket) -> Side:
+    """A connection that a client has made."""
+    loop = asyncio.get_running_loop()
+    reader = _Reader()
+    transport, protocol = await loop.connect_accepted_socket(lambda: asyncio.StreamReaderProtocol(reader), connected)
+    return Side(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
-    def protocol() -> asyncio.StreamReaderProtocol:
-        reader = _Reader()
-        return asyncio.StreamReaderProtocol(reader, lambda _, writer: arrived(Side(reader, writer)))
 
-    return await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
+class Door:
+    """A socket on loopback that takes connections until it is closed. `port` 0: any free one.
+
+    Nothing is half accepted when it closes, as it may be with asyncio's own servers. Raises OSError.
+    """
+
+    def __init__(self, port: int, arrived: Callable[[socket.socket], None]) -> None:
+        self._arrived = arrived
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._accept)
+        self.port: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):  # it has gone again
+            connected, _ = self._socket.accept()
+            connected.setblocking(False)
+            self._arrived(connected)

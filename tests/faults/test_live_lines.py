@@ -6,6 +6,7 @@ With real records: what is in them, and the password, is in no log.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -101,13 +102,14 @@ async def test_devices_that_were_offline_agree_by_themselves_when_the_network_is
 
 
 FEED = to("POST", "/_changes")
+EXPIRED = "a login that has expired"
 BROKEN: dict[str, tuple[Fault, Picks]] = {
     "a feed that falls silent": (Fault(cut_answer=120, ending=Ending.SILENCE), FEED),
     "a feed that is cut": (Fault(cut_answer=130), FEED),
     "a feed that is reset": (Fault(cut_answer=0, ending=Ending.RESET), FEED),
     "a captive portal": (Fault(answer=CAPTIVE_PORTAL), FEED),
     "a busy server": (Fault(answer=refusal(503)), to("POST", "/_bulk_docs", "/_bulk_get")),
-    "a login that has expired": (Fault(answer=refusal(401, "unauthorized", "again")), FEED),
+    EXPIRED: (Fault(answer=refusal(401, "unauthorized", "again")), FEED),
     "writes whose answers are lost": (Fault(cut_answer=0, ending=Ending.RESET), to("POST", "/_bulk_docs")),
 }
 
@@ -141,3 +143,33 @@ async def test_a_database_that_is_made_anew_gets_everything_again_from_the_devic
         while (await direct.info()).doc_count != 3:  # noqa: ASYNC110  # two patients, and the Hcp's own document
             await asyncio.sleep(0.02)
     assert await clinic.seen("laptop") == {"first", "meanwhile"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_to_two_live_lines_both_devices_agree_in_the_end(clinic: Clinic, seed: int):
+    chance = random.Random(seed)
+    saved = {"first"}
+    for number in range(40):
+        name = chance.choice(NAMES)
+        match chance.randrange(6):
+            case 0:
+                await clinic.proxies[name].offline()
+            case 1 | 2:
+                await clinic.proxies[name].online()
+            case 3:
+                fault, picks = BROKEN[
+                    chance.choice(sorted(BROKEN.keys() - {EXPIRED}))
+                ]  # twice in a row, that is the end
+                clinic.proxies[name].inject(fault, picks, times=1)
+            case _:
+                await clinic.write(name, f"{number} on the {name}")
+                saved.add(f"{number} on the {name}")
+        await asyncio.sleep(chance.choice([0, 0, 0.01, 0.05]))
+    for proxy in clinic.proxies.values():
+        proxy.heal()
+        await proxy.online()
+    await clinic.caught_up()
+    async with asyncio.timeout(PATIENCE):
+        for live in clinic.lives.values():
+            await live.caught_up()
+    assert await clinic.seen("laptop") == await clinic.seen("phone") == saved
