@@ -78,14 +78,14 @@ async def put_attachment(call: DatabaseCall) -> web.StreamResponse:
     doc_id, name = check_doc_id(call.document), check_attachment_name(call.attachment)
     rev = _named_rev(call)
     kind = check_content_type(call.request.headers.get("Content-Type", "application/octet-stream"))
+    coding = call.request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in {"identity", "gzip", ""}:
+        raise bad_content_type("Only gzip and identity content-encodings are supported")
     await call.admit(Draft(doc_id, (), b"{}"))
     await call.database.run(_check_current, doc_id, rev)
     declared = call.request.content_length
     if declared is not None and declared > MAX_ATTACHMENT:
         raise HttpRefusal(413, "attachment_too_large", name)
-    coding = call.request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in {"identity", "gzip", ""}:
-        raise bad_content_type("Only gzip and identity content-encodings are supported")
     keep = store_packed if coding == "gzip" else store_bytes
     file = await keep(call.database, bodies.raw_pieces(call.request))
     written = await call.database.run(attach, doc_id, rev, name, (kind, file))
