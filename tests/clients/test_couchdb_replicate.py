@@ -179,6 +179,18 @@ async def test_attachments_arrive_byte_for_byte_whatever_their_size_and_name(pai
     assert await pair.target.bytes_of("all%20of%20them/large.bin") == FILES["large.bin"][1]
 
 
+async def test_documents_may_be_fetched_one_by_one_as_older_replicators_do(pair: Pair) -> None:
+    data = base64.b64encode(EVERY_BYTE).decode()
+    docs = [{"_id": f"d {n}/+%", "n": n, "_attachments": {"f +%": {"data": data}} if n % 2 else {}} for n in range(20)]
+    outcomes = await pair.source.write(*docs)
+    await pair.source.write(*({"_id": one["id"], "_rev": one["rev"], "_deleted": True} for one in outcomes[:5]))
+    twins = ({"_id": one["id"], "_rev": f"1-{uuid.uuid4().hex}", "twin": True} for one in outcomes[10:15])
+    await pair.source.write(*twins, new_edits=False)
+    assert (await pair.replicate(use_bulk_get=False))["history"][0]["doc_write_failures"] == 0
+    assert await pair.source.revisions() == await pair.target.revisions()
+    assert await pair.target.bytes_of(f"{quote('d 19/+%', safe='')}/{quote('f +%')}") == EVERY_BYTE
+
+
 async def test_a_filter_lets_through_what_it_names(pair: Pair) -> None:
     await pair.source.write(*({"_id": f"d{n}", "n": n, "in": {"even": n % 2 == 0}} for n in range(20)))
     chosen = await pair.replicate(selector={"in.even": True, "n": {"$lt": 7}})
