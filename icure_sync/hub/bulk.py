@@ -141,7 +141,7 @@ async def _missing(call: DatabaseCall) -> Mapping[DocId, Any]:
     asked = bodies.decode(await bodies.read(call.request), _REVS)
     if len(asked) + sum(map(len, asked.values())) > MAX_BULK_IDS:
         raise bad_request(f"more than {MAX_BULK_IDS} ids and revisions were asked for at once")
-    revs = {DocId(doc_id): [parse_rev(rev) for rev in named] for doc_id, named in asked.items()}
+    revs = {DocId(doc_id): [parse_rev(rev) for rev in named] for doc_id, named in asked.items() if named}
     return await call.database.run(lambda store: store.documents.missing(revs))
 
 

@@ -112,6 +112,12 @@ async def test_what_a_replicator_notes_in_its_documents_is_taken_and_not_kept(br
     assert (refused.status, refused.json["error"]) == (400, "doc_validation")
 
 
+async def test_nothing_is_missing_of_a_document_of_which_nothing_was_asked(browse: Browser, clinic: str) -> None:
+    asked = {"a": ["1-a"], "b": []}
+    assert (await browse("POST", f"{clinic}/_revs_diff", asked)).json == {"a": {"missing": ["1-a"]}}
+    assert (await browse("POST", f"{clinic}/_missing_revs", asked)).json == {"missing_revs": {"a": ["1-a"]}}
+
+
 async def test_a_feed_that_is_called_live_is_a_continuous_one(browse: Browser, clinic: str) -> None:
     await browse("PUT", f"{clinic}/a", {})
     lines = (await browse("GET", f"{clinic}/_changes?feed=live&timeout=10")).body.splitlines()
