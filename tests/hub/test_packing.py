@@ -100,7 +100,7 @@ async def test_large_answers_are_packed_for_those_who_take_it(browse: Browser, c
     for method, path, body in (
         ("GET", "_all_docs?include_docs=true", None),
         ("GET", "_changes?include_docs=true", None),
-        ("GET", "_changes?include_docs=true&heartbeat=50&filter=_design", None),
+        ("GET", "_changes?filter=_design", None),
         ("POST", "_bulk_get", wanted),
         ("POST", "_revs_diff", {one: ["1-" + "a" * 32] for one in ids}),
     ):
