@@ -23,7 +23,7 @@ async def edit(browse: Browser, path: str, times: int) -> list[str]:
 
 async def compacted(browse: Browser, clinic: str) -> None:
     assert (await browse("POST", f"{clinic}/_compact", {})).status == 202
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await browse("GET", clinic)).json["compact_running"]:  # noqa: ASYNC110  (it is another process's to say)
             await asyncio.sleep(0.01)
 
@@ -76,7 +76,7 @@ async def test_others_are_answered_while_a_compaction_runs(
     assert (await browse("GET", "/_active_tasks")).json[0]["database"] == "clinic"
     assert (await browse("POST", f"{clinic}/_compact", {})).status == 202
     go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await browse("GET", clinic)).json["compact_running"]:  # noqa: ASYNC110  (it is another process's to say)
             await asyncio.sleep(0.01)
     assert (await browse("GET", "/_active_tasks")).json == []
