@@ -22,7 +22,14 @@ from icure_sync.engine.waiting import first_of
 from icure_sync.engine.witnesses import Witnesses
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
-from icure_sync.replication.limits import CHECKPOINT_SECONDS, INDEX_PAYS, LIVE_CHECKPOINT_SECONDS, TRICKLE
+from icure_sync.replication.limits import (
+    CHECKPOINT_SECONDS,
+    ECHO_CHECKPOINT_SECONDS,
+    INDEX_PAYS,
+    LIVE_CHECKPOINT_SECONDS,
+    TRICKLE,
+)
+from icure_sync.replication.refused import Refused
 from icure_sync.replication.wire import Refusal
 
 
@@ -129,25 +136,33 @@ class Attempt:
         settled, finished = asyncio.Event(), asyncio.Event()
 
         async def keep_checkpoints() -> None:
-            last, documents = self.clock.monotonic(), 0
+            last, documents, refused = self.clock.monotonic(), 0, transfer.refused
             while await settled.wait() and not finished.is_set():
                 settled.clear()  # before the save: what is settled while it runs must not be missed
-                trickle = transfer.is_caught_up and transfer.tally.documents - documents < TRICKLE
-                due = last + (LIVE_CHECKPOINT_SECONDS if trickle else CHECKPOINT_SECONDS)
-                if (pause := due - self.clock.monotonic()) > 0:
+                while (pause := last + _interval(transfer, documents, refused) - self.clock.monotonic()) > 0:
                     if not (self.following and transfer.is_caught_up):
-                        continue  # there is more to come, or the end
-                    await first_of(self.clock.sleep(pause), finished.wait())
-                if finished.is_set():
-                    return
-                last, documents = self.clock.monotonic(), transfer.tally.documents
-                await save()
+                        break  # there is more to come, or the end
+                    await first_of(self.clock.sleep(pause), settled.wait(), finished.wait())
+                    if finished.is_set():
+                        return
+                    settled.clear()
+                else:
+                    last, documents, refused = self.clock.monotonic(), transfer.tally.documents, transfer.refused
+                    await save()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_checkpoints())
             await transfer.run(settled.set)
             finished.set()
             settled.set()
+
+
+def _interval(transfer: Transfer, documents: int, refused: Refused) -> float:
+    """Seconds from the last checkpoint, which covered so many `documents`, to the next one."""
+    new = transfer.tally.documents - documents
+    if not transfer.is_caught_up or new >= TRICKLE:
+        return CHECKPOINT_SECONDS
+    return LIVE_CHECKPOINT_SECONDS if new or transfer.refused != refused else ECHO_CHECKPOINT_SECONDS
 
 
 def _outcome(since: Seq, checkpointer: Checkpointer, first: FirstPull, transfer: Transfer) -> Outcome:

@@ -7,6 +7,7 @@ MAX_SESSIONS = 50  # entries of one replication log: CouchDB's own bound; the do
 RECENT_SESSIONS = 8  # kept whatever their age: the last few minutes of a busy sync
 CHECKPOINT_SECONDS = 5.0  # between two checkpoints of one attempt: what a crash makes to be compared again
 LIVE_CHECKPOINT_SECONDS = 30.0  # the same for what trickles in live: little to compare again, and many devices
+ECHO_CHECKPOINT_SECONDS = 300.0  # the same where nothing went over: what the other side has only moved the place
 TRICKLE = 100  # documents: fewer than that since the last checkpoint are a trickle
 MAX_LOG_RESTARTS = 3  # a log that changes under an attempt more often than that is being fought over
 
