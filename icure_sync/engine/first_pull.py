@@ -1,8 +1,8 @@
-"""The first sync of an empty replica, by the source's index: it costs in proportion to one's own documents.
+"""The first sync of a new replica, by the source's index: it costs in proportion to one's own documents.
 
-Owns the order: the index names documents, all their leaves are fetched, those that the filter passes are written; then
-the filtered feed goes on from where the index was read. What becomes of a leaf is the carrier's matter, how long
-something is tried again that of patience.py. Knows no live feed.
+Owns the order: the index names documents, all leaves of them and of the little that is here are fetched, those that the
+filter passes are written; then the filtered feed goes on from where the index was read. What becomes of a leaf is the
+carrier's matter, how long something is tried again that of patience.py. Knows no live feed.
 
 The seq that the first page of the index pins is kept on the device, under a name that is left in the other side's log
 after it: an interrupted first sync reads the index again, fetches what is not whole here, and lets the feed begin at
@@ -30,7 +30,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication.batching import next_batch_size, weight
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import passes_leaf
-from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, INDEX_LEAST, MOST_ROWS, PAGES_AHEAD
+from icure_sync.replication.limits import CARRIERS, FIRST_BATCH, INDEX_LEAST, MOST_ROWS, OWN_MOST, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import NEWEST, Refused
 from icure_sync.replication.trouble import ServerFailed
@@ -67,6 +67,7 @@ class FirstPull:
         self._limit = FIRST_BATCH
         self._room = asyncio.Semaphore(CARRIERS)
         self._pin: Seq | None = None
+        self._own: Sequence[DocId] = ()  # what was here before: it may be deleted there, and no index says so
         self._is_whole = True  # nothing that the index named is owed any more, save what `refused` says
         self.is_due = False
         self.by_index = False
@@ -102,16 +103,15 @@ class FirstPull:
     async def _interrupted(self) -> Seq | None:
         """The pin of an earlier attempt between these two, which has not come to a checkpoint."""
         match await self._target.read_local(self._plan.first_id):
-            case {"name": self._checkpointer.name, "seq": str(seq)}:
+            case {"name": self._checkpointer.name, "seq": str(seq), "own": list(own)}:
+                self._own = own
                 return Seq(seq)
         return None
 
     async def _begins(self) -> bool:
-        """Is there no session with this source, and nothing here?
-
-        What is here might be deleted there, and the index names no deleted document.
-        """
-        return self._checkpointer.is_first and not (await self._target.changes(START, limit=1)).rows
+        """Is there no session with this source, and next to nothing here? A replica begins with its Hcp's document."""
+        self._own = [row.id for row in (await self._target.changes(START, limit=OWN_MOST + 1)).rows]
+        return self._checkpointer.is_first and len(self._own) <= OWN_MOST
 
     async def _read(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
         try:
@@ -128,6 +128,9 @@ class FirstPull:
                 async for listing in listed:
                     if self._pin is None:
                         await self._keep(listing.seq)
+                    if self._own and not self.by_index:
+                        self._meter.read(len(self._own), None)
+                        await pages.put(self._own)
                     self.by_index = True
                     self._meter.read(len(listing.ids), None)
                     for start in range(0, len(listing.ids), MOST_ROWS):
@@ -138,7 +141,7 @@ class FirstPull:
     async def _keep(self, seq: Seq) -> None:
         """Make the pin durable on the device, then known to the other side."""
         self._checkpointer.rename()
-        record = {"name": self._checkpointer.name, "seq": seq}
+        record = {"name": self._checkpointer.name, "seq": seq, "own": [*self._own]}
         await self._patience.insist(partial(self._target.write_local, self._plan.first_id, record))
         await self._checkpointer.leave_name()
         self._pin = seq

@@ -21,6 +21,7 @@ MOST_ROWS = 2_000  # rows of later ones: about 300 KB of answer, and no more bat
 QUIET_SECONDS = 300.0  # a feed that says nothing for so long is asked how far it is: each time costs the server a scan
 SEQ_INTERVAL = 100  # rows between two seqs: a server's packed seq costs it more than the row itself
 INDEX_LEAST = 1_000  # documents: of fewer, the feed takes less time and fewer requests than an index
+OWN_MOST = 100  # documents that a device may have before its first sync by the index: they are asked for, too
 INDEX_PAYS = 100_000  # documents: from here on, one device's first feed costs a CouchDB more than its index
 
 # Batches

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icure_sync import Identity, Replica
 from icure_sync.app.server import Wish, provision_database
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.local_peer import LocalPeer
@@ -26,6 +27,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication import refused as refused_module
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import CLASSIC_HCP, device_selector, passes_leaf
+from icure_sync.replication.limits import OWN_MOST
 from icure_sync.replication.trouble import BatchRefused, ServerFailed
 from icure_sync.replication.wire import Listing, Missing, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
@@ -176,13 +178,41 @@ async def test_a_small_server_is_read_by_the_feed(monkeypatch: pytest.MonkeyPatc
     assert (await pull(server, MemoryPeer("device", "e"), other)).by_index
 
 
-async def test_a_replica_that_has_documents_uses_the_feed() -> None:
+async def test_a_replica_that_has_many_documents_uses_the_feed() -> None:
     """What is here may be deleted there, and an index names no deleted document."""
     server, device = clinic(), MemoryPeer("device", "d")
+    for number in range(OWN_MOST + 1):
+        device.put(revision(f"mine-{number}", rev(1, number), body=body(HCP)))
     device.put(revision("own-1", rev(1, 2), body=body(HCP)))
     server.put(revision("own-1", rev(2, 9), rev(1, 2), body=b"{}", deleted=True))
     assert not (await pull(server, device)).by_index
     assert device.tree(DocId("own-1")).winner().deleted
+
+
+async def test_what_a_replica_had_before_is_asked_for_too() -> None:
+    """It may be deleted there, or changed, before and after the first sync was cut off."""
+    server, device = clinic(), MemoryPeer("device", "d")
+    for name in ("own-1", "own-2", "mine"):
+        device.put(revision(name, rev(1, 2), body=body(HCP)))
+    server.put(revision("own-1", rev(2, 9), rev(1, 2), body=b"{}", deleted=True))
+    server.put(revision("own-2", rev(2, 7), rev(1, 3), body=body(HCP)))
+    breaking = FaultyPeer(server)
+    breaking.fail("leaves", BadAnswer("read", "it is something else", "look"))
+    with pytest.raises(BadAnswer):
+        await pull(breaking, device)
+    assert (await pull(server, device, seed=2)).by_index
+    assert device.tree(DocId("own-1")).winner().deleted
+    assert rev(2, 7) in device.tree(DocId("own-2"))
+
+
+async def test_a_device_that_was_just_made_pulls_by_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica is never empty: it begins with the document of its Hcp."""
+    monkeypatch.setattr("icure_sync.engine.first_pull.INDEX_LEAST", 0)
+    identity = Identity.create(hcp_id=HCP, name="Practice A")
+    server = clinic()
+    async with Replica.open(tmp_path / "new.db", identity, passphrase="a long passphrase") as replica:
+        outcome = await replica.pull(server)
+    assert (outcome.by_index, outcome.documents) == (True, 10)
 
 
 async def test_neither_a_keyless_replica_nor_a_push_asks_for_an_index() -> None:
@@ -242,7 +272,8 @@ async def test_a_document_cut_off_between_two_leaves_is_made_whole() -> None:
     assert len(device.tree(DocId("twins")).leaves()) == 2
 
 
-async def test_a_database_made_anew_between_is_read_from_its_beginning() -> None:
+async def test_a_database_made_anew_between_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icure_sync.engine.first_pull.OWN_MOST", 0)
     server, device = clinic(own=60), MemoryPeer("device", "d")
     broken = FaultyPeer(server)
     broken.fail("leaves", GONE, first=2)

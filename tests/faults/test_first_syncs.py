@@ -41,6 +41,12 @@ FAULTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _whatever_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index of these few documents is used, too."""
+    monkeypatch.setattr("icure_sync.engine.first_pull.INDEX_LEAST", 0)
+
+
 async def furnish(line: Line) -> Leaves:
     """What hcp-a has a part in, a conflict whose winner is not his, and what others have; the first two."""
     own = [revision(f"own-{number:02}", rev(1, number), body=OWN) for number in range(40)]
