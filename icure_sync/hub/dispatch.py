@@ -215,6 +215,8 @@ def _database_handler(call: DatabaseCall) -> DatabaseHandler:
         return _DESIGN_PARTS[rest[2]]
     if rest[0] == "_design" and len(rest) > 2 and rest[2] in _JAVASCRIPT:
         return documents.refuse_function
+    if rest == ("_temp_view",):
+        raise HttpRefusal(410, "gone", "Temporary views are not supported in CouchDB")
     if call.document in {LOCAL, LOCAL.rstrip("/")}:
         raise bad_request("Invalid _local document id.")
     if call.request.method == "POST" and not call.attachment:

@@ -221,6 +221,12 @@ async def test_deleting_a_database_with_a_revision_is_taken_for_a_slip(browse: B
     assert (await browse("GET", clinic)).status == 200
 
 
+async def test_temporary_views_are_gone(browse: Browser, clinic: str) -> None:
+    wanted = (410, "gone", "Temporary views are not supported in CouchDB")
+    assert refusal(await browse("POST", f"{clinic}/_temp_view", {"map": "code"})) == wanted
+    assert refusal(await browse("GET", f"{clinic}/_temp_view")) == wanted
+
+
 async def test_a_copy_goes_to_an_id_of_the_same_database(browse: Browser, clinic: str) -> None:
     await browse("PUT", f"{clinic}/a", {"n": 1})
     elsewhere = await browse("COPY", f"{clinic}/a", headers={"Destination": "http://other:5984/db/b"})
