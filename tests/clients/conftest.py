@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import fresh_hub
+from tests.servers import REAL_SERVERS, fresh_hub
+
+collect_ignore = [] if REAL_SERVERS else ["test_couchdb_replicate.py"]  # tests/test_couchdb.py says so, in one line
 
 
 @pytest.fixture
