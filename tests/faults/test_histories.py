@@ -78,7 +78,8 @@ async def test_a_document_with_many_leaves_goes_over_in_one_step(line: Line):
     assert (pulled.documents, pulled.revisions) == (1, LEAVES // 2)
     assert (pushed.documents, pushed.revisions) == (1, LEAVES // 2)
     asked = [exchange.path.rpartition("/")[2] for exchange in line.proxy.exchanges]
-    assert [asked.count(name) for name in ("_bulk_get", "_revs_diff", "_bulk_docs")] == [1, 1, 1]
+    assert [asked.count(name) for name in ("_bulk_get", "_bulk_docs")] == [1, 1]
+    assert asked.count("_revs_diff") <= 2
     (here,), (there,) = await rows(line.device), await rows(line.direct)
     assert (len(here.leaves), here.leaves[0]) == (LEAVES, rev(2, LEAVES - 1))
     assert (there.leaves[0], set(there.leaves)) == (here.leaves[0], set(here.leaves))

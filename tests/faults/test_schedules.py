@@ -39,7 +39,7 @@ from tests.servers import REAL_SERVERS, change_database, fresh_database, fresh_h
 T = TypeVar("T")
 
 DEVICES = ("laptop", "phone")
-EXAMPLES = 15
+EXAMPLES = 10
 STEPS = 15
 
 devices = st.sampled_from(DEVICES)
