@@ -178,7 +178,8 @@ class Databases:
         return sorted(self._names.values())
 
     def __contains__(self, name: str) -> bool:
-        return _stem(name) in self._paths
+        """A hash is no name: whoever opened the file of another database by it would lock that one out."""
+        return not name.startswith(_HASHED) and _stem(name) in self._paths
 
     def __iter__(self) -> Iterator[Database]:
         """Those that are open."""

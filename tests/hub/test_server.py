@@ -273,6 +273,17 @@ async def test_a_damaged_database_of_a_long_name_is_told_to_who_asks_for_it(
         assert (await ask(hub, "PUT", f"/{name}"))[0] == 412
 
 
+async def test_the_file_of_a_long_name_is_not_opened_by_its_own_name(tmp_path: Path) -> None:
+    name = "a" * 238
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        await ask(hub, "PUT", f"/{name}")
+    (path,) = (tmp_path / "hub").glob("~*.db")
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        assert (await ask(hub, "GET", "/" + path.name.partition(".")[0]))[0] == 404
+        assert (await ask(hub, "GET", f"/{name}"))[1]["db_name"] == name
+        assert (await ask(hub, "GET", "/_all_dbs"))[1] == ["_users", name]
+
+
 async def test_what_is_no_name_is_no_database(tmp_path: Path) -> None:
     async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
         keys = [[1], {"a": 1}, 5, None, "nosuch"]
