@@ -24,6 +24,7 @@ _Key = Callable[[Any], Any]  # what values are compared by
 ABSENT: Final = object()
 _BLOCKED: Final = object()  # a path that leads through something that has no members
 _DOT: Final = re.compile(r"(?<!\\)\.")
+_PLACE: Final = re.compile(r"\d{1,9}\Z", re.ASCII)  # of an item of an array: none is longer
 
 
 def compile_selector(selector: object) -> Predicate:
@@ -59,7 +60,7 @@ def _walk(value: Any, path: Path) -> Any:
             value = value.get(name, ABSENT)
             if value is ABSENT:
                 break
-        elif isinstance(value, list) and name.isascii() and name.isdecimal() and int(name) < len(value):
+        elif isinstance(value, list) and _PLACE.match(name) and int(name) < len(value):
             value = value[int(name)]
         else:
             return _BLOCKED

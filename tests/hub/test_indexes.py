@@ -41,6 +41,14 @@ async def test_an_index_is_made_once(browse: Browser, clinic: str) -> None:
     assert await indexes(browse, clinic) == [ALL_DOCS, listed("by-age", {"age": "desc"})]
 
 
+async def test_an_index_by_an_absurd_place_in_an_array_stops_no_write(browse: Browser, clinic: str) -> None:
+    place = "tags." + "9" * 5_000
+    await make(browse, clinic, "by-place", place)
+    assert (await browse("POST", f"{clinic}/_find", {"selector": {place: "x"}})).json["docs"] == []
+    assert (await browse("PUT", f"{clinic}/a", {"tags": ["x"]})).status == 201
+    assert (await browse("POST", f"{clinic}/_find", {"selector": {place: "x"}})).json["docs"] == []
+
+
 async def test_an_index_is_a_view_of_a_design_document(browse: Browser, clinic: str) -> None:
     await make(browse, clinic, "one", {"age": "desc"}, {"name": "desc"}, ddoc="_design/both")
     await make(browse, clinic, "two", "name", ddoc="both", partial_filter_selector={"age": 1})
