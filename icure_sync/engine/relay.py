@@ -112,7 +112,8 @@ class Relay:
                 await self._stop.wait()
             except IcureSyncError as error:
                 if self._database is not None and self._database.closed.is_set():
-                    continue  # deleted: begin anew
+                    self._database = None
+                    continue  # deleted: begin anew, once; if the hub itself is closed, that fails
                 self._tell(RelayState.WAITING, str(error))
                 await first_of(self._clock.sleep(RETRY_SECONDS), self._stop.wait())
 

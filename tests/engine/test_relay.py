@@ -315,6 +315,16 @@ async def test_a_database_of_the_hub_that_is_deleted_is_taken_anew(hub: Hub, ups
     assert (await far.get(Patient, saved.id)).first_name == "Far"
 
 
+async def test_a_hub_that_closes_first_does_not_keep_it_busy(tmp_path: Path):
+    heard = Heard()
+    async with other_hub(tmp_path) as server, Hub(tmp_path / "hub", admin=ADMIN) as closing:
+        await server.database("clinic")
+        async with Relay(closing, "clinic", address(server), report=heard.hear):
+            await heard.until(RelayState.IN_SYNC)
+            await closing.close()
+            assert "not running" in (await heard.until(RelayState.WAITING)).trouble
+
+
 async def test_only_administrators_are_told_of_upstreams(hub: Hub):
     user = {"name": NURSE[0], "password": NURSE[1], "roles": [], "type": "user"}
     await request(hub, "PUT", f"/_users/org.couchdb.user:{NURSE[0]}", user)
