@@ -81,7 +81,7 @@ async def test_the_index_is_used_where_there_is_one_and_comes_to_the_same(line: 
     wanted = await furnish(line)
     has_index = [page async for page in line.direct.listed(HcpId("hcp-a"))] != []
     device = MemoryPeer()
-    line.proxy.inject(Fault(piece=5, latency=0.01))
+    line.proxy.inject(Fault(piece=50))
     assert (await first_sync(line, device)).by_index is has_index
     assert await leaves(device) == wanted
 
