@@ -7,6 +7,7 @@ is sync.py's matter, and live.py's. See replication/PROTOCOL.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,12 +21,14 @@ from icure_sync.engine.progress import Meter, Phase
 from icure_sync.engine.transfer import Following, Transfer
 from icure_sync.engine.waiting import first_of
 from icure_sync.engine.witnesses import Witnesses
+from icure_sync.errors import PeerError
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.limits import (
     CHECKPOINT_SECONDS,
     ECHO_CHECKPOINT_SECONDS,
     INDEX_PAYS,
+    LINGER_SECONDS,
     LIVE_CHECKPOINT_SECONDS,
     TRICKLE,
 )
@@ -95,11 +98,20 @@ class Attempt:
 
         await self._with_checkpoints(transfer, save)
         if transfer.broken is not None:
+            await self._save_once(save)
             raise transfer.broken
         self.meter.enter(Phase.FINISHING)
         outcome = await save()
         self.meter.enter(Phase.DONE)
         return outcome
+
+    async def _save_once(self, save: Callable[[], Awaitable[Outcome]]) -> None:
+        """After the source has failed: if it takes a checkpoint all the same, less is to be compared again."""
+        assert self.following is not None  # only a live feed breaks
+        self.following.stop.set()
+        with contextlib.suppress(PeerError, TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await save()
 
     async def _pull_first(self, checkpointer: Checkpointer, patience: Patience) -> FirstPull:
         first = FirstPull(

@@ -1,7 +1,8 @@
 """The head audit: does the other side really hold what it said it has? Owns the comparison; sends what is lacking.
 
 A push believes `_revs_diff`: what a server claims to have is not sent. A server that lost documents, or lies, is found
-out here: it has to give back every leaf that this device holds. Costs a download of one's own documents.
+out here: it has to give back every leaf that this device holds. What the leaves say is not looked at, nor are files.
+Costs a download of one's own documents.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from icure_sync.engine.carrier import Carrier, Wanted
 from icure_sync.engine.checkpointer import Checkpointer
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.echoes import Echoes
+from icure_sync.engine.feed import SourceFeed
 from icure_sync.engine.patience import GivenUp, Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter
@@ -67,7 +68,6 @@ class FirstPull:
         self._limit = FIRST_BATCH
         self._room = asyncio.Semaphore(CARRIERS)
         self._pin: Seq | None = None
-        self._own: Sequence[DocId] = ()  # what was here before: it may be deleted there, and no index says so
         self._is_whole = True  # nothing that the index named is owed any more, save what `refused` says
         self.is_due = False
         self.by_index = False
@@ -103,15 +103,14 @@ class FirstPull:
     async def _interrupted(self) -> Seq | None:
         """The pin of an earlier attempt between these two, which has not come to a checkpoint."""
         match await self._target.read_local(self._plan.first_id):
-            case {"name": self._checkpointer.name, "seq": str(seq), "own": list(own)}:
-                self._own = own
+            case {"name": self._checkpointer.name, "seq": str(seq)}:
                 return Seq(seq)
         return None
 
     async def _begins(self) -> bool:
         """Is there no session with this source, and next to nothing here? A replica begins with its Hcp's document."""
-        self._own = [row.id for row in (await self._target.changes(START, limit=OWN_MOST + 1)).rows]
-        return self._checkpointer.is_first and len(self._own) <= OWN_MOST
+        held = await self._target.changes(START, limit=OWN_MOST + 1)
+        return self._checkpointer.is_first and len(held.rows) <= OWN_MOST
 
     async def _read(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
         try:
@@ -128,9 +127,8 @@ class FirstPull:
                 async for listing in listed:
                     if self._pin is None:
                         await self._keep(listing.seq)
-                    if self._own and not self.by_index:
-                        self._meter.read(len(self._own), None)
-                        await pages.put(self._own)
+                    if not self.by_index:
+                        await self._list_held(pages)
                     self.by_index = True
                     self._meter.read(len(listing.ids), None)
                     for start in range(0, len(listing.ids), MOST_ROWS):
@@ -138,10 +136,18 @@ class FirstPull:
         except TimedOut:  # it is being built, and the feed is there sooner
             self._is_whole = False
 
+    async def _list_held(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
+        """What is here already, of one's own, from an interrupted attempt or from elsewhere: it may be deleted there,
+        and no index says so."""
+        async with aclosing(SourceFeed(self._target, None, self._patience).pages(START)) as held:
+            async for page in held:
+                self._meter.read(len(page.rows), None)
+                await pages.put([row.id for row in page.rows])
+
     async def _keep(self, seq: Seq) -> None:
         """Make the pin durable on the device, then known to the other side."""
         self._checkpointer.rename()
-        record = {"name": self._checkpointer.name, "seq": seq, "own": [*self._own]}
+        record = {"name": self._checkpointer.name, "seq": seq}
         await self._patience.insist(partial(self._target.write_local, self._plan.first_id, record))
         await self._checkpointer.leave_name()
         self._pin = seq

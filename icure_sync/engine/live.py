@@ -134,8 +134,9 @@ class Live:
 
     async def ended(self) -> NoReturn:
         """Wait until an error ends the live sync, and raise it."""
-        await asyncio.wait(self._tasks)
-        raise self._failure or asyncio.CancelledError
+        done, _ = await asyncio.wait(self._tasks)
+        errors = [error for task in done if not task.cancelled() and (error := task.exception())]
+        raise self._failure or (errors[0] if errors else asyncio.CancelledError())
 
     async def _is_caught_up(self) -> bool:
         newest = await self._ends.newest()

@@ -15,7 +15,7 @@ from icure_sync.engine.transfer import Following
 from icure_sync.engine.witnesses import Witnesses
 from icure_sync.errors import BadAnswer, IcureSyncError
 from icure_sync.peers.port import Peer
-from icure_sync.replication.limits import MAX_LOG_RESTARTS
+from icure_sync.replication.limits import LOG_FIGHT_SECONDS, MAX_LOG_RESTARTS
 from icure_sync.replication.wire import Refusal
 
 
@@ -55,16 +55,19 @@ async def replicate(
     """
     meter = Meter(plan.direction, report, clock)
     witnesses = Witnesses()
-    for _ in range(MAX_LOG_RESTARTS):
+    restarts: list[float] = []
+    while len(restarts) < MAX_LOG_RESTARTS:
         attempt = Attempt(source, target, plan, following, meter, remember, clock, entropy, witnesses)
         try:
             return await attempt.run()
         except LogChanged:
-            continue
+            pass
         except BaseExceptionGroup as group:
             error = _first(group)
             if not isinstance(error, LogChanged):
                 raise error from None
+        now = clock.monotonic()
+        restarts = [*(moment for moment in restarts if now - moment < LOG_FIGHT_SECONDS), now]
     raise BadAnswer(
         "record how far the sync came",
         "the replication log keeps changing under it: another copy of this replica, or a database made anew, uses it",

@@ -9,6 +9,7 @@ CHECKPOINT_SECONDS = 5.0  # between two checkpoints of one attempt: what a crash
 LIVE_CHECKPOINT_SECONDS = 30.0  # the same for what trickles in live: little to compare again, and many devices
 ECHO_CHECKPOINT_SECONDS = 300.0  # the same where nothing went over: what the other side has only moved the place
 TRICKLE = 100  # documents: fewer than that since the last checkpoint are a trickle
+LOG_FIGHT_SECONDS = 600.0  # in which the restarts of an attempt are counted: a live one may last for months
 MAX_LOG_RESTARTS = 3  # a log that changes under an attempt more often than that is being fought over
 
 # Refused documents

@@ -250,10 +250,25 @@ async def test_an_interrupted_first_sync_fetches_nothing_twice_and_misses_nothin
     server.put(revision("own-59", rev(2, 99), rev(1, 60), body=body("hcp-b")))
     outcome = await pull(server, device, seed=2)
     assert outcome.by_index
-    assert not came & set(server.asked)
+    assert not (came - {first}) & set(server.asked)
     assert device.tree(DocId(first)).winner().deleted
     assert DocId("own-59") not in device.all_leaves()
     assert len(device.all_leaves()) == 59
+
+
+async def test_what_came_from_elsewhere_between_and_is_deleted_there_is_deleted_here() -> None:
+    server, device = clinic(own=60), MemoryPeer("device", "d")
+    old = revision("old", rev(1, 1), body=body(HCP))
+    server.put(old)
+    server.put(revision("old", rev(2, 2), rev(1, 1), body=body(HCP), deleted=True))
+    broken = FaultyPeer(server)
+    broken.fail("leaves", GONE, first=2)
+    broken.fail("info", GONE, first=3)
+    with pytest.raises(Unreachable):
+        await pull(broken, device)
+    device.put(old)  # another device, which had not heard of the deletion either, was synced with
+    assert (await pull(server, device, seed=2)).by_index
+    assert device.tree(DocId("old")).winner().deleted
 
 
 async def test_a_document_cut_off_between_two_leaves_is_made_whole() -> None:
