@@ -29,13 +29,20 @@ from icure_sync.store import Store
 
 
 class Exchange:
-    """What replica.py's sync calls do. `now`: ms since 1970, for what is remembered of a sync."""
+    """What replica.py's sync calls do.
 
-    def __init__(self, store: Store, device: str, keyed: Keyed | None, now: Callable[[], int]) -> None:
+    `now`: ms since 1970, for what is remembered of a sync; `gathering`: seconds that a live push waits after a change,
+    for others to go with it.
+    """
+
+    def __init__(
+        self, store: Store, device: str, keyed: Keyed | None, now: Callable[[], int], *, gathering: float = 0.0
+    ) -> None:
         self._store = store
         self._device = device
         self._keyed = keyed
         self._now = now
+        self._gathering = gathering
         self._hcp_id = keyed.identity.hcp_id if keyed else None
         self.facts = SyncFacts(store)
 
@@ -89,7 +96,7 @@ class Exchange:
         async def remember(outcome: Outcome) -> None:
             await self._store.run(self.facts.keep, direction, outcome, self._now())
 
-        local = LocalPeer(self._store)
+        local = LocalPeer(self._store, gathering=self._gathering)
         if direction is Direction.PULL:
             await local.complete(peer)
         source, target = (peer, local) if direction is Direction.PULL else (local, peer)

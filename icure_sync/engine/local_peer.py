@@ -59,10 +59,14 @@ class _Link:
 
 
 class LocalPeer:
-    """A store, seen through the port. Every method may raise the kinds of StoreError."""
+    """A store, seen through the port. Every method may raise the kinds of StoreError.
 
-    def __init__(self, store: Store) -> None:
+    `gathering`: seconds that a feed which is followed waits after a change, for others to go with it.
+    """
+
+    def __init__(self, store: Store, *, gathering: float = 0.0) -> None:
         self._store = store
+        self._gathering = gathering
 
     async def info(self) -> PeerInfo:
         documents = self._store.documents
@@ -89,6 +93,7 @@ class LocalPeer:
                     yield page
                 if not page.pending:
                     await changed.wait()
+                    await asyncio.sleep(self._gathering)
 
     async def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:  # noqa: ARG002  as the port names it
         """Has no index for others: nobody pulls a first time from a device."""

@@ -30,6 +30,7 @@ from icure_sync.replication.wire import Refusal
 
 log = logging.getLogger(__name__)
 
+GATHERING_SECONDS = 0.1  # what many devices write at once goes up together: the upstream is spared a request for each
 RETRY_SECONDS = 60.0  # after what no waiting mends by itself: an administrator may have mended it meanwhile
 
 
@@ -120,7 +121,8 @@ class Relay:
     async def _live(self, database: Database) -> None:
         """Until told to stop, or the hub's database is deleted. Raises what no waiting mends by itself."""
         self._ways.clear()
-        exchange = Exchange(database.store, f"hub-{database.facts.epoch}", None, _milliseconds)
+        device = f"hub-{database.facts.epoch}"
+        exchange = Exchange(database.store, device, None, _milliseconds, gathering=GATHERING_SECONDS)
         async with exchange.live(self._peer, self._hear, self._clock) as live:
             await first_of(live.ended(), self._stop.wait(), database.closed.wait())
 
