@@ -61,7 +61,7 @@ class Accounts:
         return account
 
     async def hashed(self, draft: Draft, caller: Caller) -> Draft:
-        """A draft for `_users` with its password hashed. Raises forbidden, bad_request."""
+        """A draft for `_users` with its password hashed. Raises forbidden, conflict, bad_request."""
         before = await self._users.run(members_of, draft.id)
         return await asyncio.to_thread(hashed_draft, draft, caller, before, self._rounds)
 

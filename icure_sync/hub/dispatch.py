@@ -36,6 +36,7 @@ from icure_sync.hub.errors import (
     bad_content_type,
     bad_request,
     database_missing,
+    forbidden,
     method_not_allowed,
     not_found,
     not_offered,
@@ -198,11 +199,14 @@ async def _answer_for_database(
 
 
 def _users_handler(call: DatabaseCall) -> DatabaseHandler:
-    """A user's own document is all that he has to do with in the users database. Raises unauthorized, not_found."""
+    """A user's own document is all that he has to do with in the users database, and one leaf of it at a time: another
+    would stand when an administrator deletes the winner. Raises unauthorized, forbidden, not_found."""
     if call.caller.name is None:
         raise unauthorized("You are not authorized to access this db.")
     if call.path.segments[1:] != (user_id(call.caller.name),):
         raise not_found()
+    if not call.query.flag("new_edits", default=True):
+        raise forbidden("Only administrators may bring revisions of users.")
     return _method({"GET": documents.get_document, "PUT": documents.put_document}, call.request)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.drafts import Draft
-from icure_sync.hub.errors import forbidden
+from icure_sync.hub.errors import conflict, forbidden
 from icure_sync.hub.passwords import PasswordHash
 from icure_sync.hub.paths import DESIGN
 from icure_sync.hub.security import Caller
@@ -54,7 +54,7 @@ def read_account(body: bytes) -> Account | None:
 def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None, rounds: int) -> Draft:
     """The draft with its `password` made into a hash, checked to be a user. Slow on purpose.
 
-    `before`: the members of the winner, None for a new user. Raises forbidden, bad_request.
+    `before`: the members of the winner, None for a new user. Raises forbidden, conflict, bad_request.
     """
     if draft.id.startswith(DESIGN):
         return draft  # an administrator's, or it would not have come here
@@ -66,6 +66,8 @@ def hashed_draft(draft: Draft, caller: Caller, before: Mapping[str, Any] | None,
     _check_user(draft.id, members)
     if not caller.is_admin:
         _check_own(members, before)
+        if draft.rev is None:  # he may be deleted while this hashes: then such a draft would make him anew
+            raise conflict()
     password = members.pop("password", None)
     if isinstance(password, str):
         for name in _HASH_MEMBERS:

@@ -1,7 +1,9 @@
 """Who gets in: Basic, cookies, lock-outs, users and their documents, members and administrators of a database."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -194,6 +196,42 @@ async def test_a_user_sees_and_changes_himself_only(browse: Browser) -> None:
     ):
         answer = await browse(method, f"/_users{path}", body, auth=who)
         assert answer.status in {401, 403, 404, 405}, (method, path, answer.status)
+
+
+async def test_a_user_brings_no_revision_of_himself_that_outlives_his_deletion(browse: Browser) -> None:
+    ann = await browse.make_user("ann", "a")
+    path = "/_users/org.couchdb.user:ann"
+    own = (await browse("GET", path, auth=ann)).json
+    grafted = await browse("PUT", f"{path}?new_edits=false", {**own, "_rev": "1-0000aaaa"}, auth=ann)
+    assert grafted.status == 403
+    await browse("DELETE", f"{path}?rev={own['_rev']}")
+    assert (await browse("GET", "/_session", auth=ann)).status == 401
+
+
+async def test_a_user_who_is_deleted_while_he_changes_himself_stays_deleted(
+    browse: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await browse.make_user("ann", "a")
+    path = "/_users/org.couchdb.user:ann"
+    own = (await browse("GET", path, auth=ann)).json
+    hashing, deleted = asyncio.Event(), threading.Event()
+    loop, hash_of = asyncio.get_running_loop(), PasswordHash.of
+
+    def slow(*given: Any) -> PasswordHash:
+        loop.call_soon_threadsafe(hashing.set)
+        deleted.wait()
+        return hash_of(*given)
+
+    monkeypatch.setattr(PasswordHash, "of", slow)
+    fresh = {"name": "ann", "type": "user", "roles": [], "password": "new"}
+    changing = asyncio.create_task(browse("PUT", path, fresh, auth=ann))
+    waiting = asyncio.create_task(hashing.wait())
+    await asyncio.wait({changing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await browse("DELETE", f"{path}?rev={own['_rev']}")
+    deleted.set()
+    assert (await changing).status == 409
+    waiting.cancel()
+    assert (await browse("GET", path)).json["reason"] == "deleted"
 
 
 @pytest.mark.parametrize(
