@@ -115,7 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
     for noun, flags in RECORD_FLAGS.items():
         _add_records(nouns, noun, flags)
     _add_exchange(nouns)
+    _add_hub(nouns)
     _add_servers(nouns)
+    _add_demo(nouns)
     return parser
 
 
@@ -214,7 +216,7 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
     _command(conflicts, "list", "searching:list_conflicts", "List the records with several versions.")
 
 
-def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
+def _add_hub(nouns: Nouns[argparse.ArgumentParser]) -> None:
     hub = _command(nouns, "hub", "serving:hub", "Run the embedded server, until Ctrl-C.")
     hub.add_argument("--listen", type=_host_and_port, default="127.0.0.1:5984", metavar="HOST:PORT")
     hub.add_argument("--data", required=True, metavar="DIR", help="where its databases are kept")
@@ -236,6 +238,9 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     )
     hub.add_argument("--upstream-ca", metavar="FILE", help="trust the certificates in this file (PEM)")
     hub.set_defaults(usage_error=hub.error)
+
+
+def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
     provision = _command(
         server,
@@ -268,6 +273,9 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     )
     provision.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (PEM)")
     provision.set_defaults(usage_error=provision.error)
+
+
+def _add_demo(nouns: Nouns[argparse.ArgumentParser]) -> None:
     demo = _command(nouns, "demo", "demo:demo", "Watch clinicians work offline and their devices agree.")
     demo.add_argument("--server", metavar="URL", help="a CouchDB or hub with an administrator, instead of its own hub")
     demo.add_argument("--folder", metavar="DIR", help="where the homes are left (else a new folder in demo-homes)")

@@ -73,17 +73,20 @@ async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, ser
     for ending in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(ending, stop.set)
     told = _Told(as_json=getattr(args, "json", False))
-    async with replica.live(peer, progress=told.hear) as live:
-        stopped = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(live.ended())
-        try:
-            await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            ended.cancel()
-            await asyncio.gather(stopped, ended, return_exceptions=True)
-    if told.worked:
+
+    async def remember() -> None:
+        await told.worked.wait()
         await _remember(replica, server)
+
+    async with replica.live(peer, progress=told.hear) as live:
+        remembering = asyncio.create_task(remember())
+        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(live.ended())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (remembering, *waiting):
+                task.cancel()
+            await asyncio.gather(remembering, *waiting, return_exceptions=True)
     return Answer({"state": "stopped"}, "Stopped.")
 
 
@@ -94,7 +97,7 @@ class _Told:
         self._as_json = as_json
         self._ways: dict[Direction, Progress] = {}
         self._said: tuple[str, str] | None = None
-        self.worked = False
+        self.worked = asyncio.Event()
 
     def hear(self, progress: Progress) -> None:
         """A direction has come further."""
@@ -103,7 +106,8 @@ class _Told:
         if state is None or (state, trouble) == self._said:
             return
         self._said = state, trouble
-        self.worked = self.worked or state == IN_SYNC
+        if state == IN_SYNC:
+            self.worked.set()
         text = f"Waiting: {printable(trouble)}" if trouble else f"{state.capitalize()}."
         show(Answer({"state": state, "trouble": trouble}, text), as_json=self._as_json)
 
