@@ -227,7 +227,7 @@ class Replica:
 
         A network that fails is waited for, and noticed when it is back; `progress` hears of it. Leaving the context
         sends what is still to be sent, for some seconds at most. Raises what no waiting mends: Unauthorized, Forbidden,
-        DatabaseMissing, the kinds of StoreError.
+        DatabaseMissing (of one that never was there), the kinds of StoreError but a full disk.
         """
         async with self._exchange.live(peer, progress, waiting) as live:
             yield live
