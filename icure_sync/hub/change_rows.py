@@ -6,6 +6,7 @@ store's thread; knows no HTTP.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from icure_sync.hub.answers import encode
 from icure_sync.hub.feed import Arrival
 from icure_sync.hub.filters import Filter, document_reader, passing_leaves, pick_fields
-from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS
+from icure_sync.hub.limits import PAGE_BYTES, PAGE_ROWS, PAGE_SECONDS
 from icure_sync.hub.rendering import Piece, Shape, render
 from icure_sync.merge.revtree import Leaf
 from icure_sync.store import DocumentChange, Store
@@ -49,7 +50,10 @@ class Page:
 
 
 def read_page(store: Store, look: Look, since: int, limit: int | None) -> Page:
-    """The rows of the next documents after `since`, at most `limit`, and not many more bytes than a page has."""
+    """The rows of the next documents after `since`, at most `limit`, and not many more bytes than a page has.
+
+    A filter may take its time: after PAGE_SECONDS others get their turn.
+    """
     room = _room(look, limit)
     return _page(store, look, store.documents.changes(since, room + 1), since, limit)
 
@@ -68,8 +72,9 @@ def _page(store: Store, look: Look, changes: Sequence[DocumentChange], start: in
     """The rows of these changes, but the last (which only says that there are more), as far as there is room."""
     rows: list[Row] = []
     looked_at = size = 0
+    deadline = time.monotonic() + PAGE_SECONDS
     for change in changes[: _room(look, limit)]:
-        if size > PAGE_BYTES or len(rows) == limit:
+        if size > PAGE_BYTES or len(rows) == limit or (looked_at and time.monotonic() > deadline):
             break
         row = _row(store, look, change)
         looked_at += 1

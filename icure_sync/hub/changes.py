@@ -21,7 +21,7 @@ from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request
 from icure_sync.hub.feed import Feed
 from icure_sync.hub.filters import DesignReader, parse_filter
-from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MIN_HEARTBEAT
+from icure_sync.hub.limits import ANSWER_CHUNK, FEED_TIMEOUT, HEARTBEAT, MAX_JSON_BODY, MAX_QUERY, MIN_HEARTBEAT
 from icure_sync.hub.packing import Plain, packing_of
 from icure_sync.hub.queries import Query
 from icure_sync.hub.rendering import Shape
@@ -71,7 +71,8 @@ async def get_changes(call: DatabaseCall) -> web.StreamResponse:
     body: Mapping[str, Any] = {}
     if call.request.method == "POST":
         bodies.require_json(call.request)
-        data = await bodies.read(call.request)
+        limit = MAX_QUERY if call.query.text("filter") == "_selector" else MAX_JSON_BODY
+        data = await bodies.read(call.request, limit)
         body = bodies.strict_value(data) if data.strip() else {}
         if not isinstance(body, dict):
             raise bad_request("Request body must be a JSON object")

@@ -24,8 +24,8 @@ ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and al
 VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second
 MAX_OFFSET: Final = 2_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
-PAGE_SECONDS: Final = 0.05  # that a query takes in one such visit: a selector may be long
-MAX_QUERY: Final = 2**20  # bytes of one query: a list of tens of thousands of ids; it is read in one go
+PAGE_SECONDS: Final = 0.05  # that a query or a filter takes in one such visit: a selector may be long
+MAX_QUERY: Final = 2**20  # bytes of one query or selector: tens of thousands of ids; it is read in one go
 SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 
 MAX_CONNECTIONS: Final = 5_000  # at once: a device has one to three; each takes some tens of kilobytes

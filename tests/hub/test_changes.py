@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from icure_sync.errors import StoreCorrupt
-from icure_sync.hub import change_rows, feeds
+from icure_sync.hub import change_rows, changes, feeds
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from tests.hub.conftest import ADMIN, Browser
@@ -135,6 +135,29 @@ async def test_paging_through_a_filtered_feed_meets_every_row_once(browse: Brows
         if not page["results"]:
             break
     assert met == [f"d{number:04d}" for number in range(0, 700, 7)]
+
+
+async def test_a_slow_filter_keeps_others_waiting_for_one_document_at_most(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_rows, "PAGE_SECONDS", -1.0)
+    pages, read = [], change_rows.read_page
+
+    def counted(*given: Any) -> change_rows.Page:
+        pages.append(read(*given))
+        return pages[-1]
+
+    monkeypatch.setattr(changes, "read_page", counted)
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": f"d{n}", "n": n % 2} for n in range(5)]})
+    found = (await browse("POST", f"{clinic}/_changes?filter=_selector", {"selector": {"n": 0}})).json
+    assert [row["id"] for row in found["results"]] == ["d0", "d2", "d4"]
+    assert [page.looked_at for page in pages] == [1] * 5
+
+
+async def test_a_selector_is_as_long_as_a_query_at_most(browse: Browser, clinic: str) -> None:
+    body = {"selector": {"n": {"$in": ["x" * 1_000] * 1_100}}, "doc_ids": []}
+    assert (await browse("POST", f"{clinic}/_changes?filter=_selector", body)).status == 413
+    assert (await browse("POST", f"{clinic}/_changes?filter=_doc_ids", body)).status == 200
 
 
 async def test_pending_counts_what_a_limit_left(browse: Browser, clinic: str) -> None:
