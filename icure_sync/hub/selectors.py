@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from icure_sync.hub.answers import encode as write_json
 from icure_sync.hub.erlang import write_term
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.patterns import compile_pattern
@@ -17,6 +18,7 @@ from icure_sync.hub.patterns import compile_pattern
 Selector = Mapping[str, Any]
 
 MAX_DEPTH: Final = 32  # of nested selectors: deeper ones are an attack on the reader
+MAX_PATTERNS: Final = 20  # of one selector: the most involved takes some thousandths of a second to read
 
 _COMBINATIONS: Final = frozenset({"$and", "$or", "$nor"})
 _INNER: Final = frozenset({"$elemMatch", "$allMatch", "$keyMapMatch"})
@@ -47,6 +49,8 @@ def normalize(selector: object) -> Selector:
         raise HttpRefusal(400, "invalid_selector_json", reason)
     if not selector:
         return selector
+    if write_json(selector).count(b'"$regex"') > MAX_PATTERNS:
+        raise HttpRefusal(400, "bad_arg", f"more than {MAX_PATTERNS} patterns in one selector")
     normal = _negations(_fields(_operators(selector, 0), ""))
     if "" in normal:
         raise HttpRefusal(400, "invalid_selector", "One or more conditions is missing a field name.")

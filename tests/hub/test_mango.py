@@ -132,6 +132,7 @@ def test_what_does_not_pass(selector: dict[str, Any]) -> None:
         ({"a": {"$regex": "(?=a)"}}, "bad_arg"),
         ({"a": {"$regex": "(a)\\1"}}, "bad_arg"),
         ({"a": {"$regex": "a" * 2_000}}, "bad_arg"),
+        ({"$or": [{"a": {"$regex": "a{1999}"}}] * 21}, "bad_arg"),
         ({"a": {"$elemMatch": 1}}, "bad_arg"),
         ({"a": {"$beginsWith": 1}}, "invalid_operator"),
     ],
