@@ -13,7 +13,7 @@ from icure_sync.hub.builtin_views import BUILTIN_DESIGN
 from icure_sync.hub.call import Call, DatabaseCall
 from icure_sync.hub.databases import Database
 from icure_sync.hub.errors import bad_request, forbidden, not_found, unauthorized
-from icure_sync.hub.limits import MAX_SMALL_BODY
+from icure_sync.hub.limits import HIGHEST_LIMIT, MAX_SMALL_BODY
 from icure_sync.hub.paths import DESIGN, SYSTEM_DATABASES, check_database_name
 from icure_sync.ids import DocId
 from icure_sync.store import Store
@@ -128,7 +128,7 @@ async def put_revs_limit(call: DatabaseCall) -> web.StreamResponse:
     """PUT `_revs_limit`: administrators of the database only."""
     call.require_database_admin()
     limit = await bodies.strict_body(call.request, MAX_SMALL_BODY)
-    if type(limit) is not int or limit < 1:
+    if type(limit) is not int or not 1 <= limit <= HIGHEST_LIMIT:
         raise bad_request("revs_limit must be a positive integer")
     await call.database.set_revs_limit(limit)
     return json_answer({"ok": True})

@@ -52,6 +52,7 @@ MIN_PASSWORD_ROUNDS: Final = 1_000  # a stored hash below this, or above MAX, is
 MAX_PASSWORD_ROUNDS: Final = 2_000_000
 
 REVS_LIMIT: Final = 1_000  # generations of history kept: CouchDB's default
+HIGHEST_LIMIT: Final = 2**31  # that may be set for these: beyond what there can be, and within what a store counts to
 MAX_PURGED_IDS: Final = 100  # documents of one request to purge: CouchDB's default
 MAX_PURGED_REVS: Final = 1_000  # their revisions: CouchDB's default
 PURGED_INFOS_LIMIT: Final = 1_000  # records of purges that a compaction keeps: CouchDB's default

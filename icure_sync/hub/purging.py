@@ -12,7 +12,7 @@ from icure_sync.hub.answers import json_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import parse_rev
 from icure_sync.hub.errors import HttpRefusal, bad_request
-from icure_sync.hub.limits import MAX_PURGED_IDS, MAX_PURGED_REVS, MAX_SMALL_BODY
+from icure_sync.hub.limits import HIGHEST_LIMIT, MAX_PURGED_IDS, MAX_PURGED_REVS, MAX_SMALL_BODY
 from icure_sync.ids import DocId, Rev
 
 
@@ -46,7 +46,7 @@ async def put_purged_infos_limit(call: DatabaseCall) -> web.StreamResponse:
     """PUT `_purged_infos_limit`."""
     call.caller.require_admin()
     limit = await bodies.strict_body(call.request, MAX_SMALL_BODY)
-    if type(limit) is not int or limit < 1:
+    if type(limit) is not int or not 1 <= limit <= HIGHEST_LIMIT:
         raise bad_request("`purged_infos_limit` must be positive integer")
     await call.database.set_purged_infos_limit(limit)
     return json_answer({"ok": True})

@@ -126,7 +126,7 @@ async def test_a_lower_limit_cuts_histories_at_once_and_every_later_write(browse
         assert (await browse("GET", f"{clinic}/john?rev={gone}")).status == 404
     missing = (await browse("POST", f"{clinic}/_revs_diff", {"john": revs})).json["john"]["missing"]
     assert missing == revs[:3]
-    for wrong in (0, -1, 1.5, "x"):
+    for wrong in (0, -1, 1.5, "x", 2**64):
         assert (await browse("PUT", f"{clinic}/_revs_limit", wrong)).status == 400
 
 

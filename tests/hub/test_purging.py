@@ -99,7 +99,7 @@ async def test_what_is_no_json_is_not_purged(browse: Browser, clinic: str):
 async def test_purges_are_on_record_until_a_compaction_trims_them(browse: Browser, clinic: str):
     limit = f"{clinic}/_purged_infos_limit"
     assert (await browse("GET", limit)).json == 1000
-    for wrong in (0, -1, 1.5, "x", {}):
+    for wrong in (0, -1, 1.5, "x", {}, 2**64):
         answer = await browse("PUT", limit, wrong)
         assert answer.status == 400
         assert answer.json["reason"] == "`purged_infos_limit` must be positive integer"
