@@ -24,7 +24,7 @@ from icure_sync.ids import Seq
 from icure_sync.peers.network import network_change
 from icure_sync.replication.backoff import delay
 from icure_sync.replication.checkpoint import Direction
-from icure_sync.replication.limits import LINGER_SECONDS, STEADY_SECONDS
+from icure_sync.replication.limits import LINGER_SECONDS, STEADY_SECONDS, UNASKED
 from icure_sync.replication.policy import is_passing
 
 AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSyncError kinds
@@ -65,8 +65,8 @@ class Live:
         self._under_way = 0  # directions that have not ended
         self._failure: BaseException | None = None
         pulled, pushed = Echoes(), Echoes()
-        self._pull = _Way(ends.pull, pulled, pushed, self._pull_rests, Progress(Direction.PULL))
-        self._push = _Way(ends.push, pushed, pulled, self._push_rests, Progress(Direction.PUSH))
+        self._pull = _Way(ends.pull, pulled, pushed, 0, self._pull_rests, Progress(Direction.PULL))
+        self._push = _Way(ends.push, pushed, pulled, UNASKED, self._push_rests, Progress(Direction.PUSH))
         self._sent: Seq | None = None  # a seq of the device: everything up to here is with the other side
         self._learnt: Seq | None = None  # a seq of the other side: everything up to here is here, and taken in
 
@@ -147,7 +147,7 @@ class Live:
         while not self._stop.is_set():
             trouble: IcureSyncError | None = None
             way.begin()
-            following = Following(way.stop, way.brings, way.skips, way.at_rest)
+            following = Following(way.stop, way.brings, way.skips, way.unasked, way.at_rest)
             try:
                 await way.attempt(following, lambda progress: self._tell(way, progress))
             except IcureSyncError as error:
@@ -215,6 +215,7 @@ class _Way:
     attempt: AttemptOnce
     brings: Echoes
     skips: Echoes
+    unasked: int
     at_rest: Callable[[Seq], Awaitable[None]]
     progress: Progress
     stop: asyncio.Event = field(default_factory=asyncio.Event)

@@ -76,13 +76,15 @@ class Following:
     """What makes an attempt live: it goes on after the end of the feed, until `stop` is set.
 
     `brings`: where it says what it carries over, for the attempt in the other direction; `skips`: what that one says,
-    of which the target need not be asked. `at_rest` is called when everything up to this seq of the source is settled,
-    before that is told as Phase.IDLE.
+    of which the target need not be asked; nor if there are at most `unasked` revisions on a page: to send so few costs
+    hardly more than to ask. `at_rest` is called when everything up to this seq of the source is settled, before that is
+    told as Phase.IDLE.
     """
 
     stop: asyncio.Event
     brings: Echoes
     skips: Echoes
+    unasked: int
     at_rest: Callable[[Seq], Awaitable[None]]
 
 
@@ -207,7 +209,7 @@ class Transfer:
                 else:
                     known.append(rev)
         announced = {doc_id: revs for doc_id, revs in announced.items() if revs}
-        missing = await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
+        missing = await self._missing(announced)
         if self._following:
             self._following.brings.add((doc_id, rev) for doc_id, lacking in missing.items() for rev in lacking.revs)
         # With no room to record them, quarantined revisions leave their row unsettled: the checkpoint waits before it.
@@ -225,6 +227,13 @@ class Transfer:
         self._witnesses.found(_present(page, missing))
         self._settle(done, refusals, _known(announced, missing))
         return lacking
+
+    async def _missing(self, announced: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
+        """What the target lacks of these, as it says."""
+        revisions = sum(map(len, announced.values()))
+        if self._following and self.is_caught_up and revisions <= self._following.unasked:
+            return {doc_id: Missing(tuple(revs)) for doc_id, revs in announced.items()}
+        return await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
 
     def _batches(self, lacking: Iterable[_Lacking]) -> Iterator[_Batch]:
         batch = _Batch()

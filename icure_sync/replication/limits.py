@@ -41,6 +41,7 @@ CARRIERS = 4  # batches being fetched or written at once: hides latency, and bou
 # Live sync
 MAX_ECHOES = 10_000  # revisions of which a live push remembers that they have just been pulled: a megabyte or two
 STEADY_SECONDS = 10.0  # of waiting for changes after which the end of an attempt is not one more failure in a row
+UNASKED = 20  # revisions that a live push sends without asking: what was just written, the other side lacks
 LINGER_SECONDS = 5.0  # that a live sync gets to finish what is under way when it is told to stop
 
 # Documents

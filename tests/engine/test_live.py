@@ -156,6 +156,26 @@ async def test_what_came_live_is_not_asked_for_again_on_the_way_back(open_replic
     assert (await phone.status()).unsent == 0
 
 
+async def test_what_is_saved_live_is_sent_without_asking_and_many_changes_are_asked_for_first(open_replica, server):
+    laptop = await open_replica("hcp-a", "laptop")
+    watched = FaultyPeer(server)
+    async with laptop.live(watched) as live:
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+        asked = watched.calls.count("missing")
+        for number in range(5):
+            await laptop.save(Patient(first_name=f"John {number}"))
+            await asyncio.wait_for(live.caught_up(), PATIENCE)
+        assert watched.calls.count("missing") == asked
+        assert len(server.all_leaves()) == 6
+    for number in range(limits.UNASKED + 1):
+        await laptop.save(Patient(first_name=f"James {number}"))
+    watched = FaultyPeer(server)
+    async with laptop.live(watched) as live:
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+    assert "missing" in watched.calls
+    assert len(server.all_leaves()) == 7 + limits.UNASKED
+
+
 async def test_a_live_sync_goes_on_from_its_checkpoint(open_replica, server):
     phone = await open_replica("hcp-a", "phone")
     for number in range(50):
