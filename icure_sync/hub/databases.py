@@ -232,10 +232,14 @@ class Databases:
 
     async def _open_path(self, name: str, path: Path) -> Database:
         store = await asyncio.to_thread(self._open_store, path)
-        facts, security, revs_limit = await store.run(_read_settings, store, name)
+        try:
+            facts, security, revs_limit = await store.run(_read_settings, store, name)
+            await store.run(_limit_history, store, revs_limit)
+            await store.run(_have_indexes, store)
+        except BaseException:
+            await asyncio.to_thread(store.close)  # else nobody could open it again
+            raise
         database = Database(name, path, store, facts, security)
-        await database.run(_limit_history, revs_limit)
-        await database.run(_have_indexes)
         database.revs_limit = revs_limit
         self._open[name] = database
         self._names[_stem(name)] = name

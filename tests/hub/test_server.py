@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from icure_sync.errors import StoreCorrupt, StoreError, StoreLocked, WrongPassphrase
+from icure_sync.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, WrongPassphrase
 from icure_sync.hub.server import Hub
+from icure_sync.store.indexes import Indexes
 from tests.hub.conftest import ADMIN
 
 DAY = dt.timedelta(days=1)
@@ -194,6 +195,22 @@ async def test_a_damaged_database_is_told_and_the_others_go_on(
         assert (status, answer["error"]) == (500, "file_corruption")
         assert "cannot open the store" in caplog.text
         assert (await ask(hub, "GET", "/two/a"))[0] == 200
+
+
+async def test_a_database_that_could_not_be_opened_for_a_moment_can_be_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        await ask(hub, "PUT", "/clinic")
+
+    def full(*_: object) -> None:
+        raise StoreFull("write", "there is no room on the disk", "free some")
+
+    async with Hub(tmp_path / "hub", admin=ADMIN) as hub:
+        with monkeypatch.context() as patch:
+            patch.setattr(Indexes, "set_rules", full)
+            assert (await ask(hub, "GET", "/clinic"))[0] == 507
+        assert (await ask(hub, "GET", "/clinic"))[0] == 200
 
 
 async def test_an_answer_that_cannot_be_finished_is_cut_not_shortened(tmp_path: Path) -> None:
