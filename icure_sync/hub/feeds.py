@@ -1,8 +1,8 @@
 """Feeds that wait: who waits for which changes of one database, and who is woken by a write. Knows no HTTP.
 
-A feed without a filter is woken by every write. The rows that filtered feeds wait for are read once after a write, for
-all of them; those whose filter passes are handed them, and the others sleep on. So two hundred quiet devices cost a
-write one look into an index, and not two hundred readings of the database.
+A feed without a filter, or with a slow one, is woken by every write. The rows that filtered feeds wait for are read
+once after a write, for all of them; those whose filter passes are handed them, and the others sleep on. So two hundred
+quiet devices cost a write one look into an index, and not two hundred readings of the database.
 
 Why none is missed: a write is announced after it can be read. A feed that reads meanwhile is woken by the announcement
 and reads again. One that sleeps is asked about every row above the seq where the sleepers were asked last, `_asked`,
@@ -48,7 +48,7 @@ class Feeds:
 
     async def sleep(self, feed: Feed, seconds: float) -> bool:
         """Until there may be something for this feed (True), or so many seconds have passed (False)."""
-        if feed.filter is None:
+        if feed.filter is None or feed.filter.is_slow:
             return await feed.woken(seconds)
         if not self._asleep:
             self._asked = feed.position

@@ -15,6 +15,7 @@ import msgspec
 
 from icure_sync.hub.answers import encode
 from icure_sync.hub.errors import HttpRefusal, bad_request, not_found, not_offered
+from icure_sync.hub.limits import QUICK_SELECTOR
 from icure_sync.hub.mango import Predicate, compile_selector
 from icure_sync.hub.paths import DESIGN
 from icure_sync.hub.queries import Query
@@ -43,12 +44,16 @@ class DeviceForm:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Either by id alone (`ids`), or by the document of each leaf (`document`). `all_leaves`: `style=all_docs`."""
+    """Either by id alone (`ids`), or by the document of each leaf (`document`). `all_leaves`: `style=all_docs`.
+
+    `is_slow`: it may take so long that it is asked in the store's thread only, where others get their turn.
+    """
 
     ids: Callable[[str], bool] | None = None
     document: Predicate | None = None
     all_leaves: bool = True
     device: DeviceForm | None = None
+    is_slow: bool = False
 
 
 async def parse_filter(
@@ -93,7 +98,10 @@ def _selector_filter(body: Mapping[str, Any], *, all_leaves: bool) -> tuple[Filt
     if fields is not None and not (isinstance(fields, list) and all(isinstance(one, str) for one in fields)):
         raise bad_request("Selector error: fields must be JSON array")
     device = _device_form(body["selector"])
-    return Filter(document=predicate, all_leaves=all_leaves, device=device), tuple(fields) if fields else None
+    text = encode(body["selector"])
+    is_slow = len(text) > QUICK_SELECTOR or b'"$regex"' in text
+    wanted = Filter(document=predicate, all_leaves=all_leaves, device=device, is_slow=is_slow)
+    return wanted, tuple(fields) if fields else None
 
 
 def _device_form(selector: Mapping[str, Any]) -> DeviceForm | None:

@@ -20,6 +20,7 @@ MIN_PACKED: Final = 4 * 2**10  # bytes of JSON that are worth packing: less fits
 PACKED_INLINE: Final = 32 * 2**10  # bytes packed without a thread of their own: half a thousandth of a second
 PACKING_LEVEL: Final = 1  # of zlib: sealed bodies are base64, of which every level saves the same quarter
 PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
+QUICK_SELECTOR: Final = 4 * 2**10  # bytes of a selector that is asked for feeds that sleep: some tens of conditions
 ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and all
 VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second
 MAX_OFFSET: Final = 2_000  # rows counted for the offset of a view's answer: beyond that it is not known

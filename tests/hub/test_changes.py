@@ -154,6 +154,20 @@ async def test_a_slow_filter_keeps_others_waiting_for_one_document_at_most(
     assert [page.looked_at for page in pages] == [1] * 5
 
 
+@pytest.mark.parametrize("condition", [{"$regex": "^a"}, {"$in": ["a", "x" * 5_000]}])
+async def test_a_selector_that_may_be_slow_is_never_asked_where_all_would_wait(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch, condition: dict[str, Any]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(feeds, "_read_arrivals", lambda *given: asked.append(given) or ([], False))
+    query = "feed=continuous&since=now&heartbeat=60000&filter=_selector"
+    async with Line(browse, clinic, query, {"n": condition}) as feed:
+        for doc_id, value in (("1", "b"), ("2", "a"), ("3", "b"), ("4", "a")):
+            await browse("PUT", f"{clinic}/{doc_id}", {"n": value})
+        assert [(await feed.next())["id"] for _ in range(2)] == ["2", "4"]
+    assert not asked
+
+
 async def test_a_selector_is_as_long_as_a_query_at_most(browse: Browser, clinic: str) -> None:
     body = {"selector": {"n": {"$in": ["x" * 1_000] * 1_100}}, "doc_ids": []}
     assert (await browse("POST", f"{clinic}/_changes?filter=_selector", body)).status == 413
