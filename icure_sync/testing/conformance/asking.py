@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from icure_sync.ids import DocId, Rev, Seq
@@ -45,6 +46,11 @@ async def pages(peer: Peer, since: Seq = START, *, limit: int = 100, selector: S
 async def rows(peer: Peer, since: Seq = START, *, limit: int = 100, selector: Selector | None = None) -> list[Change]:
     """All rows after `since`."""
     return [row for page in await pages(peer, since, limit=limit, selector=selector) for row in page.rows]
+
+
+def same(found: bytes, wanted: bytes) -> None:
+    """The same bytes. Compared by length and digest: to show how megabytes differ takes a test runner minutes."""
+    assert (len(found), sha256(found).hexdigest()) == (len(wanted), sha256(wanted).hexdigest())
 
 
 async def contents(peer: Peer) -> dict[tuple[DocId, Rev], Any]:
