@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from icure_sync.errors import InvalidEntity, WrongPassphrase
+from icure_sync.app.text_files import read_text
+from icure_sync.errors import WrongPassphrase
 
 VARIABLE = "ICURE_SYNC_PASSPHRASE"
 FILE_SIZE_MOST = 4096  # bytes; more is some other file
@@ -43,15 +44,8 @@ def given_passphrase(args: argparse.Namespace) -> str | None:
 
 def _read(path: Path) -> str:
     """The file's text without the line end that editors add."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_SIZE_MOST + 1)
-        if len(content) > FILE_SIZE_MOST:
-            raise InvalidEntity(f"read the passphrase file {path}", "it is too long", "name a file with one line")
-        return content.decode().removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        wrong = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidEntity(f"read the passphrase file {path}", str(wrong), "name a readable text file") from error
+    text = read_text(path, FILE_SIZE_MOST, f"read the passphrase file {path}", "a file with one line")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _prompt(question: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from icure_sync import Upstream, parse_address
 from icure_sync.app.output import Answer, printable
+from icure_sync.app.text_files import read_text
 from icure_sync.errors import InvalidEntity
 
 VARIABLE = "ICURE_SYNC_HUB_UPSTREAM"
@@ -57,7 +58,10 @@ def told(upstream: Upstream) -> Answer:
 
 def _logins(file: str | None) -> Mapping[str, tuple[str, str]]:
     """User and password by name."""
-    text = os.environ.get(VARIABLE, "") if file is None else _read(Path(file))
+    if file is None:
+        text = os.environ.get(VARIABLE, "")
+    else:
+        text = read_text(Path(file), FILE_SIZE_MOST, f"read the logins in {file}", "a file of logins, a line each")
     source = VARIABLE if file is None else file
     found: dict[str, tuple[str, str]] = {}
     for line in text.splitlines():
@@ -85,15 +89,3 @@ def _with_login(url: str, login: tuple[str, str] | None) -> str:
     user, password = (quote(part, safe="") for part in login)
     scheme, _, rest = url.partition("//")
     return f"{scheme}//{user}:{password}@{rest}"
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_SIZE_MOST + 1)
-        if len(content) > FILE_SIZE_MOST:
-            raise InvalidEntity(f"read the logins in {path}", "it is too long", "name a file of logins, a line each")
-        return content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        wrong = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidEntity(f"read the logins in {path}", str(wrong), "name a readable text file") from error
