@@ -77,9 +77,11 @@ class Relay:
         self.trouble = ""
 
     async def __aenter__(self) -> Self:
-        self._database = await self._hub.database(self._name)
-        self._open.enter_context(self._hub.upstream(self._name, self.describe))
-        await self._open.enter_async_context(self._peer)
+        async with contextlib.AsyncExitStack() as entered:
+            self._database = await self._hub.database(self._name)
+            entered.enter_context(self._hub.upstream(self._name, self.describe))
+            await entered.enter_async_context(self._peer)
+            self._open = entered.pop_all()
         self._task = asyncio.create_task(self._keep())
         return self
 

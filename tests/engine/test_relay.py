@@ -333,6 +333,20 @@ async def test_only_administrators_are_told_of_upstreams(hub: Hub):
     assert (await request(hub, "PUT", "/_upstreams"))[0] == 405
 
 
+async def test_a_relay_that_cannot_begin_leaves_nothing_behind(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    async def fail(_: CouchPeer) -> CouchPeer:
+        raise InvalidEntity("open the connection", "there are no certificates", "name some")
+
+    url = "http://127.0.0.1:1/clinic"
+    with monkeypatch.context() as broken:
+        broken.setattr(CouchPeer, "__aenter__", fail)
+        with pytest.raises(InvalidEntity, match="no certificates"):
+            await Relay(hub, "clinic", url).__aenter__()
+    assert (await request(hub, "GET", "/_upstreams"))[1] == {"upstreams": []}
+    async with Relay(hub, "clinic", url):
+        assert len((await request(hub, "GET", "/_upstreams"))[1]["upstreams"]) == 1
+
+
 async def test_a_database_has_one_upstream_and_a_name_that_can_be_one(hub: Hub):
     url = "http://127.0.0.1:1/clinic"
     async with Relay(hub, "clinic", url):
