@@ -84,13 +84,11 @@ async def post_bulk_delete(call: DatabaseCall) -> web.StreamResponse:
 
 async def _delete(call: DatabaseCall, is_meant: Callable[[Definition], bool]) -> bool:
     """Take these indexes out of their design document, and delete it if nothing is left. False if there is none."""
-    meant = [one for one in await call.database.run(all_definitions) if is_meant(one)]
-    if not meant or meant[0].design is None:
+    found = await call.database.run(_find, is_meant)
+    if found is None:
         return False
-    doc_id = meant[0].design
-    before = await call.database.run(_winner, doc_id)
+    doc_id, names, before = found
     body = _read_design(before)
-    names = {one.name for one in meant}
     views = {name: view for name, view in body["views"].items() if name not in names}
     after = {name: value for name, value in body.items() if name != "views"} | ({"views": views} if views else {})
     await _save(call, doc_id, before, None if after == {"language": LANGUAGE} else after)
@@ -108,6 +106,15 @@ async def _save(call: DatabaseCall, doc_id: DocId, before: Revision | None, body
             raise
         reason = "Encountered a conflict while saving the design document."
         raise HttpRefusal(500, "error_saving_ddoc", reason) from refusal
+
+
+def _find(store: Store, is_meant: Callable[[Definition], bool]) -> tuple[DocId, set[str], Revision | None] | None:
+    """The design document that defines these indexes, and their names in it: in one visit, so that they are there."""
+    meant = [one for one in all_definitions(store) if is_meant(one)]
+    if not meant or meant[0].design is None:
+        return None
+    doc_id = meant[0].design
+    return doc_id, {one.name for one in meant}, _winner(store, doc_id)
 
 
 def _winner(store: Store, doc_id: DocId) -> Revision | None:

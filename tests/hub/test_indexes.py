@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from icure_sync.hub.databases import Database
 from icure_sync.hub.server import Hub
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
+from icure_sync.store import Store
 from icure_sync.store import indexes as indexes_of_a_store
 from tests.hub.conftest import ADMIN, Browser
 
@@ -113,6 +115,33 @@ async def test_an_index_is_deleted_and_its_design_document_with_the_last(
     assert (await browse("DELETE", f"{clinic}/_index/{path}/json/two")).json == {"ok": True}
     assert (await browse("GET", f"{clinic}/_design/both")).json["reason"] == "deleted"
     assert (await make(browse, clinic, "one", "age", ddoc="both"))["result"] == "created"
+
+
+@pytest.mark.parametrize("body", [b'{"language":"query"}', b"{}"])
+async def test_an_index_that_another_takes_away_meanwhile_is_a_conflict(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """The design document loses its views, or is deleted, between two visits to the store."""
+    await make(browse, clinic, "one", "age")
+    first = Rev((await browse("GET", f"{clinic}/_design/one")).json["_rev"])
+    rivals = [Revision(DocId("_design/one"), (Rev("2-f"), first), body, deleted=body == b"{}")]
+    run = Database.run
+
+    async def run_with_a_rival(database: Database, function: Any, *args: Any) -> Any:
+        found = await run(database, function, *args)
+        if rivals:
+            await run(database, _apply, rivals.pop())
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Database, "run", run_with_a_rival)
+        answer = await browse("DELETE", f"{clinic}/_index/one/json/one")
+    assert (answer.status, answer.json["error"]) == (500, "error_saving_ddoc")
+    assert (await browse("DELETE", f"{clinic}/_index/one/json/one")).status == 404
+
+
+def _apply(store: Store, revision: Revision) -> None:
+    assert store.documents.apply([revision]) == []
 
 
 async def test_many_indexes_are_deleted_at_once(browse: Browser, clinic: str) -> None:
