@@ -5,9 +5,11 @@ The replication path: bodies stay text in both directions, answers are streamed 
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from icure_sync.hub.answers import encode, json_answer, stream_answer
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.drafts import Draft, Members, check_named, parse_draft, parse_rev
 from icure_sync.hub.errors import HttpRefusal, bad_request, not_found
-from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS
+from icure_sync.hub.limits import MAX_BULK_IDS, PAGE_BYTES, PAGE_ROWS, PAGE_SECONDS
 from icure_sync.hub.local import LocalDraft, is_local, parse_local, write_local
 from icure_sync.hub.paths import check_doc_id
 from icure_sync.hub.reading import find_rev, latest_revs, leaf_revs, parse_shape
@@ -26,7 +28,7 @@ from icure_sync.hub.rendering import Piece, Rendered, Shape
 from icure_sync.hub.transfer import chunks_of
 from icure_sync.hub.writing import edit_all, graft_all
 from icure_sync.ids import DocId, Rev
-from icure_sync.replication.wire import Refusal
+from icure_sync.replication.wire import Missing, Refusal
 from icure_sync.store import Store
 
 
@@ -136,13 +138,30 @@ async def post_missing_revs(call: DatabaseCall) -> web.StreamResponse:
     return json_answer({"missing_revs": {doc_id: one.revs for doc_id, one in missing.items()}})
 
 
-async def _missing(call: DatabaseCall) -> Mapping[DocId, Any]:
+async def _missing(call: DatabaseCall) -> Mapping[DocId, Missing]:
     bodies.require_json(call.request)
     asked = bodies.decode(await bodies.read(call.request), _REVS)
     if len(asked) + sum(map(len, asked.values())) > MAX_BULK_IDS:
         raise bad_request(f"more than {MAX_BULK_IDS} ids and revisions were asked for at once")
-    revs = {DocId(doc_id): [parse_rev(rev) for rev in named] for doc_id, named in asked.items() if named}
-    return await call.database.run(lambda store: store.documents.missing(revs))
+    revs = [(DocId(doc_id), parse_rev(rev)) for doc_id, named in asked.items() for rev in named]
+    missing: dict[DocId, Missing] = {}
+    for at in range(0, len(revs), PAGE_ROWS):
+        found = await call.database.run(_read_missing, revs[at : at + PAGE_ROWS])
+        for doc_id, one in found.items():
+            missing[doc_id] = _joined(missing[doc_id], one) if doc_id in missing else one
+    return missing
+
+
+def _read_missing(store: Store, revs: Sequence[tuple[DocId, Rev]]) -> Mapping[DocId, Missing]:
+    wanted: dict[DocId, list[Rev]] = {}
+    for doc_id, rev in revs:
+        wanted.setdefault(doc_id, []).append(rev)
+    return store.documents.missing(wanted)
+
+
+def _joined(one: Missing, other: Missing) -> Missing:
+    """Of one document, from two pages: the leaves below the higher revision are those below either."""
+    return Missing(one.revs + other.revs, max(one.possible_ancestors, other.possible_ancestors, key=len))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,64 +200,66 @@ def _bad_entry(doc_id: str | None, named: object, refusal: HttpRefusal) -> bytes
 
 
 async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item | bytes]) -> AsyncIterator[bytes]:
-    yield b'{"results":['
-    at = 0
     is_latest = call.query.flag("latest")
-    while at < len(items):
-        pieces, done = await call.database.run(_bulk_get_page, items[at : at + PAGE_ROWS], is_latest, at == 0)
-        at += done
+    steps = await call.database.run(_bulk_get_steps, items, is_latest)
+    while pieces := await call.database.run(_next_page, steps):
         async for chunk in chunks_of(call.database, pieces):
             yield chunk
-    yield b"]}\n"
 
 
-def _bulk_get_page(
-    store: Store, items: Sequence[_Item | bytes], is_latest: bool, is_first: bool
-) -> tuple[list[Piece], int]:
-    """As many items as fit a page: their pieces, and how many they are. Adjacent texts are joined."""
+def _bulk_get_steps(store: Store, items: Sequence[_Item | bytes], is_latest: bool) -> Iterator[Sequence[Piece]]:
+    """The whole answer, a step for each revision, which is read only then: a document may have a thousand of them."""
+    before = b'{"results":['
+    for item in items:
+        if isinstance(item, bytes):
+            yield (before, item)
+            before = b","
+            continue
+        before += b'{"id":' + encode(item.id) + b',"docs":['
+        for row in _rows(store, item, is_latest):
+            yield (before, *row)
+            before = b","
+        before = b"]},"
+    yield (before.removesuffix(b",") + b"]}\n",)
+
+
+def _next_page(_: Store, steps: Iterator[Sequence[Piece]]) -> list[Piece]:
+    """As many steps as fit a page, adjacent texts joined. Empty at the end."""
     texts: list[bytes] = []
     pieces: list[Piece] = []
-    size = done = 0
-    for item in items:
-        if not (is_first and not done):
-            texts.append(b",")
-        done += 1
-        if isinstance(item, bytes):
-            texts.append(item)
-            continue
-        texts.append(b'{"id":' + encode(item.id) + b',"docs":[')
-        for number, found in enumerate(_read_item(store, item, is_latest)):
-            texts.append(b"," if number else b"")
-            if isinstance(found, bytes):
-                texts.append(found)
-                continue
-            texts.append(b'{"ok":')
-            for piece in found.pieces:
-                if isinstance(piece, bytes):
-                    texts.append(piece)
-                    size += len(piece)
-                else:
-                    pieces += [b"".join(texts), piece]
-                    texts.clear()
-            texts.append(b"}")
-        texts.append(b"]}")
-        if size > PAGE_BYTES:
+    size = 0
+    deadline = time.monotonic() + PAGE_SECONDS
+    for step in islice(steps, PAGE_ROWS):
+        for piece in step:
+            if isinstance(piece, bytes):
+                texts.append(piece)
+                size += len(piece)
+            else:
+                pieces += [b"".join(texts), piece]
+                texts.clear()
+        if size > PAGE_BYTES or time.monotonic() > deadline:
             break
-    pieces.append(b"".join(texts))
-    return pieces, done
+    if texts:
+        pieces.append(b"".join(texts))
+    return pieces
 
 
-def _read_item(store: Store, item: _Item, is_latest: bool) -> list[Rendered | bytes]:
-    missing = not_found()
+def _rows(store: Store, item: _Item, is_latest: bool) -> Iterator[Sequence[Piece]]:
+    """At least one."""
     try:
-        if item.rev is None:
-            revs = leaf_revs(store, item.id)
-        else:
-            revs = latest_revs(store, item.id, [item.rev]) if is_latest else (item.rev,)
+        revs = _revs_of(store, item, is_latest)
     except HttpRefusal as refusal:
-        return [_error(item.id, "undefined", refusal)]
-    found = [find_rev(store, item.id, rev, item.shape) for rev in revs]
-    return [one if isinstance(one, Rendered) else _error(item.id, one, missing) for one in found]
+        yield (_error(item.id, "undefined", refusal),)
+        return
+    for rev in revs:
+        found = find_rev(store, item.id, rev, item.shape)
+        yield (b'{"ok":', *found.pieces, b"}") if isinstance(found, Rendered) else (_error(item.id, rev, not_found()),)
+
+
+def _revs_of(store: Store, item: _Item, is_latest: bool) -> Sequence[Rev]:
+    if item.rev is None:
+        return leaf_revs(store, item.id)
+    return latest_revs(store, item.id, [item.rev]) if is_latest else (item.rev,)
 
 
 def _error(doc_id: str | None, rev: object, refusal: HttpRefusal) -> bytes:

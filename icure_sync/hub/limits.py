@@ -21,11 +21,11 @@ PACKED_INLINE: Final = 32 * 2**10  # bytes packed without a thread of their own:
 PACKING_LEVEL: Final = 1  # of zlib: sealed bodies are base64, of which every level saves the same quarter
 PAGE_ROWS: Final = 256  # rows read in one visit to a store's thread: others get their turn in between
 QUICK_SELECTOR: Final = 4 * 2**10  # bytes of a selector that is asked for feeds that sleep: some tens of conditions
-ARRIVALS: Final = 64  # rows read at once for feeds that sleep, documents and all
+ARRIVALS: Final = 64  # rows, or leaves of one row, read at once for feeds that sleep, documents and all
 VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hundredths of a second
 MAX_OFFSET: Final = 2_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
-PAGE_SECONDS: Final = 0.05  # that a query or a filter takes in one such visit: a selector may be long
+PAGE_SECONDS: Final = 0.05  # that a query or a filter takes in one such visit: a selector may be long, a tree wide
 MAX_QUERY: Final = 2**20  # bytes of one query or selector: tens of thousands of ids; it is read in one go
 SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 

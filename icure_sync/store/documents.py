@@ -209,10 +209,9 @@ class Documents:
 
     def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> dict[DocId, Missing]:
         """Which of these revisions are not known here (`_revs_diff`). Documents that lack nothing are left out."""
-        trees = self._trees(revs)
         result = {}
         for doc_id, wanted in revs.items():
-            tree = trees.get(doc_id)
+            tree = self.tree(doc_id)  # one at a time: some are large
             if tree is None:
                 result[doc_id] = Missing(tuple(wanted))
             elif lacking := tree.missing(wanted):
@@ -287,13 +286,6 @@ class Documents:
     def _changes(self, where: str, values: Sequence[Any]) -> list[DocumentChange]:
         rows = self._database.rows(f"SELECT seq, id, rev, deleted, tree FROM documents WHERE {where}", values)
         return [DocumentChange(seq, doc_id, read_tree(*tree).leaves()) for seq, doc_id, *tree in rows]
-
-    def _trees(self, ids: Iterable[DocId]) -> dict[DocId, RevTree]:
-        rows = self._database.rows(
-            "SELECT d.id, d.rev, d.deleted, d.tree FROM json_each(?) j JOIN documents d ON d.id = j.value",
-            (json.dumps(list(ids)),),
-        )
-        return {doc_id: read_tree(*tree) for doc_id, *tree in rows}
 
     def _number(self, doc_id: DocId | None) -> int:
         if doc_id is None:

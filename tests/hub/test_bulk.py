@@ -3,12 +3,18 @@
 import io
 import json
 import resource
+import tracemalloc
+from typing import Any
 
+import aiohttp
 import pytest
 
-from icure_sync.hub import bulk
+from icure_sync.hub import Hub, bulk
 from icure_sync.hub.limits import MAX_VALUES
-from tests.hub.conftest import Browser
+from icure_sync.ids import DocId, Rev
+from icure_sync.replication.wire import Revision
+from icure_sync.store import Store
+from tests.hub.conftest import ADMIN, Browser
 
 
 def replicated(number: int, **members: object) -> dict[str, object]:
@@ -35,6 +41,86 @@ async def test_large_answers_come_in_pages_that_join(
     results = (await browse("POST", f"{clinic}/_bulk_get?revs=true", wanted)).json["results"]
     assert [one["docs"][0]["ok"]["_id"] for one in results[:100]] == [doc["_id"] for doc in docs]
     assert [one["docs"][0]["error"]["error"] for one in results[100:]] == ["not_found", "bad_request"]
+
+
+@pytest.mark.parametrize("query", ["_bulk_get", "wide?open_revs=all"])
+async def test_a_document_with_many_large_leaves_is_sent_leaf_by_leaf(
+    hub: Hub, browse: Browser, clinic: str, query: str
+) -> None:
+    body = b'{"v":"' + b"x" * 2**20 + b'"}'
+    database = await hub.database("clinic")
+    for number in range(40):
+        await database.run(_apply, Revision(DocId("wide"), (Rev(f"1-{number:032x}"),), body))
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    headers["Authorization"] = aiohttp.encode_basic_auth(*ADMIN)
+    method, data = ("GET", None) if "open_revs" in query else ("POST", b'{"docs":[{"id":"wide"}]}')
+    tracemalloc.start()
+    try:
+        async with browse.session.request(method, f"{hub.url}{clinic}/{query}", data=data, headers=headers) as answer:
+            ends = size = 0
+            async for chunk in answer.content.iter_any():
+                ends += chunk.count(b'"}}')
+                size += len(chunk)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 40 * 2**20
+    assert ends >= 39  # one or another mark may be cut in two
+    assert peak < 16 * 2**20
+
+
+def _apply(store: Store, revision: Revision) -> None:
+    assert store.documents.apply([revision]) == []
+
+
+async def test_the_leaves_of_one_document_go_over_several_pages(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[int] = []
+    whole = bulk._next_page
+
+    def counted(store: Store, steps: Any) -> Any:
+        pages.append(1)
+        return whole(store, steps)
+
+    monkeypatch.setattr(bulk, "_next_page", counted)
+    monkeypatch.setattr(bulk, "PAGE_ROWS", 7)
+    docs = [{"_id": "wide", "_rev": f"1-{number:032x}"} for number in range(30)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+    wanted = {"docs": [{"id": "wide"}, {"id": "never"}, {}, {"id": "wide", "rev": docs[3]["_rev"]}]}
+    wide, never, bad, one = (await browse("POST", f"{clinic}/_bulk_get", wanted)).json["results"]
+    assert [each["ok"] for each in wide["docs"]] == docs[::-1]
+    assert [each["docs"][0]["error"]["error"] for each in (never, bad)] == ["not_found", "bad_request"]
+    assert one == {"id": "wide", "docs": [{"ok": docs[3]}]}
+    assert len(pages) >= 5
+
+
+@pytest.mark.parametrize("path", ["_revs_diff", "_missing_revs"])
+async def test_what_is_missing_is_looked_up_in_pages_that_join(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    pages: list[int] = []
+    whole = bulk._read_missing
+
+    def counted(store: Store, revs: Any) -> Any:
+        pages.append(len(revs))
+        return whole(store, revs)
+
+    monkeypatch.setattr(bulk, "_read_missing", counted)
+    docs = [replicated(number) for number in range(20)]
+    docs += [{"_id": "wide", "_rev": f"{generation}-{generation}a"} for generation in range(1, 15)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": docs})
+    asked = {"wide": [f"{1 + number % 9}-{1 + number % 9}{'ab'[number % 2]}" for number in range(25)], "none": []}
+    asked |= {f"d{number:05d}": [f"1-{number:032x}", f"{number % 3 + 1}-b"] for number in range(25)}
+    at_once = (await browse("POST", f"{clinic}/{path}", asked)).json
+    assert (pages, len(at_once.get("missing_revs", at_once))) == ([75], 26)
+    monkeypatch.setattr(bulk, "PAGE_ROWS", 7)
+    assert (await browse("POST", f"{clinic}/{path}", asked)).json == at_once
+    assert pages[1:] == [7] * 10 + [5]
+
+
+async def test_an_empty_bulk_get_is_answered_with_nothing(browse: Browser, clinic: str) -> None:
+    assert (await browse("POST", f"{clinic}/_bulk_get", {"docs": []})).body == b'{"results":[]}\n'
 
 
 async def test_a_refused_revision_does_not_keep_the_others_out(browse: Browser, clinic: str) -> None:
