@@ -104,6 +104,7 @@ def _row(store: Store, look: Look, change: DocumentChange) -> tuple[Piece, ...] 
 def handed_row(look: Look, arrival: Arrival) -> Row:
     """The row of an arrival that passes the filter, without its document. Reads nothing."""
     assert look.filter is not None  # feeds without one are handed nothing
+    assert arrival.documents is not None  # what was not read is not handed either
     documents = dict(zip(arrival.change.leaves, arrival.documents, strict=True))
     leaves = passing_leaves(look.filter, arrival.change, documents.__getitem__)
     return Row(arrival.change.seq, (encode(_members(arrival.change, leaves))[1:],))

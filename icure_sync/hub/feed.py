@@ -12,10 +12,13 @@ from icure_sync.store import DocumentChange
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A row, and the document of each of its leaves (None: not here)."""
+    """A row, and the document of each of its leaves (None: not here).
+
+    `documents` None: they were not read, they are too many or too large to be held at once.
+    """
 
     change: DocumentChange
-    documents: tuple[Document | None, ...]
+    documents: tuple[Document | None, ...] | None
 
 
 class Feed:

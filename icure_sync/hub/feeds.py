@@ -2,7 +2,8 @@
 
 A feed without a filter, or with a slow one, is woken by every write. The rows that filtered feeds wait for are read
 once after a write, for all of them; those whose filter passes are handed them, and the others sleep on. So two hundred
-quiet devices cost a write one look into an index, and not two hundred readings of the database.
+quiet devices cost a write one look into an index, and not two hundred readings of the database. A document with too
+many large leaves to be held at once is not read for them: it wakes those whose filter asks for documents.
 
 Why none is missed: a write is announced after it can be read. A feed that reads meanwhile is woken by the announcement
 and reads again. One that sleeps is asked about every row above the seq where the sleepers were asked last, `_asked`,
@@ -17,10 +18,10 @@ import logging
 
 from icure_sync.errors import StoreError
 from icure_sync.hub.feed import Arrival, Feed
-from icure_sync.hub.filters import Filter, as_document
+from icure_sync.hub.filters import Document, Filter, as_document
 from icure_sync.hub.limits import ARRIVALS, PAGE_BYTES
 from icure_sync.hub.sleepers import Sleepers
-from icure_sync.store import Store
+from icure_sync.store import DocumentChange, Store
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +127,13 @@ def _hand(feed: Feed, arrival: Arrival, since: int) -> None:
         feed.position = max(feed.position, since)
     elif not feed.handed:
         return  # it is to read for itself
-    if arrival.change.seq > feed.position:
+    if arrival.change.seq <= feed.position:
+        return
+    if arrival.documents is None:
+        feed.handed.clear()  # it is to read for itself: this row, and what was handed to it before
+    else:
         feed.handed.append(arrival)
-        feed.wake()
+    feed.wake()
 
 
 def _read_arrivals(store: Store, since: int) -> tuple[list[Arrival], bool]:
@@ -138,9 +143,25 @@ def _read_arrivals(store: Store, since: int) -> tuple[list[Arrival], bool]:
     size = 0
     changes = store.documents.changes(since, ARRIVALS)
     for change in changes:
-        revisions = [store.documents.get(change.id, leaf.rev) for leaf in change.leaves]
-        arrivals.append(Arrival(change, tuple(None if one is None else as_document(one) for one in revisions)))
-        size += sum(len(one.body) for one in revisions if one is not None)
+        documents, read = _read_leaves(store, change)
+        arrivals.append(Arrival(change, documents))
+        size += read
         if size > PAGE_BYTES:
             break
     return arrivals, len(arrivals) < len(changes) or len(changes) == ARRIVALS
+
+
+def _read_leaves(store: Store, change: DocumentChange) -> tuple[tuple[Document | None, ...] | None, int]:
+    """The documents of the leaves, and how many bytes were read for them. None for more leaves than are read at once,
+    or more bytes than a page has, of which a single leaf alone may have more."""
+    if len(change.leaves) > ARRIVALS:
+        return None, 0
+    documents: list[Document | None] = []
+    size = 0
+    for leaf in change.leaves:
+        if size > PAGE_BYTES:
+            return None, size
+        revision = store.documents.get(change.id, leaf.rev)
+        documents.append(None if revision is None else as_document(revision))
+        size += 0 if revision is None else len(revision.body)
+    return tuple(documents), size

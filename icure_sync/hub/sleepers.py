@@ -13,6 +13,7 @@ from typing import Any
 from icure_sync.hub.feed import Arrival, Feed
 from icure_sync.hub.filters import Document, Filter, passing_leaves
 from icure_sync.hub.mango import Predicate
+from icure_sync.store import DocumentChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,18 @@ class Sleepers:
                 yield from sleepers
 
     def concerned(self, arrival: Arrival) -> set[Feed]:
-        """Those who are waiting for this row."""
+        """Those who are waiting for this row; or may be, if its documents were not read."""
+        if arrival.documents is None:
+            return {one for one in self if _may_pass(_filter_of(one), arrival.change)}
         documents = dict(zip(arrival.change.leaves, arrival.documents, strict=True))
         found = {one for one in self._others if passing_leaves(_filter_of(one), arrival.change, documents.__getitem__)}
         for group in self._devices.values():
             found.update(group.concerned(arrival.documents))
         return found
+
+
+def _may_pass(wanted: Filter, change: DocumentChange) -> bool:
+    return wanted.ids is None or wanted.ids(change.id)
 
 
 def _passes(wanted: Filter, document: Any) -> bool:
