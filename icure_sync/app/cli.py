@@ -208,7 +208,7 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
         help="trust the certificates in this file (PEM); remembered likewise",
     )
     how = sync.add_mutually_exclusive_group()
-    how.add_argument("--live", action="store_true", help="go on as changes are made, on either side, until Ctrl-C")
+    how.add_argument("--live", action="store_true", help="go on as changes come, until Ctrl-C; has the home to itself")
     how.add_argument("--audit", action="store_true", help="then have the server prove that it holds everything")
     search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
     search.add_argument("text", metavar="TEXT", nargs="+")

@@ -35,6 +35,10 @@ class Given:
 def given_upstreams(args: argparse.Namespace) -> Sequence[Given]:
     """What `--upstream` names. Raises InvalidEntity for addresses, files and logins that cannot be used."""
     if not args.upstream:
+        if args.upstream_login is not None or args.upstream_ca is not None:
+            args.usage_error(
+                "--upstream-login and --upstream-ca need --upstream: without it there is no server to reach"
+            )
         return ()
     logins = _logins(args.upstream_login)
     found = []

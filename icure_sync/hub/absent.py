@@ -15,7 +15,7 @@ from icure_sync.hub.errors import HttpRefusal, method_not_allowed, not_offered
 
 _REPLICATE = (
     "a hub starts no replications: name it as source or target to a CouchDB's _replicate, "
-    "or let `icure-sync sync`, `icure-sync daemon` or `icure-sync hub --upstream` run"
+    "or let `icure-sync sync --live` or `icure-sync hub --upstream` run"
 )
 _ABSENT = frozenset({"_node", "_reshard", "_db_updates", "_search_analyze", "_nouveau_analyze"})
 

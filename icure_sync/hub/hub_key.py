@@ -12,6 +12,8 @@ from pathlib import Path
 from icure_sync.errors import StoreCorrupt, StoreError, StoreFull, WrongPassphrase
 from icure_sync.store.keyfile import KEY_BYTES, create_key, key_path, unlock_key
 
+_GIVE = "give the passphrase (--passphrase-file or ICURE_SYNC_PASSPHRASE on the command line)"
+_LEAVE = "start it without one (without --passphrase-file and ICURE_SYNC_PASSPHRASE on the command line)"
 _PLAIN = "icure_sync hub key 1: "  # and the key in hex: tells a plain file from a locked one
 
 
@@ -31,9 +33,9 @@ def open_key(folder: Path, passphrase: str | None) -> bytes:
         return create_key(stem, passphrase) if passphrase is not None else _create_plain(path)
     plain = _read_plain(path)
     if plain is None and passphrase is None:
-        raise WrongPassphrase(f"open the hub in {folder}", "its key is locked by a passphrase", "give the passphrase")
+        raise WrongPassphrase(f"open the hub in {folder}", "its key is locked by a passphrase", _GIVE)
     if plain is not None and passphrase is not None:
-        raise StoreError(f"open the hub in {folder}", "its key has no passphrase", "start it without one")
+        raise StoreError(f"open the hub in {folder}", "its key has no passphrase", _LEAVE)
     return unlock_key(stem, passphrase) if passphrase is not None else plain or b""
 
 

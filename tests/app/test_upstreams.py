@@ -112,3 +112,9 @@ def test_a_file_of_logins_that_cannot_be_read(tmp_path: Path) -> None:
         line = CommandLine(tmp_path)
         line.error("hub", "--data", tmp_path / "d", *upstream, "--upstream-login", tmp_path / "logins")
     line.error("hub", "--data", tmp_path / "d", *upstream, "--upstream-login", tmp_path / "missing")
+
+
+def test_a_login_for_no_upstream_is_wrong_usage(tmp_path: Path) -> None:
+    done = CommandLine(tmp_path).run("hub", "--data", tmp_path / "d", "--upstream-login", tmp_path / "logins")
+    assert done.code == 2
+    assert "--upstream" in done.err
