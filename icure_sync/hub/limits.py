@@ -26,6 +26,7 @@ VIEW_ROWS: Final = 5_000  # rows of a view read in one visit: ids alone, some hu
 MAX_OFFSET: Final = 2_000  # rows counted for the offset of a view's answer: beyond that it is not known
 PAGE_BYTES: Final = 2**20  # bytes of documents read in one such visit
 PAGE_SECONDS: Final = 0.05  # that a query or a filter takes in one such visit: a selector may be long, a tree wide
+MAX_QUERIES: Final = 1_000  # listings asked for in one request: all are read before the first is answered
 MAX_QUERY: Final = 2**20  # bytes of one query or selector: tens of thousands of ids; it is read in one go
 SCAN_WARNING: Final = 10  # documents looked at for each one found, beyond which a query warns: CouchDB's default
 

@@ -13,7 +13,7 @@ from icure_sync.hub import bodies
 from icure_sync.hub.answers import encode
 from icure_sync.hub.call import DatabaseCall
 from icure_sync.hub.errors import bad_request, query_parse_error
-from icure_sync.hub.limits import MAX_BULK_IDS
+from icure_sync.hub.limits import MAX_BULK_IDS, MAX_QUERIES
 from icure_sync.hub.queries import Query
 from icure_sync.hub.rendering import PLAIN, Shape
 
@@ -104,6 +104,8 @@ async def view_queries(call: DatabaseCall) -> list[ViewOptions]:
         raise bad_request("POST body must include `queries` parameter.")
     if not isinstance(body["queries"], list):
         raise bad_request("`queries` member must be an array.")
+    if len(body["queries"]) > MAX_QUERIES:
+        raise bad_request(f"more than {MAX_QUERIES} queries were asked for at once")
     if not all(isinstance(one, dict) for one in body["queries"]):
         raise bad_request("each of `queries` must be a JSON object")
     shared = _from_query(call.query)

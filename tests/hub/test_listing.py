@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from icure_sync.hub import listing, local_listing
+from icure_sync.hub.limits import MAX_QUERIES
 from tests.hub.conftest import Browser
 
 TEXTS = {"startkey_docid", "endkey_docid", "update", "stale", "stable", "limit_text"}
@@ -220,3 +221,11 @@ async def test_all_dbs_takes_the_options_of_a_listing(browse: Browser):
         ({"keys": ["x"] * 101}, "too_many_keys"),
     ):
         assert (await browse("POST", "/_dbs_info", body)).json["reason"] == reason
+
+
+@pytest.mark.parametrize("path", ["_all_docs", "_design_docs", "_local_docs"])
+async def test_so_many_queries_at_once_and_no_more(browse: Browser, clinic: str, path: str):
+    for count, status in ((MAX_QUERIES, 200), (MAX_QUERIES + 1, 400)):
+        answer = await browse("POST", f"{clinic}/{path}/queries", {"queries": [{"limit": 0}] * count})
+        assert answer.status == status
+    assert answer.json == {"error": "bad_request", "reason": f"more than {MAX_QUERIES} queries were asked for at once"}
