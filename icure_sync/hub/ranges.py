@@ -43,8 +43,11 @@ def indexable_fields(selector: Selector) -> list[str]:
 def field_ranges(selector: Selector) -> list[FieldRange]:
     """The range of each of these fields; of the first that can hold no value alone, if there is one."""
     ranges: list[FieldRange] = []
+    conditions: dict[str, list[Selector]] = {}
+    for condition in _conditions(selector):
+        conditions.setdefault(only_member(condition)[0], []).append(condition)
     for field in indexable_fields(selector):
-        one = _narrowed(Range(), selector, field)
+        one = _narrowed(Range(), {"$and": conditions[field]}, field)
         if one is None:
             return [(field, None)]
         ranges.append((field, one))
@@ -86,6 +89,14 @@ def _indexable(selector: Selector) -> list[str]:
     if name == "$and":
         return [field for one in argument for field in _indexable(one)]
     return [] if name.startswith("$") or _INDEXABLE.isdisjoint(argument) else [name]
+
+
+def _conditions(selector: Selector) -> list[Selector]:
+    """What stands in `$and`, however deep."""
+    if not selector:
+        return []
+    name, argument = only_member(selector)
+    return [part for one in argument for part in _conditions(one)] if name == "$and" else [selector]
 
 
 def _still_required(selectors: Sequence[Selector], required: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from icure_sync.hub.patterns import compile_pattern
 Selector = Mapping[str, Any]
 
 MAX_DEPTH: Final = 32  # of nested selectors: deeper ones are an attack on the reader
+MAX_PARTS: Final = 1_500  # of one selector, names and alternatives: reading and planning go through all, in one go
 MAX_PATTERNS: Final = 20  # of one selector: the most involved takes some thousandths of a second to read
 
 _COMBINATIONS: Final = frozenset({"$and", "$or", "$nor"})
@@ -51,6 +52,7 @@ def normalize(selector: object) -> Selector:
         return selector
     if write_json(selector).count(b'"$regex"') > MAX_PATTERNS:
         raise HttpRefusal(400, "bad_arg", f"more than {MAX_PATTERNS} patterns in one selector")
+    _check_size(selector)
     normal = _negations(_fields(_operators(selector, 0), ""))
     if "" in normal:
         raise HttpRefusal(400, "invalid_selector", "One or more conditions is missing a field name.")
@@ -71,6 +73,25 @@ def named_fields(selector: Selector) -> list[str]:
     if name.startswith("$") and isinstance(value, list):
         return [field for one in value for field in named_fields(one)]
     return [name]
+
+
+def _check_size(selector: Selector) -> None:
+    """Raises `bad_arg` for more names of fields and operators, and alternatives, than one selector may have."""
+    waiting: list[Any] = [selector]
+    parts = 0
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, Mapping):
+            continue
+        parts += len(one)
+        for name, argument in one.items():
+            if name in _COMBINATIONS and isinstance(argument, list):
+                parts += len(argument)
+                waiting += argument
+            elif name not in _COMPARISONS:
+                waiting.append(argument)
+        if parts > MAX_PARTS:
+            raise HttpRefusal(400, "bad_arg", f"more than {MAX_PARTS} names and alternatives in one selector")
 
 
 def _operators(value: Any, depth: int) -> Selector:  # noqa: PLR0911  (one for each form)

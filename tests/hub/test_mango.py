@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.mango import compile_selector
-from icure_sync.hub.selectors import MAX_DEPTH
+from icure_sync.hub.selectors import MAX_DEPTH, MAX_PARTS, normalize
 
 DOCUMENT = {
     "_id": "ann",
@@ -179,3 +179,18 @@ def test_remainders_have_the_sign_of_the_value_however_large_it_is(value: int, d
     passes = compile_selector({"n": {"$mod": [divisor, rest]}})
     assert passes({"n": value})
     assert not passes({"n": value + 1 if value >= 0 else value - 1}) or abs(divisor) == 1
+
+
+@pytest.mark.parametrize(
+    ("selector", "larger"),
+    [
+        ({f"a{n}": 1 for n in range(MAX_PARTS)}, {f"a{n}": 1 for n in range(MAX_PARTS + 1)}),
+        ({"$or": [1] * (MAX_PARTS - 1)}, {"$or": [1] * MAX_PARTS}),
+        ({"a": {"$in": list(range(MAX_PARTS))}}, {"a": {f"b{n}": {} for n in range(MAX_PARTS)}}),
+    ],
+    ids=["fields", "alternatives", "inner fields"],
+)
+def test_so_many_parts_of_a_selector_and_no_more(selector: dict[str, Any], larger: dict[str, Any]) -> None:
+    normalize(selector)
+    with pytest.raises(HttpRefusal, match=f"more than {MAX_PARTS} names"):
+        normalize(larger)
