@@ -151,7 +151,10 @@ class _Reader:
                 for _ in range(high - low):
                     following = self._add(State((part(following), end)))
             for _ in range(low):
-                following = part(following)
+                before = part(following)
+                if before == following:
+                    break  # nothing, however often: counts within counts multiply
+                following = before
             return following
 
         return build

@@ -16,7 +16,8 @@ _QUICK: Final = re.compile(
     r"|\[\^?(?:[^\\\[\]^&~|-]|\\[dws]|\\[^A-Za-z0-9]|[A-Za-z0-9]-[A-Za-z0-9])+\]|(?<=[^()|^$*+?])[*+?])*"
 )
 _QUICK_CHOICES: Final = 3  # of each kind: ways to go back multiply
-_QUICK_TEXT: Final = 10_000  # characters: the square of it still is a fraction of a second
+_QUICK_TEXT: Final = 10_000  # characters, for patterns without repetitions: gone through once for each place in them
+_QUICK_REPEATING: Final = 500  # characters, for those with one: the square of it still is some thousandths of a second
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
@@ -25,7 +26,8 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     quick = _quick(pattern)
     if quick is None:
         return search
-    return lambda text: quick(text) is not None if len(text) <= _QUICK_TEXT else search(text)
+    room = _QUICK_REPEATING if any(sign in _ATOM.sub("", pattern) for sign in "*+?") else _QUICK_TEXT
+    return lambda text: quick(text) is not None if len(text) <= room else search(text)
 
 
 def compile_automaton(pattern: str) -> Callable[[str], bool]:

@@ -153,6 +153,18 @@ def test_a_search_that_would_take_too_long_finds_nothing(monkeypatch: pytest.Mon
     assert not compile_automaton("a")("b" * 200 + "a")
 
 
+def test_nothing_however_often_is_nothing() -> None:
+    assert compile_pattern("(((((){1999}){1999}){1999}){1999}){1999}a")("ba")
+
+
+@pytest.mark.parametrize(("pattern", "length", "is_searched"), [("a?a?a?.*b", 500, False), ("a?a?a?.*b", 501, True)])
+def test_long_texts_are_no_match_for_backtracking(
+    monkeypatch: pytest.MonkeyPatch, pattern: str, length: int, is_searched: bool
+) -> None:
+    monkeypatch.setattr(automaton, "MAX_WORK", -1)
+    assert compile_pattern(pattern)("a" * (length - 1) + "b") is not is_searched
+
+
 def test_what_is_kept_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automaton, "MAX_KEPT", 2)
     assert compile_pattern("(a|b)*abba$")("abaababba")
