@@ -87,6 +87,8 @@ async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, ser
             for task in (remembering, *waiting):
                 task.cancel()
             await asyncio.gather(remembering, *waiting, return_exceptions=True)
+    if told.worked.is_set():
+        await _remember(replica, server)
     return Answer({"state": "stopped"}, "Stopped.")
 
 
