@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
-from icure_sync.ids import DocId, HcpId, Rev, generation, rev_order
+from icure_sync.ids import DocId, Rev, generation, rev_order
 from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store.database import Database
-from icure_sync.store.heads import DELEGATE, FOREIGN_KEY, TYPE
+from icure_sync.store.heads import FOREIGN_KEY, TYPE
 from icure_sync.store.inserter import Inserter, Rules
 from icure_sync.store.rows import (
     HELD_COLUMNS,
@@ -154,11 +154,13 @@ class Documents:
 
     def winners_of_type(self, type_: str, after: int = 0, limit: int = 500) -> list[Held]:
         """Documents with a live leaf of this type, by `Held.number`, from the one after `after` on."""
-        return self._winners_by(TYPE, type_, after, limit)
-
-    def winners_linked_by(self, secret_foreign_key: str, after: int = 0, limit: int = 500) -> list[Held]:
-        """Documents of which a live leaf shows this secret id."""
-        return self._winners_by(FOREIGN_KEY, secret_foreign_key, after, limit)
+        rows = self._database.rows(
+            f"SELECT {HELD_COLUMNS} FROM terms t "
+            "JOIN documents d ON d.number = t.doc JOIN revisions r ON r.number = d.head "
+            "WHERE t.kind = ? AND t.term = ? AND t.doc > ? ORDER BY t.doc LIMIT ?",
+            (TYPE, type_, after, limit),
+        )
+        return [read_held(self._database, row) for row in rows]
 
     def ids_of_type(self, type_: str, after: DocId | None = None, limit: int = 500) -> list[DocId]:
         """Ids of documents with a live leaf of this type, in order of first arrival; `after`: the last id seen.
@@ -170,10 +172,6 @@ class Documents:
     def ids_linked_by(self, secret_foreign_key: str) -> list[DocId]:
         """Ids of documents of which a live leaf shows this secret id."""
         return self._ids_by(FOREIGN_KEY, secret_foreign_key, 0, -1)
-
-    def ids_for_delegate(self, hcp: HcpId, after: DocId | None = None, limit: int = 500) -> list[DocId]:
-        """Ids of documents of which a live leaf names this Hcp in `delegations`; paged as `ids_of_type`."""
-        return self._ids_by(DELEGATE, hcp, self._number(after), limit)
 
     def conflicted_ids(self) -> list[DocId]:
         """Documents with more than one live leaf."""
@@ -263,15 +261,6 @@ class Documents:
     def _held(self, joined: str, *values: str) -> list[Held]:
         rows = self._database.rows(
             f"SELECT {HELD_COLUMNS} FROM documents d JOIN revisions r ON {joined} WHERE d.id = ?", values
-        )
-        return [read_held(self._database, row) for row in rows]
-
-    def _winners_by(self, kind: int, term: str, after: int, limit: int) -> list[Held]:
-        rows = self._database.rows(
-            f"SELECT {HELD_COLUMNS} FROM terms t "
-            "JOIN documents d ON d.number = t.doc JOIN revisions r ON r.number = d.head "
-            "WHERE t.kind = ? AND t.term = ? AND t.doc > ? ORDER BY t.doc LIMIT ?",
-            (kind, term, after, limit),
         )
         return [read_held(self._database, row) for row in rows]
 

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import DocId, Rev
 from icure_sync.merge.revtree import Leaf, RevTree
 from icure_sync.replication.limits import MAX_DOCUMENT
 from icure_sync.replication.wire import Missing, Revision
 from icure_sync.store import Store
+from icure_sync.store.heads import DELEGATE
 from icure_sync.store.inserter import Rules
 from icure_sync.store.limits import MAX_GENERATION_JUMP, MAX_ID, REVS_LIMIT
 from tests.store.revisions import rev, revision
@@ -200,7 +201,7 @@ def journeys(draw: st.DrawFn) -> list[Revision]:
             Rev(f"{length}-{''.join(path[:length]):c<32}".replace("a", "1").replace("b", "2"))
             for length in range(len(path), 0, -1)
         )
-        body = json.dumps({"type": path[-1], "delegations": {f"hcp-{path[0]}": []}}).encode()
+        body = json.dumps({"type": path[-1], "secretForeignKeys": [f"secret-{path[0]}"]}).encode()
         made.append(Revision(DocId("-"), history, body, path[-2:] == ("b", "b")))
     return draw(st.permutations(made + made[:2]))
 
@@ -220,7 +221,7 @@ def test_the_outcome_does_not_depend_on_order_or_batches(store: Store, journey: 
                 store.documents.tree(doc_id),
                 [(leaf.rev, leaf.body, leaf.deleted) for leaf in leaves],
                 {kind: doc_id in store.documents.ids_of_type(kind, limit=-1) for kind in "ab"},
-                {kind: doc_id in store.documents.ids_for_delegate(HcpId(f"hcp-{kind}"), limit=-1) for kind in "ab"},
+                {kind: doc_id in store.documents.ids_linked_by(f"secret-{kind}") for kind in "ab"},
             )
         )
         live = [json.loads(leaf.body)["type"] for leaf in leaves if not leaf.deleted]
@@ -355,30 +356,26 @@ def test_fetching_gives_revisions_and_refusals_in_order(store: Store):
 def test_documents_are_found_by_the_heads_of_all_their_live_leaves(store: Store):
     store.documents.apply(
         [
-            revision("john", "2b", "1a", type="Patient", delegations={"hcp-a": []}),
-            revision("john", "2c", "1a", type="Patient", delegations={"hcp-b": []}, secretForeignKeys=["s1", "s2"]),
-            revision("ann", "1a", type="Patient", delegations={"hcp-a": []}),
+            revision("john", "2b", "1a", type="Patient", secretForeignKeys=["s3"]),
+            revision("john", "2c", "1a", type="Patient", secretForeignKeys=["s1", "s2"]),
+            revision("ann", "1a", type="Patient"),
             revision("visit", "1a", type="Contact", secretForeignKeys=["s1"]),
         ]
     )
     documents = store.documents
     assert documents.ids_of_type("Patient") == ["john", "ann"]
     assert documents.ids_linked_by("s1") == ["john", "visit"]
-    assert documents.ids_linked_by("s2") == ["john"]
-    assert documents.ids_for_delegate(HcpId("hcp-a")) == ["john", "ann"]
-    assert documents.ids_for_delegate(HcpId("hcp-b")) == ["john"]
-    assert [held.revision.id for held in documents.winners_linked_by("s1")] == ["john", "visit"]
+    assert documents.ids_linked_by("s2") == documents.ids_linked_by("s3") == ["john"]
 
 
 def test_lookups_follow_the_leaves(store: Store):
-    store.documents.apply([revision("john", "1a", type="Patient", delegations={"hcp-a": []}, secretForeignKeys=["s"])])
-    store.documents.apply([revision("john", "2b", "1a", type="Contact", delegations={"hcp-b": []})])
+    store.documents.apply([revision("john", "1a", type="Patient", secretForeignKeys=["s"])])
+    store.documents.apply([revision("john", "2b", "1a", type="Contact", secretForeignKeys=["t"])])
     documents = store.documents
     assert documents.ids_of_type("Patient") == documents.ids_linked_by("s") == []
-    assert documents.ids_for_delegate(HcpId("hcp-a")) == []
-    assert documents.ids_of_type("Contact") == documents.ids_for_delegate(HcpId("hcp-b")) == ["john"]
-    store.documents.apply([revision("john", "3c", "2b", "1a", deleted=True, type="Contact", delegations={"hcp-b": []})])
-    assert documents.ids_of_type("Contact") == documents.ids_for_delegate(HcpId("hcp-b")) == []
+    assert documents.ids_of_type("Contact") == documents.ids_linked_by("t") == ["john"]
+    store.documents.apply([revision("john", "3c", "2b", "1a", deleted=True, type="Contact", secretForeignKeys=["t"])])
+    assert documents.ids_of_type("Contact") == documents.ids_linked_by("t") == []
 
 
 @pytest.mark.parametrize(
@@ -387,13 +384,13 @@ def test_lookups_follow_the_leaves(store: Store):
 def test_members_of_another_kind_are_stored_and_not_looked_up(store: Store, body: bytes):
     assert store.documents.apply([Revision(JOHN, (rev(1, "a"),), body)]) == []
     assert store.documents.get(JOHN) == Revision(JOHN, (rev(1, "a"),), body)
-    assert store.documents.ids_for_delegate(HcpId("a")) == ([JOHN] if b'"a"' in body else [])
+    assert store.lookups.count_of(DELEGATE, "a") == (b'"a"' in body)
 
 
 def test_ten_thousand_keys_are_bounded_work(store: Store):
     huge = revision("john", "1a", type="x" * 10_000, delegations={f"hcp-{number}": [] for number in range(10_000)})
     assert store.documents.apply([huge]) == []
-    assert store.documents.ids_for_delegate(HcpId("hcp-9999")) == [JOHN]
+    assert store.lookups.count_of(DELEGATE, "hcp-9999") == 1
     assert store.documents.ids_of_type("x" * 10_000) == []
 
 

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import DocId, Rev
 from icure_sync.store import Store, schema
 from icure_sync.store.heads import DELEGATE, FOREIGN_KEY
 from tests.store.revisions import KEY, rev, revision
 
 JOHN, ANN = DocId("john"), DocId("ann")
-HCP_A, HCP_B = HcpId("hcp-a"), HcpId("hcp-b")
 
 
 def fork(store: Store) -> None:
@@ -36,7 +35,7 @@ def test_purging_forgets_everything_and_gives_no_seq_twice(store: Store):
     }
     assert store.documents.get(JOHN) is None
     assert store.documents.tree(JOHN) is None
-    assert store.documents.ids_for_delegate(HCP_A) == []
+    assert store.lookups.count_of(DELEGATE, "hcp-a") == 0
     assert store.search.find("keats") == []
     assert (store.documents.count(), store.documents.update_seq()) == (1, 3)
     assert [change.id for change in store.documents.changes()] == [ANN]
@@ -51,7 +50,7 @@ def test_a_purged_document_that_comes_back_has_nothing_of_the_old_one(store: Sto
     store.purges.purge({JOHN: [rev(1, "a")]})
     store.documents.apply([revision("john", "1a")])
     assert store.documents.verification(JOHN, rev(1, "a")) == (0, "")
-    assert store.documents.ids_for_delegate(HCP_A) == []
+    assert store.lookups.count_of(DELEGATE, "hcp-a") == 0
 
 
 def test_purging_the_winner_leaves_the_next_leaf_in_its_place(store: Store):
@@ -63,8 +62,8 @@ def test_purging_the_winner_leaves_the_next_leaf_in_its_place(store: Store):
     assert winner.history == (rev(2, "b"), rev(1, "a"))
     assert store.documents.get(JOHN, rev(2, "c")) is None
     assert store.documents.seq_of(JOHN) == before + 1
-    assert store.documents.ids_for_delegate(HCP_A) == []
-    assert store.documents.ids_for_delegate(HCP_B) == [JOHN]
+    assert store.lookups.count_of(DELEGATE, "hcp-a") == 0
+    assert store.lookups.count_of(DELEGATE, "hcp-b") == 1
     assert store.documents.conflicted_ids() == []
     assert store.documents.missing({JOHN: [rev(2, "c"), rev(1, "a")]})[JOHN].revs == (rev(2, "c"),)
     assert store.check() == []
