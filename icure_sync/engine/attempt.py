@@ -15,6 +15,7 @@ from icure_sync.engine.checkpointer import Checkpointer
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.first_pull import FirstPull
+from icure_sync.engine.passage import Passage
 from icure_sync.engine.patience import Entropy, Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Meter, Phase
@@ -86,9 +87,10 @@ class Attempt:
         )
         since = checkpointer.saved
         self.meter.enter(Phase.TRANSFERRING)
-        first = await self._pull_first(checkpointer, patience)
+        passage = Passage(self.source, self.target, patience, self.meter, self.clock)
+        first = await self._pull_first(passage, checkpointer)
         await checkpointer.introduce()
-        transfer = self._transfer(checkpointer.saved, first, patience)
+        transfer = self._transfer(passage, checkpointer.saved, first)
 
         async def save() -> Outcome:
             await checkpointer.save(transfer.safe, transfer.refused, self.witnesses)
@@ -113,32 +115,20 @@ class Attempt:
             async with asyncio.timeout(LINGER_SECONDS):
                 await save()
 
-    async def _pull_first(self, checkpointer: Checkpointer, patience: Patience) -> FirstPull:
-        first = FirstPull(
-            self.source,
-            self.target,
-            self.plan,
-            checkpointer=checkpointer,
-            refused=await checkpointer.read_refused(),
-            patience=patience,
-            meter=self.meter,
-            clock=self.clock,
-            brings=self.following.brings if self.following else Echoes(),
-        )
+    async def _pull_first(self, passage: Passage, checkpointer: Checkpointer) -> FirstPull:
+        refused = await checkpointer.read_refused()
+        brings = self.following.brings if self.following else Echoes()
+        first = FirstPull(passage, self.plan, checkpointer=checkpointer, refused=refused, brings=brings)
         await first.run()
         return first
 
-    def _transfer(self, since: Seq, first: FirstPull, patience: Patience) -> Transfer:
+    def _transfer(self, passage: Passage, since: Seq, first: FirstPull) -> Transfer:
         return Transfer(
-            self.source,
-            self.target,
+            passage,
             since=since,
             selector=self.plan.selector,
             refused=first.refused,
             tally=first.tally,
-            patience=patience,
-            meter=self.meter,
-            clock=self.clock,
             following=self.following,
             witnesses=self.witnesses,
         )

@@ -18,12 +18,11 @@ from functools import partial
 
 from icure_sync.engine.carrier import Carrier, Wanted
 from icure_sync.engine.checkpointer import Checkpointer
-from icure_sync.engine.clock import Clock
 from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.feed import SourceFeed
-from icure_sync.engine.patience import GivenUp, Patience
+from icure_sync.engine.passage import Passage
+from icure_sync.engine.patience import GivenUp
 from icure_sync.engine.plan import Plan
-from icure_sync.engine.progress import Meter
 from icure_sync.engine.transfer import QUARANTINED, Tally
 from icure_sync.errors import BadAnswer, NotFound, TimedOut
 from icure_sync.ids import DocId, HcpId, Rev, Seq
@@ -44,27 +43,13 @@ class FirstPull:
     """One attempt's part before the feed. `brings`: where it says what it carries over."""
 
     def __init__(
-        self,
-        source: Peer,
-        target: Peer,
-        plan: Plan,
-        *,
-        checkpointer: Checkpointer,
-        refused: Refused,
-        patience: Patience,
-        meter: Meter,
-        clock: Clock,
-        brings: Echoes,
+        self, passage: Passage, plan: Plan, *, checkpointer: Checkpointer, refused: Refused, brings: Echoes
     ) -> None:
-        self._source = source
-        self._target = target
+        self._passage = passage
         self._plan = plan
         self._checkpointer = checkpointer
-        self._patience = patience
-        self._meter = meter
-        self._clock = clock
         self._brings = brings
-        self._carrier = Carrier(source, target, patience)
+        self._carrier = Carrier(passage.source, passage.target, passage.patience)
         self._limit = FIRST_BATCH
         self._room = asyncio.Semaphore(CARRIERS)
         self._pin: Seq | None = None
@@ -102,19 +87,19 @@ class FirstPull:
 
     async def _interrupted(self) -> Seq | None:
         """The pin of an earlier attempt between these two, which has not come to a checkpoint."""
-        match await self._target.read_local(self._plan.first_id):
+        match await self._passage.target.read_local(self._plan.first_id):
             case {"name": self._checkpointer.name, "seq": str(seq)}:
                 return Seq(seq)
         return None
 
     async def _begins(self) -> bool:
         """Is there no session with this source, and next to nothing here? A replica begins with its Hcp's document."""
-        held = await self._target.changes(START, limit=OWN_MOST + 1)
+        held = await self._passage.target.changes(START, limit=OWN_MOST + 1)
         return self._checkpointer.is_first and len(held.rows) <= OWN_MOST
 
     async def _read(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
         try:
-            await self._patience.insist(partial(self._list, pages))
+            await self._passage.patience.insist(partial(self._list, pages))
         except (NotFound, ServerFailed, BadAnswer):  # broken, or taken away meanwhile: as good as none
             self._is_whole = False
         await pages.put(None)
@@ -123,14 +108,14 @@ class FirstPull:
         """The index from its beginning: after a failure, what came before it comes again."""
         assert self._plan.hcp is not None
         try:
-            async with aclosing(self._source.listed(HcpId(self._plan.hcp))) as listed:
+            async with aclosing(self._passage.source.listed(HcpId(self._plan.hcp))) as listed:
                 async for listing in listed:
                     if self._pin is None:
                         await self._keep(listing.seq)
                     if not self.by_index:
                         await self._list_held(pages)
                     self.by_index = True
-                    self._meter.read(len(listing.ids), None)
+                    self._passage.meter.read(len(listing.ids), None)
                     for start in range(0, len(listing.ids), MOST_ROWS):
                         await pages.put(listing.ids[start : start + MOST_ROWS])
         except TimedOut:  # it is being built, and the feed is there sooner
@@ -139,22 +124,22 @@ class FirstPull:
     async def _list_held(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
         """What is here already, of one's own, from an interrupted attempt or from elsewhere: it may be deleted there,
         and no index says so."""
-        async with aclosing(SourceFeed(self._target, None, self._patience).pages(START)) as held:
+        async with aclosing(SourceFeed(self._passage.target, None, self._passage.patience).pages(START)) as held:
             async for page in held:
-                self._meter.read(len(page.rows), None)
+                self._passage.meter.read(len(page.rows), None)
                 await pages.put([row.id for row in page.rows])
 
     async def _keep(self, seq: Seq) -> None:
         """Make the pin durable on the device, then known to the other side."""
         self._checkpointer.rename()
         record = {"name": self._checkpointer.name, "seq": seq}
-        await self._patience.insist(partial(self._target.write_local, self._plan.first_id, record))
+        await self._passage.patience.insist(partial(self._passage.target.write_local, self._plan.first_id, record))
         await self._checkpointer.leave_name()
         self._pin = seq
 
     async def _take(self, page: Sequence[DocId], group: asyncio.TaskGroup) -> None:
         ids = await self._lacking(page)
-        self._meter.settled(len(page) - len(ids))
+        self._passage.meter.settled(len(page) - len(ids))
         while ids:
             await self._room.acquire()
             batch, ids = ids[: self._limit], ids[self._limit :]
@@ -163,27 +148,27 @@ class FirstPull:
     async def _lacking(self, page: Sequence[DocId]) -> Sequence[DocId]:
         """Those that are not whole here. What is here at all came after the pin: it lacks leaves only if it was cut
         off between two of them."""
-        known = [doc_id for doc_id, revs in (await self._leaf_revs(self._target, page)).items() if revs]
+        known = [doc_id for doc_id, revs in (await self._leaf_revs(self._passage.target, page)).items() if revs]
         if not known:
             return page
-        there = {doc_id: revs for doc_id, revs in (await self._leaf_revs(self._source, known)).items() if revs}
-        lacking = await self._patience.insist(partial(self._target.missing, there)) if there else {}
+        there = {doc_id: revs for doc_id, revs in (await self._leaf_revs(self._passage.source, known)).items() if revs}
+        lacking = await self._passage.patience.insist(partial(self._passage.target.missing, there)) if there else {}
         whole = {doc_id for doc_id in there if doc_id not in lacking}
         return [doc_id for doc_id in page if doc_id not in whole]
 
     async def _leaf_revs(self, peer: Peer, ids: Sequence[DocId]) -> dict[DocId, tuple[Rev, ...]]:
         """The leaves that a peer has of each document: all of them might be ancestors of a revision above them all."""
         questions = dict.fromkeys(ids, (NEWEST,))
-        answer = await self._patience.insist(partial(peer.missing, questions))
+        answer = await self._passage.patience.insist(partial(peer.missing, questions))
         return {doc_id: answer[doc_id].possible_ancestors if doc_id in answer else () for doc_id in questions}
 
     async def _carry(self, ids: Sequence[DocId]) -> None:
         try:
-            started = self._clock.monotonic()
+            started = self._passage.clock.monotonic()
             leaves, refused = await self._fetch(ids)
             kept, unsound = self._passing(leaves)
             refused += unsound + await self._carrier.write(kept)
-            seconds = self._clock.monotonic() - started
+            seconds = self._passage.clock.monotonic() - started
             self._limit = next_batch_size(self._limit, len(ids), sum(map(weight, leaves)), seconds)
         finally:
             self._room.release()
@@ -197,7 +182,7 @@ class FirstPull:
             self._is_whole = False  # no room to record them
         else:
             self.refused = self.refused.with_refusals(refused)
-        self._meter.settled(len(ids), size)
+        self._passage.meter.settled(len(ids), size)
 
     def _passing(self, leaves: Sequence[Revision]) -> tuple[list[Revision], list[Refusal]]:
         """The leaves that the filter passes, each by its own body, as the feed does it; and those that nobody takes."""
@@ -213,13 +198,14 @@ class FirstPull:
         """All leaves of these documents; what the source does not give, as refusals."""
 
         async def ask(part: Sequence[DocId]) -> Sequence[Revision | Refusal]:
-            return await self._source.leaves(part)
+            return await self._passage.source.leaves(part)
 
         def refuse(doc_id: DocId, why: GivenUp) -> Revision | Refusal:
             return Refusal(doc_id, None, why.error, why.reason)
 
         asked = set(ids)
-        answers = [one for one in await self._patience.apart(ids, ask, refuse, [self._source]) if one.id in asked]
+        came = await self._passage.patience.apart(ids, ask, refuse, [self._passage.source])
+        answers = [one for one in came if one.id in asked]
         leaves = [one for one in answers if isinstance(one, Revision)]
         refusals = [one for one in answers if isinstance(one, Refusal)]
         doubtful = {refusal.id for refusal in refusals} | (asked - {leaf.id for leaf in leaves})
@@ -235,7 +221,7 @@ class FirstPull:
         there: purged since the index named them, if it knows no leaf of theirs either."""
         came = {(leaf.id, leaf.rev) for leaf in leaves}
         wanted = {(refusal.id, refusal.rev) for refusal in refusals if refusal.rev is not None}
-        for doc_id, revs in (await self._leaf_revs(self._source, doubtful)).items():
+        for doc_id, revs in (await self._leaf_revs(self._passage.source, doubtful)).items():
             wanted |= {(doc_id, rev) for rev in revs}
             if not revs and doc_id not in gone:
                 self._is_whole = False  # nobody can say what is lacking: the feed has to bring it

@@ -17,15 +17,14 @@ from functools import partial
 from typing import TypeVar
 
 from icure_sync.engine.carrier import Carrier, Wanted
-from icure_sync.engine.clock import Clock
 from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.feed import SourceFeed
-from icure_sync.engine.patience import Patience
-from icure_sync.engine.progress import Meter, Phase
+from icure_sync.engine.passage import Passage
+from icure_sync.engine.progress import Phase
 from icure_sync.engine.witnesses import Witnesses
 from icure_sync.errors import PeerError
 from icure_sync.ids import DocId, Rev, Seq
-from icure_sync.peers.port import Peer, Selector
+from icure_sync.peers.port import Selector
 from icure_sync.replication.batching import next_batch_size, weight
 from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, MOST_ROWS, PAGES_AHEAD
 from icure_sync.replication.policy import reason_against_rev
@@ -93,29 +92,21 @@ class Transfer:
 
     def __init__(
         self,
-        source: Peer,
-        target: Peer,
+        passage: Passage,
         *,
         since: Seq,
         selector: Selector | None,
         refused: Refused,
         tally: Tally,
-        patience: Patience,
-        meter: Meter,
-        clock: Clock,
         following: Following | None,
         witnesses: Witnesses,
     ) -> None:
-        self._source = source
-        self._target = target
+        self._passage = passage
         self._since = since
-        self._feed = SourceFeed(source, selector, patience, clock)
+        self._feed = SourceFeed(passage.source, selector, passage.patience, passage.clock)
         self._following = following
         self._witnesses = witnesses
-        self._patience = patience
-        self._meter = meter
-        self._clock = clock
-        self._carrier = Carrier(source, target, patience)
+        self._carrier = Carrier(passage.source, passage.target, passage.patience)
         self._sequence = SafeSeq(since)
         self._limit = FIRST_BATCH
         self.refused = refused
@@ -165,9 +156,9 @@ class Transfer:
         async with aclosing(self._changes()) as feed:
             async for changes in feed:
                 tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
-                self._meter.read(len(changes.rows), changes.pending)
+                self._passage.meter.read(len(changes.rows), changes.pending)
                 if changes.rows:
-                    self._meter.enter(Phase.TRANSFERRING)
+                    self._passage.meter.enter(Phase.TRANSFERRING)
                     await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
                 else:
                     await self._look()
@@ -192,7 +183,7 @@ class Transfer:
     async def _drop_withdrawn(self) -> None:
         """What was refused and the source offers no more: superseded there, or purged. Nothing is owed any more."""
         if questions := self.refused.questions():
-            answer = await self._patience.insist(partial(self._source.missing, questions))
+            answer = await self._passage.patience.insist(partial(self._passage.source.missing, questions))
             self.refused = self.refused.without(self.refused.withdrawn(answer))
 
     async def _compare(self, page: _Page) -> list[_Lacking]:
@@ -233,7 +224,9 @@ class Transfer:
         revisions = sum(map(len, announced.values()))
         if self._following and self.is_caught_up and revisions <= self._following.unasked:
             return {doc_id: Missing(tuple(revs)) for doc_id, revs in announced.items()}
-        return await self._patience.insist(partial(self._target.missing, announced)) if announced else {}
+        if not announced:
+            return {}
+        return await self._passage.patience.insist(partial(self._passage.target.missing, announced))
 
     def _batches(self, lacking: Iterable[_Lacking]) -> Iterator[_Batch]:
         batch = _Batch()
@@ -247,9 +240,9 @@ class Transfer:
             yield batch
 
     async def _carry(self, batch: _Batch) -> None:
-        started = self._clock.monotonic()
+        started = self._passage.clock.monotonic()
         carried = await self._carrier.carry(batch.wanted)
-        seconds = self._clock.monotonic() - started
+        seconds = self._passage.clock.monotonic() - started
         self._witnesses.wrote(carried.written)
         self._limit = next_batch_size(self._limit, len(batch.wanted), sum(map(weight, carried.written)), seconds)
         size = sum(len(revision.body) for revision in carried.written)
@@ -268,7 +261,7 @@ class Transfer:
         self.refused = self.refused.without(resolved)
         settled = [ticket for ticket in tickets if ticket is not None]
         self._sequence.settle(settled)
-        self._meter.settled(len(settled), size)
+        self._passage.meter.settled(len(settled), size)
 
     async def _look(self) -> None:
         """After something was settled: tell a live sync whether there is anything left."""
@@ -276,7 +269,7 @@ class Transfer:
             return
         if self._sequence.is_settled:
             await self._following.at_rest(self.safe)
-        self._meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
+        self._passage.meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
 
 
 async def _drain(
