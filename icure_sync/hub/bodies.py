@@ -54,8 +54,10 @@ async def raw_pieces(request: web.BaseRequest) -> AsyncIterator[bytes]:
     while True:
         begun = loop.time()
         try:
-            async with asyncio.timeout(patience):
-                piece = await request.content.read(ANSWER_CHUNK)
+            piece = request.content.read_nowait(ANSWER_CHUNK)  # most bodies came with their head: no timer for these
+            if not piece and not request.content.at_eof():
+                async with asyncio.timeout(patience):
+                    piece = await request.content.read(ANSWER_CHUNK)
         except TimeoutError as error:
             if request.transport is not None:
                 loop.call_later(GOODBYE_SECONDS, request.transport.close)  # the rest of the body is not waited for

@@ -200,15 +200,19 @@ def _bad_entry(doc_id: str | None, named: object, refusal: HttpRefusal) -> bytes
 
 
 async def _bulk_get_chunks(call: DatabaseCall, items: Sequence[_Item | bytes]) -> AsyncIterator[bytes]:
-    is_latest = call.query.flag("latest")
-    steps = await call.database.run(_bulk_get_steps, items, is_latest)
-    while pieces := await call.database.run(_next_page, steps):
+    steps = _bulk_get_steps(call.database.store, items, call.query.flag("latest"))
+    more = True
+    while more:
+        pieces, more = await call.database.run(_next_page, steps)
         async for chunk in chunks_of(call.database, pieces):
             yield chunk
 
 
 def _bulk_get_steps(store: Store, items: Sequence[_Item | bytes], is_latest: bool) -> Iterator[Sequence[Piece]]:
-    """The whole answer, a step for each revision, which is read only then: a document may have a thousand of them."""
+    """The whole answer, a step for each revision, which is read only then: a document may have a thousand of them.
+
+    Goes on in the store's thread.
+    """
     before = b'{"results":['
     for item in items:
         if isinstance(item, bytes):
@@ -223,13 +227,14 @@ def _bulk_get_steps(store: Store, items: Sequence[_Item | bytes], is_latest: boo
     yield (before.removesuffix(b",") + b"]}\n",)
 
 
-def _next_page(_: Store, steps: Iterator[Sequence[Piece]]) -> list[Piece]:
-    """As many steps as fit a page, adjacent texts joined. Empty at the end."""
+def _next_page(_: Store, steps: Iterator[Sequence[Piece]]) -> tuple[list[Piece], bool]:
+    """As many steps as fit a page, adjacent texts joined; and whether there may be more. In the store's thread."""
     texts: list[bytes] = []
     pieces: list[Piece] = []
     size = 0
     deadline = time.monotonic() + PAGE_SECONDS
-    for step in islice(steps, PAGE_ROWS):
+    more = False
+    for number, step in enumerate(islice(steps, PAGE_ROWS), 1):
         for piece in step:
             if isinstance(piece, bytes):
                 texts.append(piece)
@@ -237,11 +242,11 @@ def _next_page(_: Store, steps: Iterator[Sequence[Piece]]) -> list[Piece]:
             else:
                 pieces += [b"".join(texts), piece]
                 texts.clear()
-        if size > PAGE_BYTES or time.monotonic() > deadline:
+        if more := number == PAGE_ROWS or size > PAGE_BYTES or time.monotonic() > deadline:
             break
     if texts:
         pieces.append(b"".join(texts))
-    return pieces
+    return pieces, more
 
 
 def _rows(store: Store, item: _Item, is_latest: bool) -> Iterator[Sequence[Piece]]:
