@@ -76,8 +76,8 @@ class Following:
 
     `brings`: where it says what it carries over, for the attempt in the other direction; `skips`: what that one says,
     of which the target need not be asked; nor if there are at most `unasked` revisions on a page: to send so few costs
-    hardly more than to ask. `at_rest` is called when everything up to this seq of the source is settled, before that is
-    told as Phase.IDLE.
+    hardly more than to ask. `at_rest` is called when everything up to this seq of the source is settled, or refused
+    without room to record it, before that is told as Phase.IDLE.
     """
 
     stop: asyncio.Event
@@ -109,6 +109,8 @@ class Transfer:
         self._carrier = Carrier(passage.source, passage.target, passage.patience)
         self._sequence = SafeSeq(since)
         self._limit = FIRST_BATCH
+        self._read_to = since
+        self._under_way = 0  # pages and batches
         self.refused = refused
         self.tally = tally
         self.is_caught_up = False  # the feed has been read to its end once
@@ -133,12 +135,15 @@ class Transfer:
 
         async def compare(page: _Page) -> None:
             for batch in self._batches(await self._compare(page)):  # made one by one: sizes follow what was measured
+                self._under_way += 1
                 await batches.put(batch)
+            self._under_way -= 1
             await self._look()
             on_settled()
 
         async def carry(batch: _Batch) -> None:
             await self._carry(batch)
+            self._under_way -= 1
             await self._look()
             on_settled()
 
@@ -152,12 +157,15 @@ class Transfer:
         await self._drop_withdrawn()
         again = [(Change(doc_id, revs, None), None) for doc_id, revs in self.refused.revisions().items()]
         for start in range(0, len(again), MOST_ROWS):
+            self._under_way += 1
             await pages.put(_Page(again[start : start + MOST_ROWS]))
         async with aclosing(self._changes()) as feed:
             async for changes in feed:
                 tickets = self._sequence.read([row.seq for row in changes.rows], changes.last_seq)
+                self._read_to = changes.last_seq
                 self._passage.meter.read(len(changes.rows), changes.pending)
                 if changes.rows:
+                    self._under_way += 1
                     self._passage.meter.enter(Phase.TRANSFERRING)
                     await pages.put(_Page(list(zip(changes.rows, tickets, strict=True))))
                 else:
@@ -188,35 +196,37 @@ class Transfer:
 
     async def _compare(self, page: _Page) -> list[_Lacking]:
         """The rows of a page of which the target lacks something. The others are settled at once."""
-        announced: dict[DocId, list[Rev]] = {}
+        announced: dict[DocId, dict[Rev, None]] = {}
         refusals: list[Refusal] = []
         for row, _ in page.rows:  # a server may name a document twice
-            known = announced.setdefault(row.id, [])
+            known = announced.setdefault(row.id, {})
             for rev in row.leaves:
                 if self._following and self._following.skips.holds(row.id, rev):
                     continue
                 if reason := reason_against_rev(rev):
                     refusals.append(Refusal(row.id, rev, QUARANTINED, reason))
                 else:
-                    known.append(rev)
-        announced = {doc_id: revs for doc_id, revs in announced.items() if revs}
-        missing = await self._missing(announced)
+                    known[rev] = None
+        asked = {doc_id: tuple(revs) for doc_id, revs in announced.items() if revs}
+        missing = await self._missing(asked)
         if self._following:
             self._following.brings.add((doc_id, rev) for doc_id, lacking in missing.items() for rev in lacking.revs)
         # With no room to record them, quarantined revisions leave their row unsettled: the checkpoint waits before it.
         unsettled = {refusal.id for refusal in refusals} if self.refused.full else set()
+        absent = {doc_id: set(one.revs) for doc_id, one in missing.items()}
         lacking: list[_Lacking] = []
         done: list[int | None] = []
         for row, ticket in page.rows:
             held = None if row.id in unsettled else ticket
-            absent = set(missing[row.id].revs) if row.id in missing else set()
-            wanted = [rev for rev in row.leaves if rev in absent]
+            left = absent.get(row.id, set())
+            wanted = [rev for rev in dict.fromkeys(row.leaves) if rev in left]
+            left.difference_update(wanted)  # a row that repeats them needs no more: no checkpoint passes this one
             if wanted:
                 lacking.append(_Lacking(row.id, wanted, held))
             else:
                 done.append(held)
         self._witnesses.found(_present(page, missing))
-        self._settle(done, refusals, _known(announced, missing))
+        self._settle(done, refusals, _known(asked, missing))
         return lacking
 
     async def _missing(self, announced: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
@@ -267,9 +277,9 @@ class Transfer:
         """After something was settled: tell a live sync whether there is anything left."""
         if self._following is None or not self.is_caught_up:
             return
-        if self._sequence.is_settled:
-            await self._following.at_rest(self.safe)
-        self._passage.meter.enter(Phase.IDLE if self._sequence.is_settled else Phase.TRANSFERRING)
+        if not self._under_way:
+            await self._following.at_rest(self._read_to)
+        self._passage.meter.enter(Phase.TRANSFERRING if self._under_way else Phase.IDLE)
 
 
 async def _drain(

@@ -30,11 +30,6 @@ class SafeSeq:
         """The newest seq that a checkpoint may record."""
         return self._safe
 
-    @property
-    def is_settled(self) -> bool:
-        """Is everything that was read settled?"""
-        return not self._waiting
-
     def read(self, seqs: Sequence[Seq | None], last_seq: Seq) -> range:
         """Rows were read, and `last_seq` says where the next ones start. Returns one ticket for each row."""
         start = self._first + len(self._waiting)

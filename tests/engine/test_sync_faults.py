@@ -12,9 +12,12 @@ import pytest
 
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.clock import Clock
+from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.plan import Plan
+from icure_sync.engine.progress import Phase
 from icure_sync.engine.sync import replicate
+from icure_sync.engine.transfer import Following
 from icure_sync.errors import (
     BadAnswer,
     DatabaseMissing,
@@ -208,6 +211,29 @@ async def test_with_too_many_refusals_the_checkpoint_waits(monkeypatch: pytest.M
     assert source.all_leaves() == target.all_leaves()
 
 
+async def test_with_too_many_refusals_a_live_attempt_comes_to_rest_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    """What could be brought is here, and is taken in; the rest is tried again by the next attempt."""
+    monkeypatch.setattr("icure_sync.replication.refused.MAX_RECORDED", 1)
+    source, target = filled(60), Picky(by_value)
+    stop, rests, told = asyncio.Event(), [], []
+
+    async def at_rest(seq: Seq) -> None:
+        rests.append((seq, len(target.all_leaves())))
+        if DocId("later") not in source.all_leaves():
+            source.put(revision("later", rev(1, 1)))
+        elif DocId("later") in target.all_leaves():
+            stop.set()
+
+    following = Following(stop, Echoes(), Echoes(), 0, at_rest)
+    async with asyncio.timeout(60):
+        await replicate(source, target, PULL, following=following, report=told.append)
+    assert list(dict.fromkeys(rests)) == [("60-f", 57), ("61-f", 58)]
+    assert Phase.IDLE in {progress.phase for progress in told}
+    target.judge = lambda _: []
+    await run(source, target, PULL)
+    assert source.all_leaves() == target.all_leaves()
+
+
 async def test_a_document_over_the_limit_is_refused_before_it_is_sent():
     source, target = filled(3), MemoryPeer()
     source.put(revision("large", rev(1, 1), body=b'{"x":"' + b"y" * limits.MAX_DOCUMENT + b'"}'))
@@ -247,6 +273,14 @@ async def test_a_document_named_twice_on_one_page_is_fetched_by_both_rows():
         source.put(revision("a", rev(1, mark)))
     outcome = await run(source, target, PULL)
     assert source.all_leaves() == target.all_leaves()
+    assert outcome.seq == (await source.info()).update_seq
+
+
+async def test_a_row_that_a_page_repeats_is_carried_once():
+    source, target = FaultyPeer(filled(30)), FaultyPeer(MemoryPeer())
+    source.change("changes", lambda page: Changes((*page.rows, *page.rows), page.last_seq, page.pending))
+    outcome = await run(source, target, PULL)
+    assert (outcome.documents, outcome.revisions) == (30, 30)
     assert outcome.seq == (await source.info()).update_seq
 
 
