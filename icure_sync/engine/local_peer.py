@@ -131,26 +131,10 @@ class LocalPeer:
         Whoever is sent such a revision, and lacks what its stubs stand for, needs them. Usually there is none.
         Those that it does not give now are asked for another time.
         """
-        attachments = self._store.attachments
-        lacking = await self._store.run(attachments.lacking)
-        if not lacking:
-            return
-        revs: dict[DocId, list[Rev]] = {}
-        for each in lacking:
-            revs.setdefault(each.id, []).append(each.rev)
-        missing = await source.missing(revs)
-        for each in lacking:
-            revision = await self._store.run(self._store.documents.get, each.id, each.rev)
-            if revision is None or (each.id in missing and each.rev in missing[each.id].revs):
-                continue
-            try:
-                came = await self._bytes(revision, each.stub, source)
-            except (BatchRefused, ServerFailed):
-                continue  # this file may be damaged there
-            except PeerError:
-                return  # what goes on with this source meets the same, and knows what to do
-            if isinstance(came, Blob):
-                await self._store.run(self._complete, each, came)
+        page: list[Lacking] = []
+        while page := await self._store.run(self._store.attachments.lacking, page[-1] if page else None):
+            if not await self._complete(page, source):
+                return
 
     async def commit(self) -> None:
         """Nothing to do: every write is durable when it returns."""
@@ -202,7 +186,27 @@ class LocalPeer:
                 self._store.arrivals.forget(revisions[0].id, revisions[0].rev)
         return refusals
 
-    def _complete(self, lacking: Lacking, blob: Blob) -> None:
+    async def _complete(self, lacking: Sequence[Lacking], source: Peer) -> bool:
+        """False if there is no use in asking this source for more."""
+        revs: dict[DocId, list[Rev]] = {}
+        for each in lacking:
+            revs.setdefault(each.id, []).append(each.rev)
+        missing = await source.missing(revs)
+        for each in lacking:
+            revision = await self._store.run(self._store.documents.get, each.id, each.rev)
+            if revision is None or (each.id in missing and each.rev in missing[each.id].revs):
+                continue
+            try:
+                came = await self._bytes(revision, each.stub, source)
+            except (BatchRefused, ServerFailed):
+                continue  # this file may be damaged there
+            except PeerError:
+                return False  # what goes on with this source meets the same, and knows what to do
+            if isinstance(came, Blob):
+                await self._store.run(self._link, each, came)
+        return True
+
+    def _link(self, lacking: Lacking, blob: Blob) -> None:
         with self._store.transaction():
             self._store.attachments.link(lacking.id, lacking.rev, lacking.stub.name, blob)
             self._store.arrivals.forget(lacking.id, lacking.rev)

@@ -35,11 +35,12 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """An attachment of a revision whose bytes are not here."""
+    """An attachment of a revision whose bytes are not here. `number`: that of the revision in its table."""
 
     id: DocId
     rev: Rev
     stub: Attachment
+    number: int
 
 
 class Attachments:
@@ -125,15 +126,15 @@ class Attachments:
         )
         return self.read(blob) if packed is None else _unpacked(self.read(blob))
 
-    def lacking(self, limit: int = 500) -> list[Lacking]:
-        """Attachments of leaves whose bytes are not here yet."""
+    def lacking(self, after: Lacking | None = None, limit: int = 500) -> list[Lacking]:
+        """Attachments of leaves whose bytes are not here yet, from the one after `after` on."""
         rows = self._database.rows(
-            "SELECT d.id, r.rev, a.name, a.content_type, a.length, a.digest, a.revpos FROM attachments a "
+            "SELECT d.id, r.rev, r.number, a.name, a.content_type, a.length, a.digest, a.revpos FROM attachments a "
             "JOIN revisions r ON r.number = a.revision JOIN documents d ON d.number = r.doc "
-            "WHERE a.blob IS NULL AND r.leaf LIMIT ?",
-            (limit,),
+            "WHERE a.blob IS NULL AND r.leaf AND (a.revision, a.name) > (?, ?) ORDER BY a.revision, a.name LIMIT ?",
+            (after.number if after else 0, after.stub.name if after else "", limit),
         )
-        return [Lacking(doc_id, rev, Attachment(*stub)) for doc_id, rev, *stub in rows]
+        return [Lacking(doc_id, rev, Attachment(*stub), number) for doc_id, rev, number, *stub in rows]
 
     def release(self) -> None:
         """Take the name from bytes that nothing needs: no revision, no arrival. Nobody finds them then; `drop` does.

@@ -217,6 +217,16 @@ async def test_bytes_that_a_source_does_not_give_do_not_keep_anything_else_from_
     assert came is isinstance(error, ServerFailed)  # a broken line is not tried for each file
 
 
+async def test_many_files_that_a_source_does_not_have_keep_none_behind_them_from_coming(device: Store):
+    absent = [revision(f"scan-{number}", rev(1, 1), files={"f": b"f"}) for number in range(501)]
+    here = revision("here", rev(1, 1), files={"f": b"f"})
+    device.documents.apply([*absent, here])
+    source = MemoryPeer()
+    source.put(here, {"f": b"f"})
+    await keyless(device, "from").pull(source, None)
+    assert device.attachments.find(here.id, here.rev, "f") is not None
+
+
 async def test_a_source_without_the_revision_is_asked_for_no_bytes(device: Store):
     device.documents.apply([revision("scan", rev(1, 1), files={"f": b"f"})])
     source = Slow("")

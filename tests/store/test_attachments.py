@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId
 from icure_sync.replication.wire import Attachment
-from icure_sync.store import Blob, Store
+from icure_sync.store import Blob, Lacking, Store
 from icure_sync.store.limits import CHUNK_BYTES, DROPPED_CHUNKS, STAGED_BYTES
 from tests.store.revisions import KEY, rev, revision
 
@@ -114,6 +114,19 @@ def test_bytes_that_come_after_the_revision_are_linked(store: Store):
     assert store.attachments.find(DOC, rev(1, "a"), "scan.pdf") == blob
     store.documents.apply([revision("scan", "2b", "1a", files=described)])  # the next revision shows the same stub
     assert store.attachments.find(DOC, rev(2, "b"), "scan.pdf") == blob
+
+
+def test_what_is_lacking_comes_in_pages_to_the_end(store: Store):
+    names = [f"scan-{number}" for number in range(3)]
+    for name in names:
+        files = {each: Attachment(each, "image/png", 1, "md5-x", 1) for each in ("back", "front")}
+        store.documents.apply([revision(name, "1a", files=files)])
+    found: list[Lacking] = []
+    while page := store.attachments.lacking(found[-1] if found else None, limit=4):
+        found += page
+    assert [(each.id, each.stub.name) for each in found] == [
+        (name, side) for name in names for side in ("back", "front")
+    ]
 
 
 def test_only_a_described_attachment_can_be_linked_and_only_to_bytes_that_are_here(store: Store):
