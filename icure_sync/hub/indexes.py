@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -29,6 +29,7 @@ from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 
 Body = dict[str, Any]
+_NOT_SAVED: Final = "error_saving_ddoc"
 
 
 async def get_indexes(call: DatabaseCall) -> web.StreamResponse:
@@ -75,11 +76,22 @@ async def post_bulk_delete(call: DatabaseCall) -> web.StreamResponse:
     fail: list[dict[str, Any]] = []
     for docid in parse_bulk_delete(await bodies.strict_object(call.request, MAX_QUERY)):
         doc_id = _design_id(docid)
-        if await _delete(call, lambda one, doc_id=doc_id: one.design == doc_id):  # type: ignore[misc]  # bound at once
+        error = await _failure(call, doc_id)
+        if error is None:
             success.insert(0, {"id": doc_id, "ok": True})
         else:
-            fail.insert(0, {"id": doc_id, "error": "not_found"})
+            fail.insert(0, {"id": doc_id, "error": error})
     return json_answer({"success": success, "fail": fail})
+
+
+async def _failure(call: DatabaseCall, doc_id: DocId) -> str | None:
+    """Delete all indexes of a design document: what is said if that fails, None if it does not."""
+    try:
+        return None if await _delete(call, lambda one: one.design == doc_id) else "not_found"
+    except HttpRefusal as refusal:
+        if refusal.error != _NOT_SAVED:
+            raise
+        return "conflict"
 
 
 async def _delete(call: DatabaseCall, is_meant: Callable[[Definition], bool]) -> bool:
@@ -105,7 +117,7 @@ async def _save(call: DatabaseCall, doc_id: DocId, before: Revision | None, body
         if refusal.error != "conflict":
             raise
         reason = "Encountered a conflict while saving the design document."
-        raise HttpRefusal(500, "error_saving_ddoc", reason) from refusal
+        raise HttpRefusal(500, _NOT_SAVED, reason) from refusal
 
 
 def _find(store: Store, is_meant: Callable[[Definition], bool]) -> tuple[DocId, set[str], Revision | None] | None:

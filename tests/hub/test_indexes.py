@@ -124,7 +124,35 @@ async def test_an_index_that_another_takes_away_meanwhile_is_a_conflict(
     """The design document loses its views, or is deleted, between two visits to the store."""
     await make(browse, clinic, "one", "age")
     first = Rev((await browse("GET", f"{clinic}/_design/one")).json["_rev"])
-    rivals = [Revision(DocId("_design/one"), (Rev("2-f"), first), body, deleted=body == b"{}")]
+    rival = Revision(DocId("_design/one"), (Rev("2-f"), first), body, deleted=body == b"{}")
+    with monkeypatch.context() as meanwhile:
+        _let_in(meanwhile, rival)
+        answer = await browse("DELETE", f"{clinic}/_index/one/json/one")
+    assert (answer.status, answer.json["error"]) == (500, "error_saving_ddoc")
+    assert (await browse("DELETE", f"{clinic}/_index/one/json/one")).status == 404
+
+
+async def test_of_many_indexes_that_are_deleted_one_may_fail(
+    browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        await make(browse, clinic, name, "x")
+    design = (await browse("GET", f"{clinic}/_design/a")).json
+    first = Rev(design.pop("_rev"))
+    rival = Revision(DocId(design.pop("_id")), (Rev("2-f"), first), json.dumps(design | {"more": 1}).encode(), False)
+    with monkeypatch.context() as meanwhile:
+        _let_in(meanwhile, rival)
+        answer = await browse("POST", f"{clinic}/_index/_bulk_delete", {"docids": ["a", "b"]})
+    assert (answer.status, answer.json) == (
+        200,
+        {"success": [{"id": "_design/b", "ok": True}], "fail": [{"id": "_design/a", "error": "conflict"}]},
+    )
+    assert await indexes(browse, clinic) == [ALL_DOCS, listed("a", {"x": "asc"})]
+
+
+def _let_in(meanwhile: pytest.MonkeyPatch, rival: Revision) -> None:
+    """Have a revision arrive between two visits to the store."""
+    rivals = [rival]
     run = Database.run
 
     async def run_with_a_rival(database: Database, function: Any, *args: Any) -> Any:
@@ -133,11 +161,7 @@ async def test_an_index_that_another_takes_away_meanwhile_is_a_conflict(
             await run(database, _apply, rivals.pop())
         return found
 
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Database, "run", run_with_a_rival)
-        answer = await browse("DELETE", f"{clinic}/_index/one/json/one")
-    assert (answer.status, answer.json["error"]) == (500, "error_saving_ddoc")
-    assert (await browse("DELETE", f"{clinic}/_index/one/json/one")).status == 404
+    meanwhile.setattr(Database, "run", run_with_a_rival)
 
 
 def _apply(store: Store, revision: Revision) -> None:
