@@ -51,6 +51,7 @@ class Checkpointer:
         self._entropy = entropy
         self._patience = patience
         self._saved_refused = Refused()
+        self._mark = ""
         self.saved: Seq = common_point(device.log, other.log)
         self.name = other.name = other.log.name or entropy(_NAME_BYTES).hex()
 
@@ -86,6 +87,17 @@ class Checkpointer:
     async def leave_name(self) -> None:
         """Write that name there, without a session. Who finds it again finds the database as it is now, or later."""
         await self._write(self._other, Log((), self.name))
+
+    async def mark(self) -> None:
+        """Leave a mark on the other side, beside its log: see `is_marked`."""
+        self._mark = self._entropy(_NAME_BYTES).hex()
+        record = {"mark": self._mark}
+        await self._patience.insist(lambda: self._other.peer.write_local(self._plan.first_id, record))
+
+    async def is_marked(self) -> bool:
+        """Is the other side still the database on which the mark was left, as it was then, or later?"""
+        record = await self._patience.insist(lambda: self._other.peer.read_local(self._plan.first_id))
+        return record is not None and record.get("mark") == self._mark
 
     async def introduce(self) -> None:
         """Leave the name where nobody has left one: a database made anew under this attempt does not have it then.

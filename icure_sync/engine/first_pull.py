@@ -6,7 +6,8 @@ carrier's matter, how long something is tried again that of patience.py. Knows n
 
 The seq that the first page of the index pins is kept on the device, under a name that is left in the other side's log
 after it: an interrupted first sync reads the index again, fetches what is not whole here, and lets the feed begin at
-the *first* pin. A database made anew, or put back as it was before the pin, does not know the name.
+the *first* pin. A database made anew, or put back as it was before the pin, does not know the name. One that was put
+back between the page and the name knows it, but not the mark that was left before the page.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import aclosing
 from functools import partial
 
 from icure_sync.engine.carrier import Carrier, Wanted
-from icure_sync.engine.checkpointer import Checkpointer
+from icure_sync.engine.checkpointer import Checkpointer, LogChanged
 from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.feed import SourceFeed
 from icure_sync.engine.passage import Passage
@@ -107,6 +108,8 @@ class FirstPull:
     async def _list(self, pages: asyncio.Queue[Sequence[DocId] | None]) -> None:
         """The index from its beginning: after a failure, what came before it comes again."""
         assert self._plan.hcp is not None
+        if self._pin is None:
+            await self._checkpointer.mark()
         try:
             async with aclosing(self._passage.source.listed(HcpId(self._plan.hcp))) as listed:
                 async for listing in listed:
@@ -130,11 +133,14 @@ class FirstPull:
                 await pages.put([row.id for row in page.rows])
 
     async def _keep(self, seq: Seq) -> None:
-        """Make the pin durable on the device, then known to the other side."""
+        """Leave the name on the other side, then make it and the pin durable on the device. Raises LogChanged if the
+        other side was put back meanwhile: the pin is none of its seqs."""
         self._checkpointer.rename()
+        await self._checkpointer.leave_name()
+        if not await self._checkpointer.is_marked():
+            raise LogChanged
         record = {"name": self._checkpointer.name, "seq": seq}
         await self._passage.patience.insist(partial(self._passage.target.write_local, self._plan.first_id, record))
-        await self._checkpointer.leave_name()
         self._pin = seq
 
     async def _take(self, page: Sequence[DocId], group: asyncio.TaskGroup) -> None:

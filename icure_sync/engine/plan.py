@@ -31,5 +31,5 @@ class Plan:
 
     @property
     def first_id(self) -> str:
-        """The record of a first sync by the index, on the device's side only."""
+        """The record of a first sync by the index: its pin on the device's side, a mark on the other."""
         return f"{self.log_id}-first"

@@ -279,7 +279,7 @@ async def test_a_document_cut_off_between_two_leaves_is_made_whole() -> None:
     broken = FaultyPeer(server)
     broken.change("leaves", lambda answer: answer[:1])
     broken.fail("changes", GONE)
-    broken.fail("write_local", GONE, first=2)
+    broken.fail("write_local", GONE, first=3)  # the mark and the name are left, the checkpoint is not written
     with pytest.raises(Unreachable):
         await pull(broken, device)
     assert len(device.tree(DocId("twins")).leaves()) == 1
@@ -326,6 +326,34 @@ async def test_a_pin_counts_only_in_a_database_that_has_come_so_far() -> None:
     backup.put(revision("later", rev(1, 1), body=body(HCP)))
     await pull(backup, device, seed=7)
     assert device.tree(DocId("later"))
+
+
+async def test_a_server_put_back_at_any_step_before_the_first_documents_come_is_read_anew() -> None:
+    """Whatever seq it had given before is none of the database that is there now."""
+    steps: list[str] = []
+    while "leaves" not in steps:
+        server, device = clinic(own=2 * PAGE), MemoryPeer("device", "d")
+        backup = server.backup()
+        for number in range(20):
+            server.put(revision(f"more-{number}", rev(1, 1), body=body("hcp-b")))
+        source = put_back(server, backup, len(steps) + 1)
+        await pull(source, device)
+        backup.put(revision("later", rev(1, 1), body=body(HCP)))
+        await pull(backup, device, seed=2)
+        steps = source.calls[: len(steps) + 1]
+        assert device.tree(DocId("later")), steps
+    assert "listed" in steps
+
+
+def put_back(server: IndexedPeer, backup: IndexedPeer, at: int) -> FaultyPeer:
+    """A server that is, from its `at`-th step on, what it was when the backup was made."""
+
+    def switch(_: str, number: int) -> None:
+        if number == at:
+            source.inner = backup
+
+    source = FaultyPeer(server, switch)
+    return source
 
 
 documents = st.sampled_from([DocId(name) for name in "abcdefgh"])
