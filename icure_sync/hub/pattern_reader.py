@@ -18,6 +18,7 @@ from icure_sync.hub.errors import HttpRefusal
 
 MAX_PATTERN: Final = 1_000  # characters
 MAX_STATES: Final = 2_000  # of its automaton: repetitions are written out
+_MAX_BUILT: Final = 40_000  # parts built for them, those without a state too: some hundredths of a second
 _MAX_DEPTH: Final = 50  # of groups within groups: the reader calls itself
 
 _DIGITS: Final = frozenset("0123456789")
@@ -90,6 +91,7 @@ class _Reader:
         self._pattern = pattern
         self.place = 0
         self.states: list[State] = [State(())]
+        self._built = 0
 
     def fail(self) -> NoReturn:
         raise HttpRefusal(400, "bad_arg", f"Bad argument for operator $regex: {write_term(self._pattern)}")
@@ -106,7 +108,12 @@ class _Reader:
                 break
         if len(parts) == 1:
             return parts[0]
-        return lambda following: self._add(State(tuple(part(following) for part in parts)))
+
+        def build(following: int) -> int:
+            self._count(len(parts))
+            return self._add(State(tuple(dict.fromkeys(part(following) for part in parts))))
+
+        return build
 
     def _sequence(self, flags: _Flags, depth: int) -> tuple[Part, _Flags]:
         """Flags set within it hold to the end of the group."""
@@ -118,6 +125,7 @@ class _Reader:
             parts.append(self._repeated(self._atom(flags, depth)))
 
         def build(following: int) -> int:
+            self._count(len(parts))
             for part in reversed(parts):
                 following = part(following)
             return following
@@ -180,7 +188,8 @@ class _Reader:
         if char == "(":
             return self._group(flags, depth)
         if char == "[":
-            return self._character(self._class(flags), _Flags())
+            test, weight = self._class(flags)
+            return self._character(test, _Flags(), weight)
         if char == "\\":
             return self._escape(flags)
         if char == "^":
@@ -232,8 +241,8 @@ class _Reader:
         self.place += 1
         return _SINGLE.get(char, char)
 
-    def _class(self, flags: _Flags) -> Test:
-        """From after `[` to after `]`."""
+    def _class(self, flags: _Flags) -> tuple[Test, int]:
+        """From after `[` to after `]`: the test, and how many comparisons it makes."""
         negated = self._take("^")
         tests: list[Test] = []
         chars: set[str] = set()
@@ -257,7 +266,7 @@ class _Reader:
             chars.add(char)
         tests.append(frozenset(chars).__contains__)
         inside = _in_either_case(tests) if flags.i else lambda one: any(test(one) for test in tests)
-        return lambda one: inside(one) is not negated
+        return lambda one: inside(one) is not negated, 2 * len(tests)
 
     def _member(self) -> tuple[Test | None, str]:
         """A class within a class, or one character."""
@@ -277,9 +286,9 @@ class _Reader:
             raise _too_involved()
         return None, "\b" if char == "b" else self._escaped(char)
 
-    def _character(self, test: Test, flags: _Flags) -> Part:
+    def _character(self, test: Test, flags: _Flags, weight: int = 1) -> Part:
         held = _in_either_case([test]) if flags.i else test
-        return lambda following: self._add(State((following,), held))
+        return lambda following: self._add(State((following,), held, weight=weight))
 
     def _at(self, assertion: str) -> Part:
         return lambda following: self._add(State((following,), None, ASSERTIONS[assertion]))
@@ -289,6 +298,11 @@ class _Reader:
             raise _too_involved()
         self.states.append(state)
         return len(self.states) - 1
+
+    def _count(self, parts: int) -> None:
+        self._built += parts
+        if self._built > _MAX_BUILT:
+            raise _too_involved()
 
     def _next(self) -> str:
         if self.place >= len(self._pattern):

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from icure_sync.hub.allowance import Allowance
 from icure_sync.hub.pattern_reader import read_pattern
+
+Search = Callable[[str, Allowance], bool]  # raises Exhausted
 
 # What means the same to Python's engine; a repetition is that of one character, and there is one without end at most.
 _ATOM: Final = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])+\]|\(\?i\)", re.DOTALL)
@@ -16,23 +19,47 @@ _QUICK: Final = re.compile(
     r"|\[\^?(?:[^\\\[\]^&~|-]|\\[dws]|\\[^A-Za-z0-9]|[A-Za-z0-9]-[A-Za-z0-9])+\]|(?<=[^()|^$*+?])[*+?])*"
 )
 _QUICK_CHOICES: Final = 3  # of each kind: ways to go back multiply
-_QUICK_TEXT: Final = 10_000  # characters, for patterns without repetitions: gone through once for each place in them
-_QUICK_REPEATING: Final = 500  # characters, for those with one: the square of it still is some thousandths of a second
+_QUICK_SEARCH: Final = 2_500_000  # comparisons at worst, some milliseconds: beyond that the automaton takes the text
 
 
-def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """True for texts in which the pattern is found. Raises `bad_arg` for what is no pattern, or too involved a one."""
+def compile_pattern(pattern: str) -> Search:
+    """True for texts in which the pattern is found. Raises `bad_arg` for what is no pattern, or too involved a one.
+
+    By Python's engine as long as the worst that it could do is small, and the allowance has it left.
+    """
     search = compile_automaton(pattern)
     quick = _quick(pattern)
     if quick is None:
         return search
-    room = _QUICK_REPEATING if any(sign in _ATOM.sub("", pattern) for sign in "*+?") else _QUICK_TEXT
-    return lambda text: quick(text) is not None if len(text) <= room else search(text)
+    worst_of = _worst_of(pattern)
+
+    def search_quickly(text: str, allowance: Allowance) -> bool:
+        worst = worst_of(len(text))
+        if worst <= _QUICK_SEARCH and allowance.affords(worst):
+            return quick(text) is not None
+        return search(text, allowance)
+
+    return search_quickly
 
 
-def compile_automaton(pattern: str) -> Callable[[str], bool]:
+def compile_automaton(pattern: str) -> Search:
     """The same, whatever the pattern, by an automaton."""
     return read_pattern(pattern).search
+
+
+def _worst_of(pattern: str) -> Callable[[int], int]:
+    """How many comparisons Python's engine may make in a text of some length.
+
+    From each place, in each way to choose, the rest of the pattern; with a repetition, that after each of its ends. A
+    pattern that is anchored goes on from the first place alone.
+    """
+    bare = _ATOM.sub("", pattern)
+    ways = (len(pattern) + 1) * 2 ** (bare.count("?") + bare.count("|"))
+    if "*" not in bare and "+" not in bare:
+        return lambda length: ways * (length + 1)
+    if bare.startswith("^") and "|" not in bare:
+        return lambda length: (ways + 1) * (length + 1)
+    return lambda length: ways * (length + 1) * (length + 1)
 
 
 def _quick(pattern: str) -> Callable[[str], object] | None:

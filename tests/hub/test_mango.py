@@ -1,11 +1,14 @@
 """Selectors, as CouchDB's `mango_selector` reads them."""
 
+import random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icure_sync.hub import mango
+from icure_sync.hub.allowance import Allowance
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.mango import compile_selector
 from icure_sync.hub.selectors import MAX_DEPTH, MAX_PARTS, normalize
@@ -194,3 +197,123 @@ def test_so_many_parts_of_a_selector_and_no_more(selector: dict[str, Any], large
     normalize(selector)
     with pytest.raises(HttpRefusal, match=f"more than {MAX_PARTS} names"):
         normalize(larger)
+
+
+ALLOWED = 1_000_000  # in these tests, to keep them short
+
+
+def work_of(monkeypatch: pytest.MonkeyPatch, selector: Any, document: Any) -> int:
+    """What judging the document takes; more than ALLOWED if it is given up."""
+    given: list[Allowance] = []
+
+    def allow() -> Allowance:
+        given.append(Allowance(ALLOWED))
+        return given[-1]
+
+    monkeypatch.setattr(mango, "Allowance", allow)
+    passes = compile_selector(selector)(document)
+    (allowance,) = given
+    assert not (passes and allowance.work < 0)
+    return ALLOWED - allowance.work
+
+
+INVOLVED = "(a|b|ab|ba)*(a[^c]{200})c"
+letters = random.Random(1)
+TEXTS = ["".join(letters.choices("ab", k=300)) for _ in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("selector", "is_passed_by_few"),
+    [
+        ({"a": {"$elemMatch": {"$regex": INVOLVED}}}, False),
+        ({"$not": {"a": {"$elemMatch": {"$regex": INVOLVED}}}}, True),
+        ({"$nor": [{"a": {"$elemMatch": {"$regex": INVOLVED}}}]}, True),
+        ({"$or": [{"a": {"$elemMatch": {"$regex": INVOLVED}}}, {"b": 1}]}, True),
+        ({"a": {"$allMatch": {"$not": {"$regex": INVOLVED}}}}, True),
+    ],
+)
+def test_a_document_has_one_allowance_for_all_its_texts_and_does_not_pass_beyond_it(
+    monkeypatch: pytest.MonkeyPatch, selector: Any, is_passed_by_few: bool
+) -> None:
+    few, many = {"a": TEXTS[:1], "b": 1}, {"a": TEXTS, "b": 1}
+    assert work_of(monkeypatch, selector, few) < ALLOWED
+    assert compile_selector(selector)(few) is is_passed_by_few
+    assert ALLOWED < work_of(monkeypatch, selector, many) < ALLOWED + 20_000
+    assert not compile_selector(selector)(many)
+
+
+def test_all_patterns_of_a_selector_share_the_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"a": "ab" * 50_000}
+    one, *more = ({"a": {"$regex": f"(x|y)*z{n}"}} for n in range(19))
+    assert 100_000 < work_of(monkeypatch, one, document) < 101_000
+    assert work_of(monkeypatch, {"$or": [one, *more]}, document) > ALLOWED
+
+
+def test_after_a_document_that_took_too_much_the_next_is_judged_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mango, "Allowance", lambda: Allowance(ALLOWED))
+    passes = compile_selector({"a": {"$elemMatch": {"$regex": INVOLVED}}})
+    assert not passes({"a": [*TEXTS, "a" * 202 + "c"]})
+    assert passes({"a": ["a" * 202 + "c"]})
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_charged"),
+    [
+        ({"$gt": "x"}, True),
+        ({"$in": ["x"]}, True),
+        ({"$nin": ["x"]}, True),
+        ({"$all": ["x"]}, True),
+        ({"$eq": {}}, True),
+        ({"$type": "string"}, False),
+        ({"$exists": True}, False),
+        ({"$size": 1}, False),
+        ({"$beginsWith": "x"}, False),
+    ],
+)
+@pytest.mark.parametrize("field", ["a", "_id"])
+def test_each_reading_of_a_large_value_is_charged(
+    monkeypatch: pytest.MonkeyPatch, field: str, condition: Any, is_charged: bool
+) -> None:
+    document = {field: [{"some name": "some text" * 10} for _ in range(1_000)]}
+    work = work_of(monkeypatch, {field: condition}, document)
+    assert (work > 10_000) is is_charged
+    again = {"$and": [{"$or": [{field: condition}, {"b": {"$exists": False}}]}] * 3}
+    assert work_of(monkeypatch, again, document) == 3 * work
+
+
+def test_a_large_value_cannot_be_compared_as_often_as_a_selector_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"a": ["some text"] * 10_000}
+    assert compile_selector({"$or": [{"a": n} for n in range(5)] + [{"a": {"$size": 10_000}}]})(document)
+    assert work_of(monkeypatch, {"$or": [{"a": n} for n in range(400)]}, document) > ALLOWED
+
+
+@pytest.mark.parametrize(("letter", "least"), [("x", 1_000), ("\N{LATIN SMALL LETTER E WITH ACUTE}", 100_000)])
+def test_texts_are_charged_by_what_it_takes_to_compare_them(
+    monkeypatch: pytest.MonkeyPatch, letter: str, least: int
+) -> None:
+    assert least < work_of(monkeypatch, {"a": {"$gt": "a"}}, {"a": letter * 10_000}) < 10 * least
+
+
+def test_letters_that_stand_for_many_are_charged_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    phrase, letter = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}", "\N{LATIN SMALL LETTER DOTLESS I}"
+    plain = work_of(monkeypatch, {"a": {"$gt": "a"}}, {"a": letter * 100})
+    assert work_of(monkeypatch, {"a": {"$gt": "a"}}, {"a": phrase * 100}) > 9 * plain
+
+
+def test_members_are_charged_for_all_conditions_tried_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = {"a": [{"n": n} for n in range(1, 101)]}
+    one = work_of(monkeypatch, {"a": {"$elemMatch": {"n": -1}}}, items)
+    four = work_of(monkeypatch, {"a": {"$elemMatch": {"$or": [{"n": -n} for n in range(1, 5)]}}}, items)
+    deep = work_of(monkeypatch, {"a": {"$elemMatch": {".".join("n" * 50): -1}}}, items)
+    assert 1_000 < one < four < 4 * one
+    assert deep > 10 * one
+    names = {"a": dict.fromkeys(map(str, range(100)))}
+    assert work_of(monkeypatch, {"a": {"$keyMapMatch": {"$eq": "x"}}}, names) > 1_000
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [{"name": {"$regex": "^A.*n$"}}, {"name": "Ann", "age": {"$gt": 3, "$lt": 99}}, {"tags": {"$in": ["y"]}}],
+)
+def test_an_ordinary_judgement_takes_next_to_nothing(monkeypatch: pytest.MonkeyPatch, selector: Any) -> None:
+    assert work_of(monkeypatch, selector, DOCUMENT) < 50

@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 from icure_sync.hub import automaton
 from icure_sync.hub import patterns as patterns_of_the_hub
+from icure_sync.hub.allowance import MAX_COMPARISONS, MAX_WORK, Allowance, Exhausted
 from icure_sync.hub.errors import HttpRefusal
-from icure_sync.hub.pattern_reader import MAX_PATTERN
-from icure_sync.hub.patterns import compile_automaton, compile_pattern
+from icure_sync.hub.pattern_reader import MAX_PATTERN, read_pattern
+from icure_sync.hub.patterns import Search, compile_automaton, compile_pattern
+
+
+def finds(search: Search, text: str) -> bool:
+    return search(text, Allowance())
 
 
 @pytest.mark.parametrize(
@@ -57,8 +62,8 @@ from icure_sync.hub.patterns import compile_automaton, compile_pattern
     ],
 )
 def test_what_is_found(pattern: str, text: str) -> None:
-    assert compile_pattern(pattern)(text)
-    assert compile_automaton(pattern)(text)
+    assert finds(compile_pattern(pattern), text)
+    assert finds(compile_automaton(pattern), text)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +86,8 @@ def test_what_is_found(pattern: str, text: str) -> None:
     ],
 )
 def test_what_is_not_found(pattern: str, text: str) -> None:
-    assert not compile_pattern(pattern)(text)
-    assert not compile_automaton(pattern)(text)
+    assert not finds(compile_pattern(pattern), text)
+    assert not finds(compile_automaton(pattern), text)
 
 
 @pytest.mark.parametrize(
@@ -144,30 +149,78 @@ def test_what_needs_backtracking_or_too_much_room_is_refused(pattern: str) -> No
     ],
 )
 def test_no_pattern_runs_away(pattern: str, text: str) -> None:
-    assert not compile_pattern(pattern)(text)
+    assert not finds(compile_pattern(pattern), text)
 
 
-def test_a_search_that_would_take_too_long_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(automaton, "MAX_WORK", 100)
-    assert compile_automaton("a")("b" * 50 + "a")
-    assert not compile_automaton("a")("b" * 200 + "a")
+def test_a_search_spends_what_it_does_and_ends_with_the_allowance() -> None:
+    search = compile_automaton("(a|b)*a(a|b){8}c")
+    cold, warm = Allowance(), Allowance()
+    text = "abbabaaab" * 50
+    assert not search(text, cold)
+    assert not search(text, warm)
+    assert warm.work == MAX_WORK - len(text)
+    assert cold.work < warm.work - len(text) * 8
+    with pytest.raises(Exhausted):
+        search(text, Allowance(len(text) - 1))
+
+
+def test_a_match_that_is_near_costs_little_in_a_long_text() -> None:
+    allowance = Allowance()
+    assert compile_automaton("a")("a" + "b" * 1_000_000, allowance)
+    assert allowance.work > MAX_WORK - 10_000
 
 
 def test_nothing_however_often_is_nothing() -> None:
-    assert compile_pattern("(((((){1999}){1999}){1999}){1999}){1999}a")("ba")
+    assert finds(compile_pattern("(((((){1999}){1999}){1999}){1999}){1999}a"), "ba")
 
 
-@pytest.mark.parametrize(("pattern", "length", "is_searched"), [("a?a?a?.*b", 500, False), ("a?a?a?.*b", 501, True)])
-def test_long_texts_are_no_match_for_backtracking(
-    monkeypatch: pytest.MonkeyPatch, pattern: str, length: int, is_searched: bool
-) -> None:
-    monkeypatch.setattr(automaton, "MAX_WORK", -1)
-    assert compile_pattern(pattern)("a" * (length - 1) + "b") is not is_searched
+def test_a_pattern_with_more_parts_than_can_be_built_is_refused() -> None:
+    for pattern in ("(a" + "|" * 900 + "){1999}", "(a" + "()" * 490 + "){1999}"):
+        with pytest.raises(HttpRefusal, match="more involved than allowed"):
+            compile_pattern(pattern)
 
 
-def test_what_is_kept_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(automaton, "MAX_KEPT", 2)
-    assert compile_pattern("(a|b)*abba$")("abaababba")
+@pytest.mark.parametrize(
+    ("pattern", "text", "is_quick"),
+    [
+        ("a?a?a?.*b", "a" * 150, True),
+        ("a?a?a?.*b", "a" * 300, False),
+        ("foo.*bar", "a" * 500, True),
+        ("foo.*bar", "a" * 600, False),
+        ("^foo.*bar", "a" * 100_000, True),
+        ("^foo.*bar|x", "a" * 5_000, False),
+        (".*" + "[ab]" * 200 + "c", "a" * 100, False),
+        ("foo", "a" * 100_000, True),
+        ("foo", "a" * 1_000_000, False),
+    ],
+)
+def test_long_texts_are_no_match_for_backtracking(pattern: str, text: str, is_quick: bool) -> None:
+    """The longer the pattern and the more ways there are through it, the shorter the text must be."""
+    allowance = Allowance()
+    assert not compile_pattern(pattern)(text, allowance)
+    assert (allowance.work == MAX_WORK) is is_quick
+    assert (allowance.comparisons == MAX_COMPARISONS) is not is_quick
+
+
+def test_once_the_quick_way_has_had_its_share_the_automaton_goes_on() -> None:
+    allowance = Allowance(comparisons=1_000)
+    search = compile_pattern("^Ann")
+    for _ in range(1_000):
+        assert search("Ann", allowance)
+        assert not search("Bob", allowance)
+    assert 0 <= allowance.comparisons < 40
+    assert allowance.work < MAX_WORK
+
+
+@pytest.mark.parametrize("kept", [0, 2, 40])
+def test_what_is_kept_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(automaton, "MAX_KEPT", kept)
+    search = read_pattern("(a|b)*a(a|b){5}c")
+    allowance = Allowance()
+    assert not search.search("abbabaaab" * 20, allowance)
+    assert search.search("abbabaaabc", allowance)
+    states = sum(len(node.known) + len(node.following) for node in search._nodes.values())
+    assert states <= kept + 10  # what is reached last is kept, whatever its size
 
 
 chars = st.sampled_from(
@@ -189,10 +242,18 @@ patterns = st.recursive(
 )
 
 
-@given(patterns, st.text("abA_ \n1é", min_size=1, max_size=8))
-def test_a_pattern_means_what_it_means_elsewhere(pattern: str, text: str) -> None:
+texts = st.lists(st.text("abA_ \n1é", min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+@given(patterns, texts, st.sampled_from([0, 8, automaton.MAX_KEPT]))
+def test_a_pattern_means_what_it_means_elsewhere(pattern: str, texts: list[str], kept: int) -> None:
+    """Whatever was searched before with the same automaton, and whatever is kept of that."""
     in_another_engine = re.compile(pattern.replace("(?m:^)", "(?m:^)(?:(?!\\Z)|\\A)"), re.ASCII)
-    assert compile_automaton(pattern)(text) == (in_another_engine.search(text) is not None)
+    search = compile_automaton(pattern)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(automaton, "MAX_KEPT", kept)
+        for text in texts:
+            assert finds(search, text) == (in_another_engine.search(text) is not None)
 
 
 simple = st.lists(
@@ -206,7 +267,7 @@ simple = st.lists(
 @given(simple, st.booleans(), st.text("abA_ \n1é.", max_size=8))
 def test_the_quick_way_finds_the_same(pattern: str, in_either_case: bool, text: str) -> None:
     whole = "(?i)" * in_either_case + pattern
-    assert compile_pattern(whole)(text) == compile_automaton(whole)(text)
+    assert finds(compile_pattern(whole), text) == finds(compile_automaton(whole), text)
 
 
 @pytest.mark.parametrize(
