@@ -75,7 +75,7 @@ def write(body: Body | None, changes: Mapping[Path, Any], author: Author) -> dic
     return {
         "context": {writer: context[writer] for writer in sorted(kept)},
         "writers": {writer: writers[writer] for writer in sorted(kept) if writer in writers},
-        "fields": [[list(path), sorted(fields[path], key=_sibling_order)] for path in sorted(fields)],
+        "fields": [[list(path), sorted(fields[path], key=sibling_order)] for path in sorted(fields)],
     }
 
 
@@ -182,6 +182,11 @@ def check_body(body: Any) -> None:
         raise InvalidEntity("read a record", "its body is not laid out as it must be", "have it written again")
 
 
+def sibling_order(sibling: Sibling) -> tuple[int, str, bytes]:
+    """Siblings stand in this order; the last one is shown."""
+    return sibling[1], sibling[0], canonical(sibling[2])
+
+
 def _flatten_list(name: str, records: Sequence[Mapping[str, Any]]) -> dict[Path, Any]:
     ids = [each.get("id") for each in records]
     if not all(isinstance(each, str) and each for each in ids) or len(set(ids)) != len(ids):
@@ -201,7 +206,7 @@ def _reviewed(path: Path, siblings: Sequence[Sibling], alternatives: dict[Path, 
 
     Of `deleted`, the latest deletion: whether it counts is for `is_deleted`.
     """
-    values = [each[2] for each in sorted(siblings, key=_sibling_order, reverse=True)]
+    values = [each[2] for each in sorted(siblings, key=sibling_order, reverse=True)]
     if path == DELETED:
         return next((value for value in values if value is not None), None)
     distinct: dict[bytes, Any] = {}
@@ -213,15 +218,11 @@ def _reviewed(path: Path, siblings: Sequence[Sibling], alternatives: dict[Path, 
 
 
 def _winner(siblings: Sequence[Sibling]) -> Sibling:
-    return max(siblings, key=_sibling_order)
+    return max(siblings, key=sibling_order)
 
 
 def _equal(one: Any, other: Any) -> bool:
     return canonical(one) == canonical(other)
-
-
-def _sibling_order(sibling: Sibling) -> tuple[int, str, bytes]:
-    return sibling[1], sibling[0], canonical(sibling[2])
 
 
 def _kept_writers(context: Mapping[str, int], registers: Iterable[Sequence[Sibling]], author: str) -> set[str]:
@@ -278,7 +279,7 @@ def _is_register(value: Any, context: Mapping[str, int]) -> bool:
         and len(siblings) > 0
         and all(_is_sibling(each, context) for each in siblings)
         and all(_is_value_of(path, each[2]) for each in siblings)
-        and all(before < after for before, after in pairwise(map(_sibling_order, siblings)))
+        and all(before < after for before, after in pairwise(map(sibling_order, siblings)))
     )
 
 

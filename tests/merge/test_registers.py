@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from icure_sync.canonical import canonical
 from icure_sync.errors import InvalidEntity
+from icure_sync.merge.joining import join
 from icure_sync.merge.registers import (
     DELETED,
     MAX_STAMP,
@@ -62,22 +63,9 @@ def edited(body: Body, record: dict[str, Any], author: Author = LAPTOP) -> dict[
     return write(body, changes(content, flatten(record, LISTS)), author)
 
 
-def joined(one: Body, other: Body) -> dict[str, Any]:
-    """What two bodies make together, keeping what the other has or has not seen: to have several siblings here."""
-    fields: dict[Path, list[Any]] = {}
-    for body, against in ((one, other), (other, one)):
-        theirs = {tuple(path): siblings for path, siblings in against["fields"]}
-        for path, siblings in body["fields"]:
-            for sibling in siblings:
-                seen = against["context"].get(sibling[0], 0) >= sibling[1]
-                if (sibling in theirs.get(tuple(path), []) or not seen) and sibling not in fields.get(tuple(path), []):
-                    fields.setdefault(tuple(path), []).append(sibling)
-    contexts = (one["context"], other["context"])
-    return {
-        "context": {writer: max(each.get(writer, 0) for each in contexts) for writer in {**contexts[0], **contexts[1]}},
-        "writers": {**one["writers"], **other["writers"]},
-        "fields": [[list(p), sorted(fields[p], key=lambda s: (s[1], s[0], canonical(s[2])))] for p in sorted(fields)],
-    }
+def joined(*bodies: Body) -> dict[str, Any]:
+    """What bodies make together: to have several siblings here."""
+    return join(bodies)
 
 
 # Writing and reading
