@@ -1,10 +1,12 @@
-"""Parts for tests of replication: revisions, edits, and a clock that never waits."""
+"""Parts for tests of replication: revisions, edits, kills, and a clock that never waits."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from icure_sync.engine.clock import Clock
 from icure_sync.ids import DocId, Rev
@@ -12,7 +14,7 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.testing.revisions import digest, rev, revision
 
-__all__ = ["digest", "edit", "rev", "revision", "seeded_entropy", "still_clock"]
+__all__ = ["digest", "edit", "killed", "rev", "revision", "seeded_entropy", "still_clock"]
 
 
 def edit(peer: MemoryPeer, doc_id: str, mark: int, *, deleted: bool = False, parent: Rev | None = None) -> Rev:
@@ -37,6 +39,22 @@ def still_clock() -> Clock:
         await asyncio.sleep(0)
 
     return Clock(now, now, sleep)
+
+
+async def killed(replication: Coroutine[Any, Any, object], turns: int) -> bool:
+    """A kill: the task goes no further at its n-th turn of the loop; what the peers had done by then stays done.
+
+    True if it was finished by then.
+    """
+    task = asyncio.ensure_future(replication)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    finished = task.done()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its replication"
+    return finished
 
 
 def seeded_entropy(seed: int = 1) -> Callable[[int], bytes]:

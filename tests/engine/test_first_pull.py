@@ -33,7 +33,7 @@ from icure_sync.replication.wire import Listing, Missing, PeerInfo, Refusal, Rev
 from icure_sync.store import Store
 from icure_sync.testing import FaultyPeer
 from tests.engine.indexed import PAGE, IndexedPeer
-from tests.replicas import rev, revision, seeded_entropy, still_clock
+from tests.replicas import killed, rev, revision, seeded_entropy, still_clock
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 HCP = "hcp-a"
@@ -480,14 +480,7 @@ async def test_a_first_sync_killed_at_any_await_is_finished_by_the_next_one() ->
         turns += 1
         server, device = clinic(own=30, others=4), MemoryPeer("device", "d")
         write(server, DocId("own-1"), "branch", [HCP], 500)
-        task = asyncio.ensure_future(pull(FaultyPeer(server), device))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        finished = task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its first sync"
+        finished = await killed(pull(FaultyPeer(server), device), turns)
         write(server, DocId("own-2"), "bare", [], 501)
         write(server, DocId("other-2"), "edit", [HCP], 502)
         await pull(server, device, seed=2)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,36 +11,25 @@ import pytest
 from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.store import Store
 from tests.engine.fetchers import FILES, KEY, SEVERAL, Speaking
+from tests.nurseries import Nursery, nursery_of
 
 LIVES = 60
 LONGEST = 0.05  # seconds of one life: a few files come in that
 
 
 @pytest.fixture
-def nursery() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.engine.fetchers"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
+def nursery() -> Iterator[Nursery]:
+    with nursery_of("tests.engine.fetchers") as opened:
+        yield opened
 
 
-def live_once(nursery: subprocess.Popen[str], path: Path, delay: float) -> list[str]:
+def live_once(nursery: Nursery, path: Path, delay: float) -> list[str]:
     """What a device asked for before it was killed; "whole" at the end if it was done."""
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-    nursery.stdin.write(f"{path} {delay}\n")
-    nursery.stdin.flush()
-    return [line.split()[-1] for line in iter(nursery.stdout.readline, "gone\n")]
+    return [words[-1] for words in nursery.raised(path, delay)]
 
 
 async def test_a_file_that_had_come_is_not_fetched_again_after_a_kill(
-    nursery: subprocess.Popen[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    nursery: Nursery, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
     chance = random.Random(3)
     fetched = interrupted = 0

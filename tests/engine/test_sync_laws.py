@@ -21,7 +21,7 @@ from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.store import Store
 from icure_sync.testing import FaultyPeer
-from tests.replicas import edit, seeded_entropy, still_clock
+from tests.replicas import edit, killed, seeded_entropy, still_clock
 
 PULL = Plan("device-1", None, Direction.PULL)
 PUSH = Plan("device-1", None, Direction.PUSH)
@@ -112,21 +112,13 @@ def prepared() -> tuple[MemoryPeer, MemoryPeer]:
 
 @pytest.mark.parametrize("way", [PULL, PUSH])
 async def test_a_replication_killed_at_any_await_is_finished_by_the_next_one(way: Plan) -> None:
-    """A kill: the task goes no further at its n-th turn of the loop; what the peers had done by then stays done."""
     turns = 0
     while True:
         turns += 1
         here, there = prepared()
         remote = FaultyPeer(there)
         source, target = (remote, here) if way is PULL else (here, remote)
-        task = asyncio.ensure_future(replicate(source, target, way, clock=still_clock(), entropy=seeded_entropy(3)))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        finished = task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its replication"
+        finished = await killed(replicate(source, target, way, clock=still_clock(), entropy=seeded_entropy(3)), turns)
         await both_ways(here, there)
         assert here.all_leaves() == there.all_leaves()
         if finished:

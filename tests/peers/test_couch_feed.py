@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -34,7 +33,6 @@ from icure_sync.replication.trouble import BatchRefused, ServerFailed, Undecodab
 from icure_sync.replication.wire import Changes
 from icure_sync.testing import ScriptedServer, json_answer
 from tests.replicas import rev, revision
-from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 from tests.tidiness import nothing_left, open_files, until
 
 CHANGES = "GET /clinic/_changes"
@@ -315,17 +313,6 @@ async def test_a_longpoll_that_the_filter_keeps_silent_is_followed_by_a_normal_q
 
 
 # Real servers
-
-
-@pytest.fixture(params=["hub", *REAL_SERVERS])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A database on a hub, and on the real CouchDB."""
-    if request.param == "couchdb":
-        async with fresh_database(request.getfixturevalue("couchdb_url")) as found:
-            yield found
-    else:
-        async with fresh_hub(tmp_path) as hub, fresh_database(hub) as found:
-            yield found
 
 
 @asynccontextmanager

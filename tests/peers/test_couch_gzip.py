@@ -8,8 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -25,7 +23,6 @@ from icure_sync.replication.wire import Revision
 from icure_sync.testing import ScriptedServer, json_answer, raw_answer
 from icure_sync.testing.scripted import INFO
 from tests.replicas import rev, revision
-from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 BULK = "POST /clinic/_bulk_docs"
 MIB = 1024 * 1024
@@ -139,16 +136,6 @@ async def test_a_login_in_between_changes_nothing(server: ScriptedServer):
     assert codings(server)[:3] == ["gzip", "gzip", "plain"]
     assert server.count("POST /_session") == 3
     assert not any("Content-Encoding" in seen.headers for seen in server.seen if seen.path == "/_session")
-
-
-@pytest.fixture(params=["hub", *REAL_SERVERS])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "couchdb":
-        async with fresh_database(request.getfixturevalue("couchdb_url")) as found:
-            yield found
-    else:
-        async with fresh_hub(tmp_path) as hub, fresh_database(hub) as found:
-            yield found
 
 
 async def test_real_servers_take_it_wherever_text_is_sent(url: str, monkeypatch: pytest.MonkeyPatch):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from icure_sync.ids import DocId, Rev
 from icure_sync.store import Store
+from tests.nurseries import Nursery, nursery_of
 from tests.store import writers
 from tests.store.revisions import KEY
 
@@ -23,30 +23,16 @@ LONGEST = 0.04  # seconds from the fork to the kill; opening takes a few thousan
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.store.writers"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    ) as process:
-        yield process
-        process.stdin.close()
+def nursery() -> Iterator[Nursery]:
+    with nursery_of("tests.store.writers") as opened:
+        yield opened
 
 
-def kill_a_writer(nursery: subprocess.Popen[str], path: Path, seed: int, delay: float) -> list[list[str]]:
+def kill_a_writer(nursery: Nursery, path: Path, seed: int, delay: float) -> list[list[str]]:
     """What a writer acknowledged before it was killed."""
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-    nursery.stdin.write(f"{path} {seed}\n")
-    nursery.stdin.flush()
     acknowledged: list[list[str]] = []
     killer: threading.Timer | None = None
-    for line in nursery.stdout:
-        words = line.split()
-        if words[0] == "gone":
-            break
+    for words in nursery.raised(path, seed):
         if words[0] == "pid":
             killer = threading.Timer(delay, os.kill, (int(words[1]), signal.SIGKILL))
             killer.start()
@@ -78,7 +64,7 @@ def assert_kept(store: Store, kind: str, doc_id: DocId, what: str) -> None:
 
 
 @pytest.mark.parametrize("file", range(FILES))
-def test_a_killed_process_loses_no_write_that_had_returned(nursery: subprocess.Popen[str], tmp_path: Path, file: int):
+def test_a_killed_process_loses_no_write_that_had_returned(nursery: Nursery, tmp_path: Path, file: int):
     chance = random.Random(file)
     path = tmp_path / "replica.db"
     acknowledged: list[list[str]] = []
