@@ -15,8 +15,8 @@ import msgspec
 from icure_sync.hub.answers import encode
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.filters import as_document
-from icure_sync.hub.mango import ABSENT, compile_selector, parse_path, value_at
-from icure_sync.hub.selectors import Selector
+from icure_sync.hub.mango import ABSENT, compile_normal, parse_path, value_at
+from icure_sync.hub.selectors import MAX_STORED_PARTS, Selector, normalize
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
 from icure_sync.store import IndexRules, Store
@@ -107,11 +107,12 @@ def _is_index(view: object) -> bool:
 
 
 def _key_of(definition: bytes) -> Callable[[Any], Sequence[Any] | None]:
-    """What a document has in an index. One that CouchDB could not build has nothing in it."""
+    """What a document has in an index. One that CouchDB could not build, or that is larger than allowed, is empty."""
     content = msgspec.json.decode(definition)
     try:
         paths = [parse_path(field) for field in content["fields"]]
-        passes = compile_selector(content.get(FILTER) or content.get(_LEGACY_FILTER) or {})
+        stored = content.get(FILTER) or content.get(_LEGACY_FILTER) or {}
+        passes = compile_normal(normalize(stored, MAX_STORED_PARTS))
     except HttpRefusal:
         return _nothing
 

@@ -25,6 +25,7 @@ from icure_sync.replication.wire import Revision
 from icure_sync.store import DocumentChange, Store
 
 Document = Mapping[str, Any]
+_SLOW = (b'"$regex"', b'"$elemMatch"', b'"$allMatch"', b'"$keyMapMatch"')  # may look at every part of a document
 _DELEGATE = re.compile(r"delegations\.([^.\\]+)\Z")
 DesignReader = Callable[[DocId], Awaitable[Revision | None]]
 
@@ -99,7 +100,7 @@ def _selector_filter(body: Mapping[str, Any], *, all_leaves: bool) -> tuple[Filt
         raise bad_request("Selector error: fields must be JSON array")
     device = _device_form(body["selector"])
     text = encode(body["selector"])
-    is_slow = len(text) > QUICK_SELECTOR or b'"$regex"' in text
+    is_slow = len(text) > QUICK_SELECTOR or any(name in text for name in _SLOW)
     wanted = Filter(document=predicate, all_leaves=all_leaves, device=device, is_slow=is_slow)
     return wanted, tuple(fields) if fields else None
 

@@ -8,6 +8,7 @@ compared as Erlang compares terms.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -160,13 +161,16 @@ def _ordered(accept: Callable[[Any, Any], bool]) -> Callable[[Any, _Key], _Test]
 
 def _among(arguments: Sequence[Any], key: _Key) -> _Test:
     """`$in`: of an array, one item must be among them."""
-    wanted = frozenset(map(key, arguments))
+    wanted = sorted(map(key, arguments))  # no set: numbers can be chosen so that all have the same hash
+
+    def is_wanted(value: Any) -> bool:
+        held = key(value)
+        place = bisect_left(wanted, held)
+        return place < len(wanted) and bool(wanted[place] == held)
 
     def test(value: Any, allowance: Allowance) -> bool:
         charge_reading(value, allowance)
-        if isinstance(value, list):
-            return any(key(item) in wanted for item in value)
-        return key(value) in wanted
+        return any(map(is_wanted, value)) if isinstance(value, list) else is_wanted(value)
 
     return test
 

@@ -19,6 +19,8 @@ Selector = Mapping[str, Any]
 
 MAX_DEPTH: Final = 32  # of nested selectors: deeper ones are an attack on the reader
 MAX_PARTS: Final = 1_500  # of one selector, names and alternatives: reading and planning go through all, in one go
+MAX_STORED_PARTS: Final = 4 * MAX_PARTS  # of one that is stored: in its normal form, which has up to four for one
+MAX_PATH: Final = 10_000  # characters of a path: that of an outer name is repeated for each name within
 MAX_PATTERNS: Final = 20  # of one selector: the most involved takes some thousandths of a second to read
 
 _COMBINATIONS: Final = frozenset({"$and", "$or", "$nor"})
@@ -39,8 +41,8 @@ _NEGATED: Final = {
 _DE_MORGAN: Final = {"$and": "$or", "$or": "$and"}
 
 
-def normalize(selector: object) -> Selector:
-    """The normal form of one selector; `{}` stays as it is.
+def normalize(selector: object, max_parts: int = MAX_PARTS) -> Selector:
+    """The normal form of one selector; `{}` stays as it is, and so does what is in its normal form.
 
     Raises HttpRefusal 400: `invalid_selector_json`, `invalid_selector`, `invalid_operator`, `not_supported`, `bad_arg`,
     `bad_field`.
@@ -52,7 +54,7 @@ def normalize(selector: object) -> Selector:
         return selector
     if write_json(selector).count(b'"$regex"') > MAX_PATTERNS:
         raise HttpRefusal(400, "bad_arg", f"more than {MAX_PATTERNS} patterns in one selector")
-    _check_size(selector)
+    _check_size(selector, max_parts)
     normal = _negations(_fields(_operators(selector, 0), ""))
     if "" in normal:
         raise HttpRefusal(400, "invalid_selector", "One or more conditions is missing a field name.")
@@ -75,7 +77,7 @@ def named_fields(selector: Selector) -> list[str]:
     return [name]
 
 
-def _check_size(selector: Selector) -> None:
+def _check_size(selector: Selector, max_parts: int) -> None:
     """Raises `bad_arg` for more names of fields and operators, and alternatives, than one selector may have."""
     waiting: list[Any] = [selector]
     parts = 0
@@ -90,8 +92,8 @@ def _check_size(selector: Selector) -> None:
                 waiting += argument
             elif name not in _COMPARISONS:
                 waiting.append(argument)
-        if parts > MAX_PARTS:
-            raise HttpRefusal(400, "bad_arg", f"more than {MAX_PARTS} names and alternatives in one selector")
+        if parts > max_parts:
+            raise HttpRefusal(400, "bad_arg", f"more than {max_parts} names and alternatives in one selector")
 
 
 def _operators(value: Any, depth: int) -> Selector:  # noqa: PLR0911  (one for each form)
@@ -161,6 +163,8 @@ _FITTING: Final = {
 
 def _fields(selector: Selector, path: str) -> Selector:
     """Names of fields pushed down: `{"a": {"b": {"$or": [x, y]}}}` is `{"$or": [{"a.b": x}, {"a.b": y}]}`."""
+    if len(path) > MAX_PATH:
+        raise HttpRefusal(400, "bad_arg", f"more than {MAX_PATH} characters in one path")
     name, value = only_member(selector)
     if name in _COMBINATIONS:
         return {name: [_fields(one, path) for one in value]}

@@ -154,7 +154,9 @@ async def test_a_slow_filter_keeps_others_waiting_for_one_document_at_most(
     assert [page.looked_at for page in pages] == [1] * 5
 
 
-@pytest.mark.parametrize("condition", [{"$regex": "^a"}, {"$in": ["a", "x" * 5_000]}])
+@pytest.mark.parametrize(
+    "condition", [{"$regex": "^a"}, {"$in": ["a", "x" * 5_000]}, {"$or": [{"$eq": "a"}, {"$elemMatch": {"$eq": "a"}}]}]
+)
 async def test_a_selector_that_may_be_slow_is_never_asked_where_all_would_wait(
     browse: Browser, clinic: str, monkeypatch: pytest.MonkeyPatch, condition: dict[str, Any]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from icure_sync.hub.databases import Database
+from icure_sync.hub.selectors import MAX_PARTS, MAX_STORED_PARTS
 from icure_sync.hub.server import Hub
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Revision
@@ -242,6 +243,31 @@ async def test_what_is_no_definition_defines_no_index(browse: Browser, clinic: s
     for use_index, count in (("mixed/good", 1), ("mixed/bad filter", 0)):
         answer = await browse("POST", f"{clinic}/_find", {"selector": {"a": 1}, "use_index": use_index})
         assert len(answer.json["docs"]) == count
+
+
+async def test_a_partial_index_of_as_many_conditions_as_a_selector_may_have_holds_what_passes_them(
+    browse: Browser, clinic: str
+) -> None:
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [{"_id": "ann", "a": 1, "n": 7}, {"_id": "jo", "a": 1}]})
+    conditions = {"$or": [{"n": n} for n in range(MAX_PARTS // 2 - 1)]}
+    made = await make(browse, clinic, "part", "a", partial_filter_selector=conditions)
+    assert made["result"] == "created"
+    found = await browse("POST", f"{clinic}/_find", {"selector": {"a": 1}, "use_index": "part"})
+    assert [doc["_id"] for doc in found.json["docs"]] == ["ann"]
+
+
+async def test_a_partial_index_of_more_conditions_is_refused_and_empty_where_it_comes_as_a_document(
+    browse: Browser, clinic: str
+) -> None:
+    await browse("PUT", f"{clinic}/ann", {"a": 1, "n": 7})
+    conditions = {"$or": [{"n": {"$eq": n}} for n in range(MAX_STORED_PARTS // 3 + 1)]}
+    refused = await make(browse, clinic, "part", "a", partial_filter_selector=conditions)
+    assert refused == {"error": "bad_arg", "reason": f"more than {MAX_PARTS} names and alternatives in one selector"}
+    view = {"map": {"fields": {"a": "asc"}, "partial_filter_selector": conditions}, "options": {"def": {}}}
+    design = {"_id": "_design/part", "_rev": f"1-{'a' * 32}", "language": "query", "views": {"part": view}}
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": [design], "new_edits": False})
+    found = await browse("POST", f"{clinic}/_find", {"selector": {"a": 1}, "use_index": "part"})
+    assert (found.status, found.json["docs"]) == (200, [])
 
 
 async def test_indexes_last_across_restarts(tmp_path: Any, hub: Hub, browse: Browser, clinic: str) -> None:

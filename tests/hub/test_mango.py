@@ -1,7 +1,7 @@
 """Selectors, as CouchDB's `mango_selector` reads them."""
 
 import random
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from icure_sync.hub import mango
 from icure_sync.hub.allowance import Allowance
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.mango import compile_selector
-from icure_sync.hub.selectors import MAX_DEPTH, MAX_PARTS, normalize
+from icure_sync.hub.selectors import MAX_DEPTH, MAX_PARTS, MAX_PATH, MAX_STORED_PARTS, normalize
 
 DOCUMENT = {
     "_id": "ann",
@@ -154,11 +154,27 @@ def test_nesting_is_bounded() -> None:
         compile_selector(selector)
 
 
+def test_paths_are_bounded() -> None:
+    """That of the outer name is repeated for each name within."""
+    assert normalize({"a" * MAX_PATH: 1})
+    assert normalize({"a" * (MAX_PATH - 2): {"b": {"$eq": 1}}})
+    with pytest.raises(HttpRefusal, match=f"more than {MAX_PATH} characters"):
+        normalize({"a" * (MAX_PATH - 1): {"b": {"$eq": 1}}})
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
     max_leaves=4,
 )
+
+
+@given(st.lists(json_values | st.sampled_from([2**61 - 1, 2**62 - 2, 2.0**61]), max_size=5), json_values)
+@pytest.mark.parametrize("field", ["v", "_id"])
+def test_among_values_is_equal_to_one_of_them(field: str, values: list[Any], value: Any) -> None:
+    items = value if isinstance(value, list) else [value]
+    equal = [compile_selector({field: {"$eq": one}})({field: item}) for one in values for item in items]
+    assert compile_selector({field: {"$in": values}})({field: value}) is any(equal)
 
 
 @given(json_values, json_values)
@@ -197,6 +213,29 @@ def test_so_many_parts_of_a_selector_and_no_more(selector: dict[str, Any], large
     normalize(selector)
     with pytest.raises(HttpRefusal, match=f"more than {MAX_PARTS} names"):
         normalize(larger)
+
+
+_EACH: Final = {
+    "$and": [{"$or": [{"b": {"$not": {"$regex": "x"}}}, {"c": {"$elemMatch": {"d": 1, "e": 2}}}]}, {"f": 3}]
+}
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {f"a{n}": n for n in range(MAX_PARTS)},
+        {f"a{n}": {"$gt": n, "$lt": n + 9} for n in range(MAX_PARTS // 3)},
+        {"a": {"$or": list(range(MAX_PARTS - 2))}},
+        {"a": {"$nor": [{"$gt": n} for n in range(MAX_PARTS // 2 - 1)]}},
+        {"a": {f"b{n}": {} for n in range(MAX_PARTS - 1)}},
+        {"a": {"$elemMatch": {f"b{n}": n for n in range(MAX_PARTS - 2)}}},
+        {"$nor": [_EACH] * 15},
+    ],
+    ids=["fields", "ranges", "alternatives", "none of", "inner fields", "items", "mixed"],
+)
+def test_the_normal_form_of_any_selector_can_be_stored_and_read_again(selector: dict[str, Any]) -> None:
+    stored = normalize(selector)
+    assert normalize(stored, MAX_STORED_PARTS) == stored
 
 
 ALLOWED = 1_000_000  # in these tests, to keep them short
