@@ -44,11 +44,20 @@ MEMBERS = frozenset(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sealed:
-    """One revision of one record, as it is stored."""
+    """One revision of one record, as it is stored.
+
+    `leaves`: of one that is a merge, and not stored: what the next revision is made from in its place.
+    """
 
     id: DocId
     rev: Rev
     document: Mapping[str, Any]
+    leaves: tuple[Rev, ...] = ()
+
+    @property
+    def parents(self) -> list[Rev]:
+        """Of the next revision."""
+        return canonical_set(self.leaves or [self.rev])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,7 +101,7 @@ def create(draft: Draft, keyring: Keyring, entropy: Entropy) -> Sealed:
     }
     if draft.files:
         document["files"] = draft.files
-    return _sealed(subject, document, keyring)
+    return signed(subject, document, keyring)
 
 
 def open_body(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
@@ -121,10 +130,10 @@ def edit(
     changed = {
         **sealed.document,
         **_checked(clear),
-        "parents": [sealed.rev],
+        "parents": sealed.parents,
         "encryptedSelf": seal_body(subject, keys, body, entropy(SALT_BYTES)),
     }
-    return _sealed(subject, changed, keyring)
+    return signed(subject, changed, keyring)
 
 
 def share(
@@ -146,10 +155,10 @@ def share(
     changed = {
         **document,
         **{name: with_entries(document[name], entries.get(delegate, ())) for name, entries in additions.items()},
-        "parents": [sealed.rev],
+        "parents": sealed.parents,
         "access": union(statements, [granted]),
     }
-    return _sealed(subject, changed, keyring)
+    return signed(subject, changed, keyring)
 
 
 def seal_body(subject: Subject, keys: Sequence[tuple[Kid, SymmetricKey]], body: Mapping[str, Any], salt: bytes) -> str:
@@ -178,10 +187,11 @@ def _open_body(subject: Subject, document: Mapping[str, Any], keyring: Keyring) 
     return body, padded, length
 
 
-def _sealed(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> Sealed:
+def signed(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> Sealed:
+    """The document as a revision of this Hcp's."""
     unsigned = {name: value for name, value in document.items() if name != "written"}
-    rev, signed = written(subject.id, unsigned, keyring.identity)
-    return Sealed(subject.id, rev, signed)
+    rev, document = written(subject.id, unsigned, keyring.identity)
+    return Sealed(subject.id, rev, document)
 
 
 def _checked(clear: Mapping[str, Any] | None) -> Mapping[str, Any]:

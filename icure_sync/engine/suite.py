@@ -18,21 +18,41 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stored:
-    """One revision of a record as the store holds it."""
+    """One revision of a record as the store holds it.
+
+    `leaves`: of a merge that is not stored (yet): the revisions that it stands for, and that a write over it extends
+    and ends.
+    """
 
     id: DocId
     rev: Rev
     document: Document
+    leaves: tuple[Rev, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Written:
-    """A revision to be stored under `parent` (None: the first), and what it shows."""
+    """A revision to be stored under `parent` (None: the first). `beside`: what is stored with it, or none of it:
+    tombstones of leaves that it took in, and notices."""
 
     id: DocId
     rev: Rev
     parent: Rev | None
     document: Document
+    deleted: bool = False
+    beside: tuple[Written, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Joined:
+    """What several leaves come to.
+
+    `shown`: the merge, as this Hcp would write it. `written`: what there is to store, in this order, so that one leaf
+    is left of them; None if there is no key that may be used for it.
+    """
+
+    shown: Stored
+    written: tuple[Written, ...] | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
