@@ -90,6 +90,7 @@ class Checkpointer:
 
     async def mark(self) -> None:
         """Leave a mark on the other side, beside its log: see `is_marked`."""
+        await self.is_marked()  # other servers let only those write who have seen what is there
         self._mark = self._entropy(_NAME_BYTES).hex()
         record = {"mark": self._mark}
         await self._patience.insist(lambda: self._other.peer.write_local(self._plan.first_id, record))

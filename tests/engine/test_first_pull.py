@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ from icure_sync.replication import refused as refused_module
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import CLASSIC_HCP, device_selector, passes_leaf
 from icure_sync.replication.limits import OWN_MOST
-from icure_sync.replication.trouble import BatchRefused, ServerFailed
+from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, ServerFailed
 from icure_sync.replication.wire import Listing, Missing, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
 from icure_sync.testing import FaultyPeer
@@ -343,6 +344,30 @@ async def test_a_server_put_back_at_any_step_before_the_first_documents_come_is_
         steps = source.calls[: len(steps) + 1]
         assert device.tree(DocId("later")), steps
     assert "listed" in steps
+
+
+async def test_a_mark_that_was_left_before_is_no_obstacle_on_a_server_that_knows_conflicts() -> None:
+    seen: set[str] = set()
+
+    class Insisting(FaultyPeer):
+        """As other servers: a `_local` document is written by those alone who know what is there."""
+
+        async def read_local(self, local_id: str) -> Mapping[str, Any] | None:
+            seen.add(local_id)
+            return await super().read_local(local_id)
+
+        async def write_local(self, local_id: str, document: Mapping[str, Any]) -> None:
+            if local_id not in seen and await super().read_local(local_id) is not None:
+                raise CheckpointConflict("write it", "it is another one by now", "read it again")
+            seen.add(local_id)
+            await super().write_local(local_id, document)
+
+    server, device = Insisting(clinic()), MemoryPeer("device", "d")
+    server.fail("write_local", GONE, first=2, times=50)  # the mark is left, the name is not
+    with pytest.raises(Unreachable):
+        await pull(server, device)
+    seen.clear()
+    assert (await pull(Insisting(server.inner), device, seed=2)).by_index
 
 
 def put_back(server: IndexedPeer, backup: IndexedPeer, at: int) -> FaultyPeer:
