@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -169,7 +169,11 @@ class LocalPeer:
             if isinstance(arrived, Refusal):
                 return [arrived]  # the files that came wait: the source may give this one another time
             links.append(_Link(attachment.name, arrived))
-        return await self._store.run(self._apply, [revision], links)
+        lengths = {link.name: link.blob.length for link in links}
+        files = {  # as they are here, never packed
+            name: replace(one, length=lengths[name], gzip_length=None) for name, one in revision.attachments.items()
+        }
+        return await self._store.run(self._apply, [replace(revision, attachments=files)], links)
 
     def _apply(self, revisions: Sequence[Revision], links: Sequence[_Link]) -> list[Refusal]:
         """Take the revisions; `links` are the files of the one that has some.
@@ -241,15 +245,14 @@ class LocalPeer:
 
     def _held(self, revision: Revision, attachment: Attachment) -> Blob | None:
         """What came for this revision before, what it has already, or what a leaf of its document has under the same
-        name, digest and length."""
+        name, digest and length, if that is known."""
         arrived = self._store.arrivals.find(revision.id, revision.rev, attachment.name)
         if arrived is not None and not _wrong_with(arrived, attachment, revision):
             return arrived
-        same = (attachment.digest, attachment.length)
         revs = [revision.rev]
         for leaf in self._store.documents.leaves(revision.id):
             here = leaf.attachments.get(attachment.name)
-            if here and (here.digest, here.length) == same:
+            if here and here.digest == attachment.digest and not _has_other_length(here.length, attachment):
                 revs.append(leaf.rev)
         for rev in revs:
             blob = self._store.attachments.find(revision.id, rev, attachment.name)
@@ -262,13 +265,17 @@ def _row(change: DocumentChange, leaves: tuple[Rev, ...]) -> Change:
     return Change(change.id, leaves, Seq(str(change.seq)), change.deleted)
 
 
+def _has_other_length(length: int, attachment: Attachment) -> bool:
+    return attachment.is_length_known and length != attachment.length
+
+
 def _wrong_with(blob: Blob, attachment: Attachment, revision: Revision) -> str:
     """What is wrong with the bytes that came, "" if nothing.
 
     The document itself says what they must be (`files`), where it is one of ours. The peer's digest decides nothing: it
     depends on how the peer compresses.
     """
-    if blob.length != attachment.length:
+    if _has_other_length(blob.length, attachment):
         return f"{blob.length} bytes came, {attachment.length} were announced"
     try:
         stated = _files.decode(revision.body).files.get(attachment.name)

@@ -153,7 +153,8 @@ class CouchPeer:
     async def _bulk_get(self, wanted: Sequence[Mapping[str, str]]) -> Sequence[Revision | Refusal]:
         attempted = f"read documents of {self._shown}"
         body = json_body([_encode({"docs": wanted})])
-        request = Request("POST", self._path + "/_bulk_get", attempted, query={"revs": "true"}, body=body)
+        query = {"revs": "true", "att_encoding_info": "true"}
+        request = Request("POST", self._path + "/_bulk_get", attempted, query=query, body=body)
         return self._answers.documents(await self._requests.answer(request), attempted)
 
     def _local_path(self, local_id: str) -> str:

@@ -116,6 +116,8 @@ class _Stub(Struct):
     length: int = 0
     digest: str = ""
     revpos: int = 0
+    encoding: str = ""
+    encoded_length: int = 0
 
 
 class _Head(Struct, rename=lambda name: "_" + name):
@@ -203,7 +205,7 @@ class Answers:
         }
 
     def documents(self, body: bytes, attempted: str) -> list[Revision | Refusal]:
-        """`_bulk_get?revs=true`."""
+        """`_bulk_get?revs=true&att_encoding_info=true`."""
         answer = self._decode(_bulk_get, body, attempted)
         return [_got(result.id, got) for result in answer.results for got in result.docs]
 
@@ -289,7 +291,9 @@ def _history(head: _Head) -> tuple[Rev, ...]:
 def _attachment(name: str, stub: _Stub) -> Attachment:
     if stub.length < 0 or stub.revpos < 0:
         raise ValueError("an attachment has a negative length or revpos")
-    return Attachment(name, stub.content_type, stub.length, stub.digest, stub.revpos)
+    is_inside_unknown = stub.encoding == "gzip" and stub.length == stub.encoded_length
+    packed = stub.length if is_inside_unknown else None  # else they are given as if they had never been packed
+    return Attachment(name, stub.content_type, stub.length, stub.digest, stub.revpos, packed)
 
 
 def _refusal(doc_id: str, failure: _Failure) -> Refusal:

@@ -16,7 +16,8 @@ class Attachment:
     """One CouchDB attachment, without its bytes. `length` in bytes; `digest` as the peer states it (`md5-…`).
 
     `gzip_length`: the bytes are kept as gzip, so many of them, and `digest` is of these; None: as they are. A server
-    keeps so what came so; a device never does.
+    keeps so what came so; a device never does. A CouchDB to which they came packed gives the same number as `length`:
+    it does not know how many there are inside.
     """
 
     name: str
@@ -25,6 +26,10 @@ class Attachment:
     digest: str
     revpos: int
     gzip_length: int | None = None
+
+    @property
+    def is_length_known(self) -> bool:
+        return self.length != self.gzip_length
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from icure_sync.engine.local_peer import FETCH_TRIES, LocalPeer
 from icure_sync.errors import Unreachable
 from icure_sync.ids import DocId, Rev
+from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.wire import Attachment, Revision
 from icure_sync.store import Store
+from icure_sync.testing import Answer, ScriptedServer, json_answer, raw_answer
+from icure_sync.testing.scripted import Responder
 from tests.replicas import rev, revision
+from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 DATA = b"ciphertext" * 20_000
 
@@ -100,6 +109,76 @@ async def test_a_digest_that_is_not_the_bytes_md5_is_no_obstacle(store: Store):
     assert await peer.write([second], source) == []
     assert source.asked == 0
     assert await stored(peer, revision_id=rev(2, 1)) == DATA
+
+
+PACKED = gzip.compress(DATA)
+AS_COUCHDB_SAYS = {
+    "content_type": "text/plain",
+    "revpos": 1,
+    "digest": "md5-" + base64.b64encode(hashlib.md5(PACKED, usedforsecurity=False).digest()).decode(),
+    "length": len(PACKED),
+    "stub": True,
+    "encoding": "gzip",
+    "encoded_length": len(PACKED),
+}
+
+
+def packed_there(document: dict[str, object]) -> Responder:
+    """`_bulk_get` of a CouchDB: it says how an attachment is kept if it is asked to."""
+
+    async def answer(request: web.BaseRequest) -> Answer:
+        told = request.query.get("att_encoding_info") == "true"
+        said = {name: value for name, value in AS_COUCHDB_SAYS.items() if told or not name.startswith("encod")}
+        found = {**document, "_attachments": {"content": said}}
+        return json_answer({"results": [{"id": "a", "docs": [{"ok": found}]}]})
+
+    return answer
+
+
+async def test_a_file_that_a_couchdb_got_packed_is_kept_as_it_is_inside(store: Store):
+    """It announces the length of the gzip, and gives what is inside."""
+    ids, answers = ["b" * 32, "a" * 32], []
+    for start in (1, 2):
+        head = {"_id": "a", "_rev": f"{start}-{ids[-start]}", "_revisions": {"start": start, "ids": ids[-start:]}}
+        answers.append(packed_there(head))
+    device = LocalPeer(store)
+    async with ScriptedServer() as server, server.peer() as source:
+        server.on("POST /clinic/_bulk_get", *answers)
+        server.on("GET /clinic/a/content", raw_answer(DATA))
+        for _ in answers:
+            (revision_id,) = found = await source.fetch({DocId("a"): [Rev("any")]})
+            assert await device.write(found, source) == []
+        assert isinstance(revision_id, Revision)
+        assert server.count("GET /clinic/a/content") == 1
+    (leaf,) = await device.leaves([DocId("a")])
+    assert isinstance(leaf, Revision)
+    assert (leaf.attachments["content"].length, leaf.attachments["content"].gzip_length) == (len(DATA), None)
+    assert await stored(device, revision_id=leaf.rev) == DATA
+    elsewhere = MemoryPeer()
+    assert await elsewhere.write([leaf], device) == []
+
+
+@pytest.mark.parametrize("kind", ["hub", *REAL_SERVERS])
+async def test_a_file_that_was_put_packed_comes_from_a_real_server(
+    kind: str, store: Store, tmp_path: Path, request: pytest.FixtureRequest
+):
+    async with AsyncExitStack() as opened:
+        if kind == "hub":
+            server = await opened.enter_async_context(fresh_hub(tmp_path / "hub"))
+        else:
+            server = request.getfixturevalue("couchdb_url")
+        source = await opened.enter_async_context(
+            CouchPeer(url := await opened.enter_async_context(fresh_database(server)))
+        )
+        session = await opened.enter_async_context(aiohttp.ClientSession())
+        headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}
+        async with session.put(f"{url}/a/content", data=PACKED, headers=headers) as answer:
+            assert answer.status in (201, 202)
+        (leaf,) = await source.leaves([DocId("a")])
+        assert isinstance(leaf, Revision)
+        device = LocalPeer(store)
+        assert await device.write([leaf], source) == []
+        assert await stored(device, revision_id=leaf.rev) == DATA
 
 
 def saying(doc_id: str, *history: Rev, data: bytes, digest: str) -> Revision:

@@ -47,6 +47,19 @@ def test_a_document_without_members_has_an_empty_body():
     assert one('{"_id":"a","_rev":"1-aa","_deleted":true}') == Revision(DocId("a"), (Rev("1-aa"),), b"{}", True)
 
 
+def test_the_length_of_an_attachment_that_a_couchdb_got_packed_is_not_known():
+    """What it packed itself, it knows; and that is given as if it had never been packed."""
+    came, packed_there = (
+        one(
+            f'{{"_id":"a","_rev":"1-aa","_attachments":{{"f":{{"length":{length},"digest":"md5-x","revpos":1,'
+            '"stub":true,"encoding":"gzip","encoded_length":48}}}'
+        ).attachments["f"]
+        for length in (48, 120)
+    )
+    assert (came.is_length_known, came.gzip_length) == (False, 48)
+    assert (packed_there.is_length_known, packed_there.length, packed_there.gzip_length) == (True, 120, None)
+
+
 def test_attachments_come_without_their_bytes():
     stub = '{"content_type":"image/png","revpos":1,"digest":"md5-x","length":48,"stub":true}'
     found = one(f'{{"_id":"a","_rev":"1-aa","_attachments":{{"f.bin":{stub}}}}}')
