@@ -15,7 +15,7 @@ MAX_COMPARISONS: Final = 150_000_000  # of characters by Python's engine, one or
 MEMBER_WORK: Final = 4  # of taking one member of an array or object
 CONDITION_WORK: Final = 8  # of trying one condition on it
 _VALUE_WORK: Final = 12  # of reading one value to compare it
-_LETTER_WORK: Final = 15  # of reading a letter beyond ASCII, and each of the letters that it is made of: up to eighteen
+_LETTER_WORK: Final = 10  # of reading a letter beyond ASCII, and each of the letters that it is made of: up to eighteen
 _PLAIN_LETTERS: Final = 8  # letters of ASCII for one unit of work
 
 

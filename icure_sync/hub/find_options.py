@@ -13,7 +13,7 @@ from typing import Any, Final
 from icure_sync.hub.erlang import print_term, write_term
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.mango import Path, parse_path
-from icure_sync.hub.selectors import Selector, normalize
+from icure_sync.hub.selectors import MAX_STORED_PARTS, Selector, normalize
 
 DEFAULT_LIMIT: Final = 25
 _REQUIRED: Final = object()
@@ -249,6 +249,11 @@ def _sort_field(value: Any) -> tuple[str, str]:
     raise _refused("invalid_sort_field", f"Invalid sort field: {print_term(value)}")
 
 
+def _filter(value: Any) -> Selector:
+    """In its normal form, in which it is stored: it must be one that can be read again."""
+    return normalize(normalize(value), MAX_STORED_PARTS)
+
+
 def _fields(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise _refused("invalid_fields", f"Fields must be an array of strings, not: {write_term(value)}")
@@ -285,6 +290,6 @@ _INDEX: Final[_Options] = {
 }
 _DEFINITION: Final[_Options] = {
     "fields": (_sort, _REQUIRED),
-    "partial_filter_selector": (normalize, {}),
+    "partial_filter_selector": (_filter, {}),
 }
 _BULK_DELETE: Final[_Options] = {"docids": (_docids, _REQUIRED), "w": (_positive, 2)}

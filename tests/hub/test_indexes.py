@@ -256,6 +256,14 @@ async def test_a_partial_index_of_as_many_conditions_as_a_selector_may_have_hold
     assert [doc["_id"] for doc in found.json["docs"]] == ["ann"]
 
 
+async def test_a_partial_index_that_could_not_be_read_again_is_refused(browse: Browser, clinic: str) -> None:
+    """The outer name is stored with each name within."""
+    conditions = {"é" * 500: {f"b{n}": n for n in range(1_000)}}
+    assert (await browse("POST", f"{clinic}/_find", {"selector": conditions})).status == 200
+    refused = await make(browse, clinic, "part", "a", partial_filter_selector=conditions)
+    assert refused == {"error": "bad_arg", "reason": "the values in the selector are more than allowed"}
+
+
 async def test_a_partial_index_of_more_conditions_is_refused_and_empty_where_it_comes_as_a_document(
     browse: Browser, clinic: str
 ) -> None:

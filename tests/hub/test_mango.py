@@ -154,6 +154,16 @@ def test_nesting_is_bounded() -> None:
         compile_selector(selector)
 
 
+def test_what_is_compared_with_is_read_in_a_moment_or_refused() -> None:
+    phrase = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"  # eighteen letters
+    assert normalize({"a": {"$in": [n / 7 for n in range(50_000)]}})
+    assert normalize({"a": "x" * 1_000_000})
+    assert normalize({"a": phrase * 10_000})
+    for condition in ({"$eq": phrase * 30_000}, {"$in": [phrase] * 30_000}, {"$not": {"$all": [{phrase * 30_000: 1}]}}):
+        with pytest.raises(HttpRefusal, match="more than allowed"):
+            normalize({"a": condition})
+
+
 def test_paths_are_bounded() -> None:
     """That of the outer name is repeated for each name within."""
     assert normalize({"a" * MAX_PATH: 1})
