@@ -252,7 +252,9 @@ class LocalPeer:
         revs = [revision.rev]
         for leaf in self._store.documents.leaves(revision.id):
             here = leaf.attachments.get(attachment.name)
-            if here and here.digest == attachment.digest and not _has_other_length(here.length, attachment):
+            if here is None or here.gzip_length is not None:  # what is kept packed are other bytes
+                continue
+            if here.digest == attachment.digest and not _has_other_length(here.length, attachment):
                 revs.append(leaf.rev)
         for rev in revs:
             blob = self._store.attachments.find(revision.id, rev, attachment.name)

@@ -158,6 +158,18 @@ async def test_a_file_that_a_couchdb_got_packed_is_kept_as_it_is_inside(store: S
     assert await elsewhere.write([leaf], device) == []
 
 
+async def test_bytes_that_a_server_keeps_packed_are_not_taken_for_what_is_inside(store: Store):
+    """A hub's own store is a replica of the CouchDB that it stands before."""
+    digest = str(AS_COUCHDB_SAYS["digest"])
+    here = Attachment("content", "text/plain", len(DATA), digest, 1, len(PACKED))
+    store.documents.apply([Revision(DocId("a"), (rev(1, 1),), b"{}", False, {"content": here})])
+    store.attachments.link(DocId("a"), rev(1, 1), "content", store.attachments.put([PACKED]))
+    there = Attachment("content", "text/plain", len(PACKED), digest, 1, len(PACKED))
+    second = Revision(DocId("a"), (rev(2, 1), rev(1, 1)), b"{}", False, {"content": there})
+    assert await LocalPeer(store).write([second], Serving(DATA)) == []
+    assert await stored(LocalPeer(store), revision_id=rev(2, 1)) == DATA
+
+
 @pytest.mark.parametrize("kind", ["hub", *REAL_SERVERS])
 async def test_a_file_that_was_put_packed_comes_from_a_real_server(
     kind: str, store: Store, tmp_path: Path, request: pytest.FixtureRequest
