@@ -20,7 +20,7 @@ from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.layout import MERGED_MOST
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.crypto.revision import extended, revision_id
-from icure_sync.crypto.sealing import MEMBERS, Sealed, body_data, seal_body, signed
+from icure_sync.crypto.sealing import MEMBERS, Sealed, body_data, clear_members, seal_body, signed
 from icure_sync.ids import HcpId, Kid, Rev, rev_order
 
 _CIPHERTEXT = ("encryptedSelf", "sealedWith")
@@ -182,8 +182,8 @@ def _entries(leaves: Sequence[Sealed], name: str, inside: frozenset[HcpId]) -> d
 
 def _are_alike(documents: Sequence[Sealed]) -> bool:
     """Whether all hold the same ciphertext, and show the same beside it: then it can be kept."""
-    shown = {canonical([_clear(each.document), *(each.document[name] for name in _CIPHERTEXT)]) for each in documents}
-    return len(shown) == 1
+    shown = [[clear_members(each.document), *(each.document[name] for name in _CIPHERTEXT)] for each in documents]
+    return len(set(map(canonical, shown))) == 1
 
 
 def _is_state(leaf: Sealed, document: Mapping[str, Any]) -> bool:
@@ -192,10 +192,6 @@ def _is_state(leaf: Sealed, document: Mapping[str, Any]) -> bool:
         {name: value for name, value in each.items() if name not in _OF_A_WRITE} for each in (leaf.document, document)
     )
     return len(set(map(canonical, states))) == 1
-
-
-def _clear(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name not in MEMBERS}
 
 
 def _named(leaves: Sequence[Sealed]) -> frozenset[HcpId]:

@@ -161,6 +161,11 @@ def share(
     return signed(subject, changed, keyring)
 
 
+def clear_members(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record that stand in clear."""
+    return {name: value for name, value in document.items() if name not in MEMBERS}
+
+
 def seal_body(subject: Subject, keys: Sequence[tuple[Kid, SymmetricKey]], body: Mapping[str, Any], salt: bytes) -> str:
     """`encryptedSelf`: one envelope over the padded canonical body."""
     names = canonical_set(name for name, _ in keys)

@@ -6,20 +6,22 @@ Knows entities, keys and writers; no stores. Link registers hold `{"type", "id"}
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icure_sync.canonical import authored
-from icure_sync.crypto import sealing
-from icure_sync.crypto.access import Subject
+from icure_sync.crypto import merging, sealing
+from icure_sync.crypto.access import Statement, Subject, union
 from icure_sync.crypto.access import parties as parties_with_access
 from icure_sync.crypto.chain import unwrap_chain
 from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.revision import extended
 from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.parties import Parties
-from icure_sync.engine.suite import Content, Parent, Stored, Written
+from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
-from icure_sync.ids import DocId, HcpId
-from icure_sync.merge import registers
+from icure_sync.ids import DocId, HcpId, Rev, rev_order
+from icure_sync.merge import joining, registers
 from icure_sync.model import Entity, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, clear, record_lists
 
@@ -50,6 +52,15 @@ class SealedSuite:
             parents=_parent_ids(stored, shown.links),
             siblings=shown.alternatives,
         )
+
+    def join(self, leaves: Sequence[Stored], known: Sequence[Statement] = ()) -> Joined:
+        """`known`: verified statements that were seen for the record, beyond those that the leaves carry."""
+        subject = Subject.of(leaves[0].id, leaves[0].document)
+        statements = union(known, *(leaf.document["access"] for leaf in leaves))
+        inside = parties_with_access(subject, statements)
+        taken = [leaf for leaf in leaves if leaf.document["written"]["by"] in inside]
+        merged = merging.merge([*map(_sealed, taken)], self._joined(taken), self._keyring, statements)
+        return _joined_leaves(taken, merged, tuple(leaf.rev for leaf in leaves if leaf not in taken))
 
     def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
         subject = Subject.create(entity.TYPE, self._keyring.identity, self._entropy)
@@ -104,6 +115,16 @@ class SealedSuite:
     def foreign_keys(self, stored: Stored) -> frozenset[DocId]:
         return unwrap_chain(Subject.of(stored.id, stored.document), stored.document, self._keyring).foreign_keys
 
+    def _joined(self, leaves: Sequence[Stored]) -> merging.Joined:
+        bodies = {leaf.rev: self._body(leaf) for leaf in leaves}
+        body = joining.join(list(bodies.values()))
+        return merging.Joined(
+            body=body,
+            clear=_still_clear(leaves, bodies, body),
+            secret_ids=[*registers.read(body).links],
+            whole={rev for rev, each in bodies.items() if joining.covers(each, body)},
+        )
+
     def _body(self, stored: Stored) -> dict[str, Any]:
         return sealing.open_body(Subject.of(stored.id, stored.document), stored.document, self._keyring)
 
@@ -147,9 +168,52 @@ def _clear_fields(type_name: str, body: registers.Body) -> dict[str, Any]:
     return {name: shown[name] for name in sorted(names) if name in shown}
 
 
+def _still_clear(
+    leaves: Sequence[Stored], bodies: Mapping[Rev, registers.Body], body: registers.Body
+) -> dict[str, Any]:
+    """What the joined body shows of the fields that stand in clear in every leaf that shows them."""
+    clear_in = [sealing.clear_members(leaf.document) for leaf in leaves]
+    if not any(clear_in):
+        return {}
+    shown_in = [registers.read(bodies[leaf.rev]).record for leaf in leaves]
+    shown = registers.read(body).record
+    names = {name for each in clear_in for name in each} - {
+        name for clear_, shown_ in zip(clear_in, shown_in, strict=True) for name in shown_.keys() - clear_.keys()
+    }
+    return {name: shown[name] for name in sorted(names & shown.keys())}
+
+
+def _joined_leaves(leaves: Sequence[Stored], merged: merging.Merged, out: tuple[Rev, ...]) -> Joined:
+    above = max((leaf.rev for leaf in leaves), key=rev_order)
+    ends = {leaf.rev: _tombstone(merging.retirement(_sealed(leaf)), leaf.rev) for leaf in leaves}
+    beside = tuple(tombstone for rev, tombstone in sorted(ends.items()) if rev != above)
+    if merged.outs and merged.same is None:
+        sealed = next(_sealed(leaf) for leaf in leaves if leaf.rev == above)
+        beside += (_tombstone(merging.notice(sealed, merged.sealed.document["access"], sorted(merged.outs)), above),)
+    shown = Stored(
+        merged.sealed.id, merged.sealed.rev, merged.sealed.document, tuple(sorted(ends)), beside, merged.is_safe
+    )
+    if merged.same is not None:
+        kept = next(leaf for leaf in leaves if leaf.rev == merged.same)
+        return Joined(
+            replace(shown, rev=kept.rev, document=kept.document),
+            tuple(tombstone for rev, tombstone in sorted(ends.items()) if rev != kept.rev),
+            out,
+        )
+    written = Written(shown.id, shown.rev, above, shown.document, beside=beside)
+    return Joined(shown, (written,) if merged.is_safe else None, out)
+
+
+def _tombstone(sealed: Sealed, above: Rev) -> Written:
+    return Written(sealed.id, sealed.rev, above, sealed.document, deleted=True)
+
+
 def _sealed(stored: Stored) -> Sealed:
-    return Sealed(stored.id, stored.rev, stored.document)
+    return Sealed(stored.id, stored.rev, stored.document, stored.leaves)
 
 
 def _written(sealed: Sealed, above: Stored | None) -> Written:
-    return Written(sealed.id, sealed.rev, above.rev if above else None, sealed.document)
+    if above is None:
+        return Written(sealed.id, sealed.rev, None, sealed.document)
+    parent = extended(above.leaves) or above.rev
+    return Written(sealed.id, sealed.rev, parent, sealed.document, beside=above.beside)

@@ -13,10 +13,18 @@ from icure_sync.store import Store
 
 
 def store_written(store: Store, written: Written, attachments: Mapping[str, Attachment] | None = None) -> None:
-    """Store it under its parent. `attachments`: of a first revision; later ones have those of their parent.
+    """Store it under its parent, and what goes with it, all or nothing.
 
-    Raises StaleRevision; InvalidEntity for what is too large.
+    `attachments`: of a first revision; later ones have those of their parent. Raises StaleRevision; InvalidEntity for
+    what is too large.
     """
+    with store.transaction():
+        _store(store, written, attachments)
+        for other in written.beside:
+            _graft(store, other)
+
+
+def _store(store: Store, written: Written, attachments: Mapping[str, Attachment] | None) -> None:
     documents = store.documents
     body = strict_json.dumps(written.document)
     if written.parent is None:
@@ -26,9 +34,17 @@ def store_written(store: Store, written: Written, attachments: Mapping[str, Atta
     stubs = above.attachments if above else {}
     tree = documents.tree(written.id) or RevTree()
     if any(leaf.rev == written.parent for leaf in tree.leaves()):
-        documents.write(written.id, written.rev, body, written.parent, attachments=stubs)
+        documents.write(written.id, written.rev, body, written.parent, deleted=written.deleted, attachments=stubs)
         return
-    # What was displaced by something that cannot be shown is extended beside it.
+    _graft(store, written, stubs)  # what was displaced by something that cannot be shown is extended beside it
+
+
+def _graft(store: Store, written: Written, stubs: Mapping[str, Attachment] | None = None) -> None:
+    """Below its parent, whatever stands there already. A revision that is here stays as it is."""
+    assert written.parent is not None  # it ends or tells of a revision
+    tree = store.documents.tree(written.id) or RevTree()
     history = (written.rev, *tree.history(written.parent))
-    for refusal in documents.apply([Revision(written.id, history, body, attachments=stubs)]):
+    body = strict_json.dumps(written.document)
+    revision = Revision(written.id, history, body, written.deleted, {} if written.deleted else stubs or {})
+    for refusal in store.documents.apply([revision]):
         raise InvalidEntity(f"write document {written.id}", refusal.reason, "correct it and repeat")

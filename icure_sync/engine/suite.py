@@ -20,20 +20,25 @@ Document = Mapping[str, Any]
 class Stored:
     """One revision of a record as the store holds it.
 
-    `leaves`: of a merge that is not stored (yet): the revisions that it stands for, and that a write over it extends
-    and ends.
+    `leaves`: of a merge that is not stored (yet), the revisions that it stands for. A write over it names them all as
+    its parents, extends their winner, and is stored with what is `beside` it: tombstones of the others, and notices.
+    `is_safe`: False of a merge for which there is no key that nobody who is out knows; a write over it draws a new one.
     """
 
     id: DocId
     rev: Rev
     document: Document
     leaves: tuple[Rev, ...] = ()
+    beside: tuple[Written, ...] = ()
+    is_safe: bool = True
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Written:
-    """A revision to be stored under `parent` (None: the first). `beside`: what is stored with it, or none of it:
-    tombstones of leaves that it took in, and notices."""
+    """A revision to be stored under `parent` (None: the first).
+
+    `beside`: what is stored with it, or none of it: tombstones of leaves that it took in, and notices.
+    """
 
     id: DocId
     rev: Rev
@@ -48,11 +53,13 @@ class Joined:
     """What several leaves come to.
 
     `shown`: the merge, as this Hcp would write it. `written`: what there is to store, in this order, so that one leaf
-    is left of them; None if there is no key that may be used for it.
+    is left of them; None if there is no key that may be used for it. `out`: leaves that take no part, since those who
+    wrote them are out.
     """
 
     shown: Stored
     written: tuple[Written, ...] | None
+    out: tuple[Rev, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
