@@ -6,8 +6,8 @@ members, their ids stand beside them.
     hcPartyKeys:     {delegate: [hex for the owner, hex for the delegate]}
     aesExchangeKeys: {owner's SPKI in hex: {delegate: {fingerprint of a public key: hex}}}
 
-A pair's second key (two devices minted one each, offline) stands in `aesExchangeKeys` under a fake owner's key that
-begins with `x`: released SDKs read it there, and `hcPartyKeys` has room for one only.
+A pair's further keys (two devices minted one each, offline) stand in `aesExchangeKeys` under fake owners' keys that
+begin with `x`: released SDKs read them there, and `hcPartyKeys` has room for one only.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def with_exchange_key(
     """
     for_owner = _wrap(key, owner, entropy)
     for_delegate = for_owner if owner.spki == delegate.spki else _wrap(key, delegate, entropy)
-    legacy = _map(owner.id, owner_document, "hcPartyKeys")
-    exchange = _map(owner.id, owner_document, "aesExchangeKeys")
+    legacy = key_map(owner.id, owner_document, "hcPartyKeys")
+    exchange = key_map(owner.id, owner_document, "aesExchangeKeys")
     has_one = delegate.id in legacy or any(delegate.id in pairs for pairs in _exchange_maps(owner_document).values())
     place = FAKE_OWNER + kid(SymmetricKey(key)) if has_one else owner.spki.hex()
     pairs = {**exchange.get(place, {}), delegate.id: {owner.fingerprint: for_owner, delegate.fingerprint: for_delegate}}
@@ -93,6 +93,16 @@ def with_exchange_key(
     if not has_one:
         changed["hcPartyKeys"] = {**legacy, delegate.id: [for_owner, for_delegate]}
     return changed
+
+
+def key_map(hcp_id: str, document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A map that is going to be written back. Raises InvalidEntity rather than lose what is there."""
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _invalid(hcp_id, f"its {name} is not a map")
+    return value
 
 
 def _wrapped_texts(owner_id: str, document: Mapping[str, Any], delegate: str, reader: ClassicParty) -> Iterator[Any]:
@@ -113,16 +123,6 @@ def _exchange_maps(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """`aesExchangeKeys` as far as it is well formed: what others wrote must not hide what is readable."""
     maps = document.get("aesExchangeKeys")
     return {name: pairs for name, pairs in maps.items() if isinstance(pairs, dict)} if isinstance(maps, dict) else {}
-
-
-def _map(hcp_id: str, document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A map that is going to be written back. Raises InvalidEntity rather than lose what is there."""
-    value = document.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _invalid(hcp_id, f"its {name} is not a map")
-    return value
 
 
 def _wrap(key: bytes, party: ClassicParty, entropy: Entropy) -> str:

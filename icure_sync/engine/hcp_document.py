@@ -1,56 +1,66 @@
 """The Hcp document of this replica's own Hcp: profile in clear with its stamps, public keys, Hcp keys. Pure.
 
-Its first revision is a function of the identity alone, so all devices of an Hcp write the same bytes and there is
-nothing to merge. Only the Hcp's own devices write it.
+Its first revision is a function of the identity alone, so all devices of an Hcp write the same bytes. Later ones may be
+written concurrently: what several come to is the join of their profiles with all their keys, and devices of the Hcp
+that merge the same revisions write the same bytes. Only the Hcp's own devices write it. FORMAT.md has the layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from icure_sync.canonical import authored
+from icure_sync.canonical import authored, canonical, canonical_set
 from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HCP_TYPE, Wrapped, wrapped_keys
 from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.layout import MERGED_MOST
 from icure_sync.crypto.primitives import Entropy
-from icure_sync.crypto.revision import written
-from icure_sync.engine.suite import Content, Stored, Written
+from icure_sync.crypto.revision import extended, revision_id, written
+from icure_sync.engine.suite import Content, Joined, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
 from icure_sync.errors import InvalidEntity
-from icure_sync.ids import DocId
-from icure_sync.merge import registers
+from icure_sync.ids import DocId, Rev, rev_order
+from icure_sync.merge import joining, registers
 from icure_sync.merge.registers import Author
 from icure_sync.model import Hcp, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, record_lists
 
 _STAMPS = ("context", "writers", "fields")
+_OF_A_WRITE = frozenset({"parents", "merged", "written"})  # what differs between two revisions in the same state
 _MEMBERS = frozenset(
     {
-        *("type", "cryptoSuite", "parents", "merged", "written", "publicKey", "signingKey", "identity"),
+        *("type", "cryptoSuite", "publicKey", "signingKey", "identity", *_OF_A_WRITE),
         *("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures", "retiredKeys", *_STAMPS),
     }
 )  # what a profile field may not be called
+_NOBODY = ""  # who wrote a tombstone: so all who end the same leaf write the same
 
 
 def first(identity: Identity) -> Written:
     """The first revision: the name, the public keys and {AA}."""
     born = Author(identity.birth.writer, identity.hcp_id, "", 0)
     body = registers.write(None, {("name",): identity.name}, born)
-    return _written(identity, None, body, [hcp_keys.born(identity)])
+    document = {
+        **_profile(body),
+        "type": HCP_TYPE,
+        "cryptoSuite": SEALED_1,
+        "merged": [],
+        "retiredKeys": [],
+        **hcp_keys.key_members([hcp_keys.born(identity)]),
+    }
+    return _written(identity, document, [])
 
 
-def with_key(identity: Identity, leaves: Sequence[Stored], key: Wrapped) -> Written:
-    """The next revision, which holds one more Hcp key. `leaves`: all of the document's, the winner first."""
-    held = [wrapped for leaf in leaves for wrapped in wrapped_keys(leaf.id, leaf.document)]
-    return _written(identity, leaves[0], _body(leaves[0]), [*held, key])
+def with_key(identity: Identity, shown: Stored, key: Wrapped) -> Written:
+    """The next revision, which holds one more Hcp key. `shown`: the document, as `join` says."""
+    members = hcp_keys.key_members([*wrapped_keys(shown.id, shown.document), key])
+    return _over(identity, shown, {**shown.document, **members})
 
 
-def with_profile(
-    identity: Identity, leaves: Sequence[Stored], hcp: Hcp, writers: Writers, entropy: Entropy
-) -> Written | None:
+def with_profile(identity: Identity, shown: Stored, hcp: Hcp, writers: Writers, entropy: Entropy) -> Written | None:
     """The next revision, which shows this profile; None if nothing would change. Raises InvalidEntity."""
-    body = _body(leaves[0])
+    body = _body(shown.document)
     profile = authored(to_record(with_record_ids(hcp, lambda: entropy(RECORD_ID_BYTES).hex())))
     reserved = sorted(name for name in profile if name in _MEMBERS or name.startswith("_"))
     if reserved:
@@ -59,42 +69,108 @@ def with_profile(
     changed = registers.changes(registers.shown_registers(body), wanted)
     if not changed:
         return None
-    doc_id = leaves[0].id
-    author = writers.author(doc_id, body["context"])
+    author = writers.author(shown.id, body["context"])
     after = registers.write(body, changed, author)
-    writers.wrote(doc_id, author, after["context"])
-    held = [wrapped for leaf in leaves for wrapped in wrapped_keys(leaf.id, leaf.document)]
-    return _written(identity, leaves[0], after, held)
+    writers.wrote(shown.id, author, after["context"])
+    return _over(identity, shown, {**_unstamped(shown.document, after), **_profile(after)})
 
 
 def content(stored: Stored) -> Content:
-    """What an Hcp document shows of its Hcp."""
-    body = _body(stored)
+    """What an Hcp document shows of its Hcp. Raises InvalidEntity."""
+    body = _body(stored.document)
     registers.check_body(body)
     shown = registers.read(body)
     return Content(HCP_TYPE, shown.record, shown.deleted, frozenset(), {}, shown.alternatives)
 
 
-def _body(stored: Stored) -> dict[str, Any]:
-    return {name: stored.document.get(name) for name in _STAMPS}
+def united(revisions: Sequence[Stored]) -> Stored:
+    """What believed revisions of one Hcp document come to, in any order, for showing: under the highest one's id.
+
+    Their profiles joined, all their keys, and the retirements of all.
+    """
+    ascending = sorted(revisions, key=lambda each: rev_order(each.rev))
+    highest = ascending[-1]
+    if len(ascending) == 1:
+        return highest
+    body = joining.join([_body(each.document) for each in ascending])
+    document: dict[str, Any] = {}
+    for each in ascending:
+        document |= _unstamped(each.document, body)
+    keys = [wrapped for each in ascending for wrapped in wrapped_keys(each.id, each.document)]
+    retired = canonical_set(item for each in ascending for item in each.document["retiredKeys"])
+    document |= {**_profile(body), **hcp_keys.key_members(keys), "retiredKeys": retired}
+    return Stored(highest.id, highest.rev, document)
 
 
-def _written(identity: Identity, above: Stored | None, body: Mapping[str, Any], keys: Sequence[Wrapped]) -> Written:
-    kept = dict(above.document) if above else {"merged": [], "retiredKeys": []}
-    profile = registers.read(body).record
-    for name in set(kept) - profile.keys():
-        if (name,) in {tuple(path) for path, _ in body["fields"]}:
-            del kept[name]  # a profile field that was emptied
-    document = {
-        **kept,
-        **profile,
-        **body,
-        "type": HCP_TYPE,
-        "cryptoSuite": SEALED_1,
-        "parents": [above.rev] if above else [],
-        **hcp_keys.identity_members(identity),
-        **hcp_keys.key_members(keys),
-    }
-    document.pop("written", None)
-    rev, signed = written(DocId(identity.hcp_id), document, identity)
-    return Written(DocId(identity.hcp_id), rev, above.rev if above else None, signed)
+def takes_in(one: Stored, other: Stored) -> bool:
+    """Whether one revision makes up for the other: it lists it, or holds all that it holds."""
+    listed = (*one.document["parents"], *one.document["merged"])
+    return other.rev in listed or _state(united([one, other]).document) == _state(one.document)
+
+
+def join(identity: Identity, revisions: Sequence[Stored], standing: Collection[Rev]) -> Joined:
+    """What believed revisions of the own document come to, and what there is to write so that one leaf is left.
+
+    `standing`: those that are live leaves; the others were displaced by something that does not count. A leaf that is
+    in the very state of the merge stays, and the rest are retired.
+    """
+    revs = canonical_set(each.rev for each in revisions)
+    highest = max(revs, key=rev_order)
+    document = {**united(revisions).document, "merged": _merged(revisions, highest)}
+    ends = {each.rev: _retirement(each) for each in sorted(revisions, key=lambda each: rev_order(each.rev))}
+    beside = tuple(end for rev, end in ends.items() if rev != highest)
+    merge = _written(identity, document, revs, beside)
+    state = _state(merge.document)
+    same = extended([each.rev for each in revisions if each.rev in standing and _state(each.document) == state])
+    if len(revisions) == 1:
+        shown = revisions[0]
+    else:
+        shown = Stored(merge.id, same or merge.rev, merge.document, tuple(revs), beside)
+    return Joined(shown, (merge,) if same is None else tuple(end for rev, end in ends.items() if rev != same))
+
+
+def _over(identity: Identity, shown: Stored, document: Mapping[str, Any]) -> Written:
+    """A write over what is shown: it extends and ends whatever that stands for."""
+    return _written(identity, document, shown.leaves or (shown.rev,), shown.beside)
+
+
+def _written(
+    identity: Identity, document: Mapping[str, Any], parents: Sequence[Rev], beside: tuple[Written, ...] = ()
+) -> Written:
+    doc_id = DocId(identity.hcp_id)
+    unsigned = {name: value for name, value in document.items() if name != "written"}
+    unsigned |= {"parents": canonical_set(parents), **hcp_keys.identity_members(identity)}
+    rev, signed = written(doc_id, unsigned, identity)
+    return Written(doc_id, rev, extended(parents), signed, beside=beside)
+
+
+def _retirement(leaf: Stored) -> Written:
+    """The tombstone that ends a leaf which a merge took in. A server filters it by its type, as it does the leaf."""
+    document = {"retired": True, "type": HCP_TYPE, "cryptoSuite": SEALED_1, "parents": [leaf.rev]}
+    return Written(leaf.id, revision_id(leaf.id, document, _NOBODY), leaf.rev, document, deleted=True)
+
+
+def _merged(revisions: Sequence[Stored], highest: Rev) -> list[Rev]:
+    """The leaves that merges on these branches have ended, the newest ones, and those that this one ends."""
+    ended = {Rev(rev) for each in revisions for rev in each.document["merged"]}
+    ended |= {each.rev for each in revisions} - {highest}
+    return canonical_set(sorted(ended, key=rev_order)[-MERGED_MOST:])
+
+
+def _body(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: document.get(name) for name in _STAMPS}
+
+
+def _profile(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a stamped body shows, and the body itself."""
+    return {**registers.read(body).record, **body}
+
+
+def _unstamped(document: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without what a body shows, or had shown before it was emptied."""
+    stamped = {path[0] for path, _ in body["fields"]}
+    return {name: value for name, value in document.items() if name not in stamped}
+
+
+def _state(document: Mapping[str, Any]) -> bytes:
+    return canonical({name: value for name, value in document.items() if name not in _OF_A_WRITE})

@@ -34,9 +34,9 @@ class Hcps:
 
     def get(self, hcp_id: HcpId) -> Hcp:
         """The Hcp of this id. Raises NotFound if its document is not here, or not believed."""
-        leaves = self._parties.leaves(hcp_id) if self._sealed else ()
-        if leaves:
-            return _hcp(entity_of(leaves[0], hcp_document.content(leaves[0])))
+        sealed = self._parties.shown(hcp_id) if self._sealed else None
+        if sealed is not None:
+            return _hcp(entity_of(sealed, hcp_document.content(sealed)))
         stored = self._classic_parties.hcp_document(hcp_id)
         if stored is None:
             raise not_found(Hcp, DocId(hcp_id))

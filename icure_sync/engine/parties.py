@@ -6,6 +6,8 @@ Owns the keyring's growth, the pins, and the writing of the own Hcp document. Sy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from icure_sync import strict_json
@@ -13,11 +15,12 @@ from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HCP_TYPE, HcpKey, Party, Wrapped, wrapped_keys
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.merging import ended_by
 from icure_sync.crypto.primitives import RSA_BITS, Entropy
 from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
 from icure_sync.engine.storing import store_written
-from icure_sync.engine.suite import Stored, Written
+from icure_sync.engine.suite import Joined, Stored, Written
 from icure_sync.engine.verdicts import VERIFIED, above
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StaleRevision, UntrustedKey, WeakKey
@@ -29,6 +32,15 @@ from icure_sync.store import Held, Store
 PAGE = 500  # Hcp documents read at a time
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Believed:
+    """A revision of an Hcp document that is believed. `stands`: it is a live leaf."""
+
+    stored: Stored
+    party: Party
+    stands: bool
+
+
 class Parties:
     """What is known of Hcps. `troubles`: Hcp documents that are not believed, and why, by id."""
 
@@ -38,6 +50,7 @@ class Parties:
         self._entropy = entropy
         self._known: dict[HcpId, Party] = {}
         self._read: dict[DocId, tuple[Rev, ...]] = {}
+        self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
         self.troubles: dict[str, str] = {}
         self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
 
@@ -93,28 +106,56 @@ class Parties:
             return present
         minted = hcp_keys.mint(self._identity, delegate, self._entropy)
         wrapped = hcp_keys.wrap(self._identity, self._party(delegate), minted, self._entropy)
-        self._store_written(hcp_document.with_key(self._identity, self._own_leaves(), wrapped))
+        self._store_written(hcp_document.with_key(self._identity, self._own().shown, wrapped))
         self._keep(minted)
         return minted
 
-    def leaves(self, hcp_id: HcpId) -> Sequence[Stored]:
-        """The believed leaves of an Hcp document, the winner first."""
-        return [stored for stored, _ in self._believed(DocId(hcp_id))]
+    def shown(self, hcp_id: HcpId) -> Stored | None:
+        """What the believed revisions of an Hcp document come to; None if there are none."""
+        believed = self._believed(DocId(hcp_id))
+        if not believed:
+            return None
+        if hcp_id == self._identity.hcp_id:
+            return self._joined(believed).shown
+        return hcp_document.united([each.stored for each in believed])
 
     def write_profile(self, hcp: Hcp, writers: Writers) -> None:
         """The own Hcp document shows this profile from now on. Raises StaleRevision, InvalidEntity."""
-        leaves = self._own_leaves()
-        if hcp.rev != leaves[0].rev:
+        shown = self._own().shown
+        if hcp.rev != shown.rev:
             raise StaleRevision(f"save the Hcp {hcp.id}", f"{hcp.rev} has been replaced since", "read it again")
-        written = hcp_document.with_profile(self._identity, leaves, hcp, writers, self._entropy)
+        written = hcp_document.with_profile(self._identity, shown, hcp, writers, self._entropy)
         if written is not None:
             self._store_written(written)
 
-    def _own_leaves(self) -> Sequence[Stored]:
-        leaves = self.leaves(self._identity.hcp_id)
-        if not leaves:
+    def reconcile(self) -> int:
+        """Merge what devices of the own Hcp wrote into its document concurrently. Returns how many revisions it took.
+
+        What is not believed is left alone, and so is what displaced the document without ending it.
+        """
+        leaves = self._store.documents.leaves(DocId(self._identity.hcp_id))
+        revs = tuple(leaf.rev for leaf in leaves)
+        if self._store.read_only or revs == self._settled:
+            return 0
+        believed = self._believed(DocId(self._identity.hcp_id))
+        is_ended = all(leaf.deleted for leaf in leaves)  # by what does not count: then it is written again
+        if len(believed) > 1 or (believed and is_ended):
+            found = self._joined(believed).written or ()
+            for written in found:
+                self._store_written(written)
+            return sum(1 + len(written.beside) for written in found)
+        self._settled = revs
+        return 0
+
+    def _own(self) -> Joined:
+        believed = self._believed(DocId(self._identity.hcp_id))
+        if not believed:
             raise NotFound("write the own Hcp document", "no revision of it is believed here", "sync, then try again")
-        return leaves
+        return self._joined(believed)
+
+    def _joined(self, believed: Sequence[_Believed]) -> Joined:
+        standing = {each.stored.rev for each in believed if each.stands}
+        return hcp_document.join(self._identity, [each.stored for each in believed], standing)
 
     def _party(self, delegate: HcpId) -> Party:
         self._refresh_one(DocId(delegate))
@@ -132,41 +173,53 @@ class Parties:
         if self._read.get(doc_id) == revs:
             return
         self.troubles.pop(doc_id, None)
-        for stored, party in self._believed(doc_id):
-            known = self._known.get(party.hcp_id)
-            if known is None or party.epoch >= known.epoch:
-                self._known[party.hcp_id] = party
-            self.keyring.retire(party.hcp_id, hcp_keys.retired_kids(stored.document))
-            for wrapped in wrapped_keys(doc_id, stored.document):
+        for each in self._believed(doc_id):
+            known = self._known.get(each.party.hcp_id)
+            if known is None or each.party.epoch >= known.epoch:
+                self._known[each.party.hcp_id] = each.party
+            self.keyring.retire(each.party.hcp_id, hcp_keys.retired_kids(each.stored.document))
+            for wrapped in wrapped_keys(doc_id, each.stored.document):
                 self._unwrap(wrapped)
         self._read[doc_id] = revs
 
-    def _believed(self, doc_id: DocId) -> list[tuple[Stored, Party]]:
-        """The leaves that verify and whose signing key is the pinned one; else the highest such that was displaced."""
-        documents = self._store.documents
-        leaves = [self._believe(held) for held in documents.held_leaves(doc_id)]
-        found = [believed for believed in leaves if believed is not None]
-        if found or not leaves:
-            return found
-        displaced = (self._believe(held) for held in documents.displaced(doc_id))
-        return [believed for believed in displaced if believed is not None][:1]
+    def _believed(self, doc_id: DocId) -> list[_Believed]:
+        """The revisions that verify, whose signing key is the pinned one, and that no other such takes in.
 
-    def _believe(self, held: Held) -> tuple[Stored, Party] | None:
+        These are leaves, and what was displaced by something else: ending a leaf is anybody's word, until a merge that
+        is believed makes up for it. Bodies that are taken in are let go.
+        """
+        documents = self._store.documents
+        found: list[_Believed] = []
+        for held in documents.held_leaves(doc_id):
+            try:
+                found += self._believe(held, stands=not held.revision.deleted)
+            except IcureSyncError as error:
+                self.troubles[doc_id] = error.wrong
+        taken_in: list[Rev] = []
+        for held in documents.displaced(doc_id):
+            with suppress(IcureSyncError):
+                for displaced in self._believe(held, stands=False):
+                    if any(hcp_document.takes_in(each.stored, displaced.stored) for each in found):
+                        taken_in.append(held.revision.rev)
+                    else:
+                        found.append(displaced)
+        if taken_in and not self._store.read_only:
+            documents.prune(doc_id, taken_in)
+        return found
+
+    def _believe(self, held: Held, *, stands: bool) -> list[_Believed]:
+        """One, or none if it says nothing of keys: it is of `icure-classic`, or it ends a leaf that a merge took in."""
         revision = held.revision
-        try:
-            document = _document(revision.body)
-            if document.get("cryptoSuite") is None:
-                return None  # of `icure-classic`: read by that suite
-            party = verify_hcp_document(revision.id, revision.rev, document, above(self._store, revision))
-            stored = Stored(revision.id, revision.rev, document)
-            hcp_document.content(stored)
-            self._check_pin(party.hcp_id, party.signing_key, revision.rev)
-        except IcureSyncError as error:
-            self.troubles[revision.id] = error.wrong
-            return None
+        document = _document(revision.body)
+        if document.get("cryptoSuite") is None or (revision.deleted and ended_by(document) is not None):
+            return []
+        party = verify_hcp_document(revision.id, revision.rev, document, above(self._store, revision))
+        stored = Stored(revision.id, revision.rev, document)
+        hcp_document.content(stored)
+        self._check_pin(party.hcp_id, party.signing_key, revision.rev)
         if held.state != VERIFIED and not self._store.read_only:
             self._store.documents.mark_verified(revision.id, revision.rev, VERIFIED)
-        return stored, party
+        return [_Believed(stored, party, stands)]
 
     def _check_pin(self, hcp_id: HcpId, signing_key: bytes, rev: Rev) -> None:
         """Trust on first use; from then on only that key speaks for the Hcp."""
@@ -197,11 +250,13 @@ class Parties:
         self.keyring.add(key)
 
     def _store_written(self, written: Written) -> None:
+        """What it extends and what it ends need not be kept any longer."""
+        ended = [each.parent for each in (written, *written.beside) if each.parent is not None]
         with self._store.transaction():
             store_written(self._store, written)
-            self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
-            if written.parent is not None:
-                self._store.documents.prune(written.id, [written.parent])
+            if not written.deleted:
+                self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
+            self._store.documents.prune(written.id, ended)
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
