@@ -126,12 +126,15 @@ def _status(store: Store, revision: Revision, rev: Rev, depth: int) -> str:
 
 
 def _newer(revision: Revision, shape: Shape) -> tuple[Attachment, ...]:
-    """The attachments that came after the newest of `atts_since` in this history; all, if none of them is in it."""
+    """The attachments that came after the newest of `atts_since` in this history; all, if none of them is in it.
+
+    `revpos` 0 is what came inline without one, as a CouchDB keeps it: there is no telling what that is newer than.
+    """
     if shape.attachments == "stub":
         return ()
     known = set(shape.atts_since)
     since = next((generation(rev) for rev in revision.history if rev in known), 0)
-    return tuple(one for _, one in sorted(revision.attachments.items()) if one.revpos > since)
+    return tuple(one for _, one in sorted(revision.attachments.items()) if one.revpos > since or not one.revpos)
 
 
 def _with_attachments(

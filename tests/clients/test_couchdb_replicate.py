@@ -152,6 +152,19 @@ async def test_both_ends_agree_after_one_replication_and_the_next_begins_where_i
     assert sessions[0] == sessions[1] == [second["session_id"]]
 
 
+async def test_attachments_of_no_known_age_arrive(pair: Pair) -> None:
+    file = {"content_type": "text/plain", "data": base64.b64encode(b"ageless").decode(), "revpos": 0}
+    for generation, ids in ((1, ["a"]), (2, ["b", "a"])):
+        files = dict.fromkeys(("first", "second")[:generation], file)
+        revisions = {"start": generation, "ids": ids}
+        assert (
+            await pair.source.write({"_id": "a", "_revisions": revisions, "_attachments": files}, new_edits=False) == []
+        )
+        assert (await pair.replicate())["history"][0]["doc_write_failures"] == 0
+        for name in files:
+            assert await pair.target.bytes_of(f"a/{name}") == b"ageless"
+
+
 async def test_attachments_arrive_byte_for_byte_whatever_their_size_and_name(pair: Pair) -> None:
     parts = {
         name: {"content_type": kind, "data": base64.b64encode(data).decode()} for name, (kind, data) in FILES.items()

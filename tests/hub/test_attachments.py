@@ -164,6 +164,34 @@ async def test_a_revision_that_is_here_keeps_its_bytes(browse: Browser, clinic: 
     assert (await browse("GET", f"{clinic}/a/f")).body == b"one"
 
 
+AGELESS = {
+    "a document": ("GET", "/a?attachments=true", None),
+    "a child of what is known": ("GET", "/a?attachments=true&atts_since=[%221-a%22]", None),
+    "leaves": ("GET", "/a?open_revs=[%222-b%22]&attachments=true", None),
+    "_bulk_get": ("POST", "/_bulk_get?attachments=true", {"docs": [{"id": "a", "rev": "2-b"}]}),
+    "_all_docs": ("GET", "/_all_docs?include_docs=true&attachments=true", None),
+    "_changes": ("GET", "/_changes?include_docs=true&attachments=true", None),
+}
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/mixed"])
+@pytest.mark.parametrize("way", AGELESS)
+async def test_bytes_of_no_known_age_are_given_to_whoever_asks(
+    browse: Browser, clinic: str, way: str, kind: str
+) -> None:
+    """A CouchDB keeps `revpos` 0 for what came inline without one, and passes that on."""
+    data = base64.b64encode(b"ageless").decode()
+    file = {"content_type": "application/octet-stream", "data": data, "revpos": 0}
+    revisions = {"start": 2, "ids": ["b", "a"]}
+    doc = {"_id": "a", "_revisions": revisions, "_attachments": {"f": file}}
+    assert (await browse("POST", f"{clinic}/_bulk_docs", {"new_edits": False, "docs": [doc]})).json == []
+    assert (await browse("GET", f"{clinic}/a")).json["_attachments"]["f"]["revpos"] == 0
+    method, path, body = AGELESS[way]
+    answer = await browse(method, clinic + path, body, headers={"Accept": kind})
+    assert answer.status == 200
+    assert base64.b64encode(b"ageless") in answer.body or b"\r\nageless\r\n" in answer.body
+
+
 async def test_a_stub_of_another_age_is_that_of_other_bytes(browse: Browser, clinic: str) -> None:
     """The device replaced the file in a revision that is not here: the bytes here are not those that it means."""
     inline = {"f": {"content_type": "text/plain", "data": base64.b64encode(b"old").decode(), "revpos": 1}}
