@@ -140,6 +140,13 @@ def parties(subject: Subject, statements: Iterable[Statement]) -> frozenset[HcpI
     return frozenset({subject.by, *(HcpId(grants[name]["grant"]) for name in counting)})
 
 
+def granted_by(subject: Subject, statements: Iterable[Statement], by: str) -> frozenset[HcpId]:
+    """Whom this Hcp gives access, from verified statements: those whom its grants name that count."""
+    grants, revocations = _split(statements)
+    counting = _counting_grants(subject, grants, revocations)
+    return frozenset(HcpId(grants[name]["grant"]) for name in counting if grants[name]["by"] == by)
+
+
 def union(*groups: Iterable[Statement]) -> list[Statement]:
     """All statements of all groups, in canonical order."""
     return canonical_set(statement for group in groups for statement in group)

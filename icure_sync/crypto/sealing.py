@@ -87,7 +87,7 @@ def create(draft: Draft, keyring: Keyring, entropy: Entropy) -> Sealed:
     name = kid(content_key)
     wrapper = Wrapper(subject, keyring.towards(subject.by), entropy)
     document = {
-        **_checked(draft.clear),
+        **checked_clear(draft.clear),
         "type": subject.type,
         "cryptoSuite": SUITE,
         "creator": subject.creator,
@@ -129,7 +129,7 @@ def edit(
     keys = sealing_keys(subject, sealed.document, keyring)
     changed = {
         **sealed.document,
-        **_checked(clear),
+        **checked_clear(clear),
         "parents": sealed.parents,
         "encryptedSelf": seal_body(subject, keys, body, entropy(SALT_BYTES)),
     }
@@ -166,6 +166,14 @@ def clear_members(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in MEMBERS}
 
 
+def checked_clear(clear: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Fields that may stand in clear beside what a document has. Raises InvalidEntity."""
+    for name in clear or {}:
+        if name in MEMBERS or name.startswith("_"):
+            raise InvalidEntity("write a record", f"the clear field {name} has a reserved name", "seal that field")
+    return clear or {}
+
+
 def seal_body(subject: Subject, keys: Sequence[tuple[Kid, SymmetricKey]], body: Mapping[str, Any], salt: bytes) -> str:
     """`encryptedSelf`: one envelope over the padded canonical body."""
     names = canonical_set(name for name, _ in keys)
@@ -197,10 +205,3 @@ def signed(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> S
     unsigned = {name: value for name, value in document.items() if name != "written"}
     rev, document = written(subject.id, unsigned, keyring.identity)
     return Sealed(subject.id, rev, document)
-
-
-def _checked(clear: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    for name in clear or {}:
-        if name in MEMBERS or name.startswith("_"):
-            raise InvalidEntity("write a record", f"the clear field {name} has a reserved name", "seal that field")
-    return clear or {}
