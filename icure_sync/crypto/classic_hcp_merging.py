@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from icure_sync.canonical import canonical, pack
+from icure_sync.canonical import pack
 from icure_sync.crypto.classic_keys import FAKE_OWNER, FINGERPRINT_DIGITS, ClassicParty, key_map
 from icure_sync.crypto.primitives import sha256
 from icure_sync.errors import InvalidEntity
@@ -19,6 +19,7 @@ from icure_sync.errors import InvalidEntity
 LEGACY, EXCHANGE = "hcPartyKeys", "aesExchangeKeys"
 TRANSFER, OAEP_SHA256 = "transferKeys", "publicKeysForOaepWithSha256"
 
+_PLACE = "icure-sync/classic-key-place/1"
 _PLACE_DIGITS = 32  # of a fake owner's key, after the `x`
 _DELETED = "deleted"  # when somebody hid the Hcp; nobody else's revision hides the winner
 
@@ -110,24 +111,27 @@ def _kept(place: str, found: Iterable[_Wrapped]) -> tuple[_Wrapped, list[_Wrappe
     return dict(sorted(kept.items())), others
 
 
-def _rank(place: str, wrapped: _Wrapped) -> tuple[bool, str, bytes]:
+def _rank(place: str, wrapped: _Wrapped) -> tuple[bool, str, list[tuple[str, str]]]:
     """By the ciphertext for the owner, as in `hcPartyKeys`, so that the same key stays in both."""
     owner = place[-FINGERPRINT_DIGITS:]
     own = min((text for name, text in wrapped.items() if name[-FINGERPRINT_DIGITS:] == owner), default="")
-    return own == "", own, canonical(dict(wrapped))
+    return own == "", own, sorted(wrapped.items())
 
 
 def _add(exchange: dict[str, dict[str, _Wrapped]], delegate: str, wrapped: _Wrapped) -> None:
-    """Under a fake owner's key that follows from the ciphertexts, unless it is there already."""
-    if not _is_in(exchange, delegate, wrapped.values()):
-        texts = sorted(set(wrapped.values()))
-        place = FAKE_OWNER + sha256(pack(["icure-sync/classic-key-place/1", *texts])).hex()[:_PLACE_DIGITS]
+    """Under a fake owner's key that follows from the key's ciphertexts, unless it is there already."""
+    if not any(wrapped.items() <= held.items() for held in _held(exchange, delegate)):
+        place = FAKE_OWNER + sha256(pack([_PLACE, *sorted(map(list, wrapped.items()))])).hex()[:_PLACE_DIGITS]
         exchange.setdefault(place, {})[delegate] = dict(sorted(wrapped.items()))
 
 
-def _is_in(exchange: Mapping[str, Mapping[str, _Wrapped]], delegate: str, texts: Iterable[str]) -> bool:
-    wanted = set(texts)
-    return any(wanted <= set(pairs[delegate].values()) for pairs in exchange.values() if delegate in pairs)
+def _is_in(exchange: Mapping[str, Mapping[str, _Wrapped]], delegate: str, pair: Iterable[str]) -> bool:
+    """Whether both ciphertexts stand together in some place."""
+    return any(set(pair) <= set(held.values()) for held in _held(exchange, delegate))
+
+
+def _held(exchange: Mapping[str, Mapping[str, _Wrapped]], delegate: str) -> list[_Wrapped]:
+    return [pairs[delegate] for pairs in exchange.values() if delegate in pairs]
 
 
 def _merged_transfers(hcp_id: str, documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
