@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from icure_sync.peers.couch import CouchPeer
     from icure_sync.peers.couch_address import parse_address
+    from icure_sync.peers.couch_proxy import Proxy, proxy_for
     from icure_sync.replication.checkpoint import Direction
     from icure_sync.replication.wire import Refusal
 
@@ -64,6 +65,7 @@ __all__ = [
     "Patient",
     "Phase",
     "Progress",
+    "Proxy",
     "Refusal",
     "Relay",
     "Replica",
@@ -74,6 +76,7 @@ __all__ = [
     "Upstream",
     "fuzzy_date",
     "parse_address",
+    "proxy_for",
 ]
 
 # Where a name lives; entities and their records, the most of them, live in the model.
@@ -90,6 +93,7 @@ _HOMES = {
     "icure_sync.hub": ("Hub", "Upstream"),
     "icure_sync.peers.couch": ("CouchPeer",),
     "icure_sync.peers.couch_address": ("parse_address",),
+    "icure_sync.peers.couch_proxy": ("Proxy", "proxy_for"),
     "icure_sync.replication.checkpoint": ("Direction",),
     "icure_sync.replication.wire": ("Refusal",),
 }

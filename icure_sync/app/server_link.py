@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
-from icure_sync import strict_json
+from icure_sync import Proxy, strict_json
+from icure_sync.app.server_connections import Connections, ProxyFailed
 from icure_sync.app.server_login import Login
 from icure_sync.errors import (
     BadAnswer,
@@ -62,7 +62,7 @@ class Link:
 
     def put(self, *path: str, body: Any) -> Any:
         """As get. Raises ConflictError if somebody else wrote it meanwhile, InvalidEntity for what cannot be put."""
-        text = None if body is None else strict_json.dumps(body).decode()  # the library sends a text as it is
+        text = None if body is None else strict_json.dumps(body)  # bytes: of a str, the library counts the characters
         return self._answer(lambda: self._resource.put_json(list(path), body=text, headers=dict(_JSON)))
 
     def _answer(self, ask: Callable[[], tuple[int, Any, Any]]) -> Any:
@@ -75,6 +75,8 @@ class Link:
         except ssl.SSLCertVerificationError as error:
             wrong = f"its certificate is not trusted ({error.verify_message})"
             raise Unreachable(self._attempted, wrong, "name its CA with --ca") from error
+        except ProxyFailed as error:
+            raise self._without_proxy(error) from error
         except TimeoutError as error:
             raise TimedOut(self._attempted, "the server does not answer in time", "try again") from error
         except OSError as error:
@@ -85,6 +87,21 @@ class Link:
         if "application/json" not in headers.get("content-type", ""):
             raise self._not_couchdb()
         return data
+
+    def _without_proxy(self, failed: ProxyFailed) -> PeerError:
+        proxy = f"the proxy {failed.proxy}, which the environment names,"
+        if failed.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            wanted = "http://user:password@host:port"
+            wrong = f"{proxy} wants a user and a password, or others than it was given"
+            return Unauthorized(self._attempted, wrong, f"write its address as {wanted}")
+        if failed.status is not None:
+            wrong = f"{proxy} makes no connection to the server ({failed.status})"
+            return Unreachable(
+                self._attempted, wrong, "check the address, and whether the proxy lets this device through"
+            )
+        return Unreachable(
+            self._attempted, f"{proxy} does not answer", "check its address, or name the server in no_proxy"
+        )
 
     def _missing_or_error(self, error: Exception) -> Missing:
         """What couchdb-python says of a status from 400 on: `args[0]` is (error, reason), or (status, that)."""
@@ -119,42 +136,15 @@ class Link:
         return BadAnswer(self._attempted, "it does not answer like a CouchDB server", "check address and port")
 
 
-class _Connections:
-    """In place of the library's pool: it takes certificates, and closes what it opened."""
-
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._tls = tls
-        self._idle: list[HTTPConnection] = []
-        self._opened: list[HTTPConnection] = []
-
-    def get(self, url: str) -> HTTPConnection:
-        if self._idle:
-            return self._idle.pop()
-        parts = urlsplit(url)
-        if parts.scheme == "https":
-            connection: HTTPConnection = HTTPSConnection(parts.netloc, timeout=TIMEOUT, context=self._tls)
-        else:
-            connection = HTTPConnection(parts.netloc, timeout=TIMEOUT)
-        self._opened.append(connection)
-        connection.connect()
-        return connection
-
-    def release(self, _: str, connection: HTTPConnection) -> None:
-        self._idle.append(connection)
-
-    def close(self) -> None:
-        for connection in self._opened:
-            connection.close()
-
-
 @contextmanager
-def connected(server: str, attempted: str, ca: str | None = None) -> Iterator[Link]:
-    """A link to `server`, a URL without login. `ca`: a file with the certificates to trust (PEM), else the system's.
+def connected(server: str, proxy: Proxy | None, attempted: str, ca: str | None = None) -> Iterator[Link]:
+    """A link to `server`, a URL without login, by `proxy` if there is one.
 
-    Raises InvalidEntity for a file that holds none.
+    `ca`: a file with the certificates to trust (PEM), else the system's. Raises InvalidEntity for a file that holds
+    none.
     """
     couchdb = _couchdb()
-    connections = _Connections(_trusting(ca))
+    connections = Connections(server, proxy, _trusting(ca), TIMEOUT)
     session = couchdb.Session(timeout=TIMEOUT, max_redirects=_NO_REDIRECT)
     session.connection_pool = connections
     try:

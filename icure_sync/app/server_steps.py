@@ -7,19 +7,25 @@ entries of a `_security`, other members of the design document, users and their 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from icure_sync.app.server_design import BY_DELEGATE, DESIGN, brought_up_to_date
 from icure_sync.app.server_link import Link, Missing
 from icure_sync.app.server_login import Login
-from icure_sync.errors import BadAnswer, Forbidden, InvalidEntity, Unauthorized
+from icure_sync.errors import BadAnswer, ConflictError, Forbidden, InvalidEntity, Unauthorized
 
 ADMIN_ROLE = "_admin"
 USERS = "_users"
 _USER = "org.couchdb.user:"
 _REQUIRE = ("_config", "chttpd", "require_valid_user")
+
+_PAUSES = (0.1, 0.3, 0.9)  # seconds, up to twice as long, after somebody else's change: his next one has come by then
+
+Result = TypeVar("Result")
 
 
 class State(StrEnum):
@@ -28,11 +34,25 @@ class State(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+    UNCERTAIN = "uncertain"  # it was asked for, and no answer came
 
 
 def device_role(database: str) -> str:
     """The role of the devices that sync with a database: it makes its holders members, and nothing else."""
     return f"icure-sync:{database}"
+
+
+def settled(step: Callable[[], Result]) -> Result:
+    """A step, again if somebody else makes the same at the same time: it looks first, and then finds that.
+
+    Raises what the step does; ConflictError if it never stops.
+    """
+    for pause in _PAUSES:
+        try:
+            return step()
+        except ConflictError:
+            time.sleep(pause * (1 + random.random()))  # noqa: S311  # keeps no secret: two shall not meet again
+    return step()
 
 
 def first_look(link: Link, server: str) -> bool:
@@ -124,11 +144,10 @@ def user(link: Link, name: str, role: str, password: str | None) -> State:
     return State.UPDATED
 
 
-def users_there(link: Link, names: Sequence[str]) -> frozenset[str]:
-    """Which of these users there are. Makes the `_users` database of a CouchDB that was never set up."""
-    if names:
-        database(link, USERS)
-    return frozenset(name for name in names if not isinstance(link.get(USERS, _USER + name), Missing))
+def user_is_there(link: Link, name: str) -> bool:
+    """Makes the `_users` database of a CouchDB that was never set up."""
+    database(link, USERS)
+    return not isinstance(link.get(USERS, _USER + name), Missing)
 
 
 def administrators(link: Link, name: str, names: Sequence[str]) -> list[str]:

@@ -10,11 +10,12 @@ import ssl
 import aiohttp
 
 from icure_sync.errors import IcureSyncError, TimedOut, Unauthorized, Unreachable
-from icure_sync.peers.couch_refusals import not_a_couchdb
+from icure_sync.peers.couch_refusals import Refused, has_words, not_a_couchdb
 from icure_sync.peers.couch_route import Route
 from icure_sync.replication.trouble import Undecodable
 
 PROXY_LOGIN = 407
+_NO_WAY = {502, 503, 504}  # how a proxy says that it did not reach the server, if the words are not a CouchDB's
 
 _CLOCK = {9, 10}  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED
 _OTHER_HOST = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -49,8 +50,9 @@ class Failures:
             case aiohttp.ClientHttpProxyError():
                 found = self.refused_by_proxy(error.status, attempted)
             case aiohttp.ClientProxyConnectionError():
-                check = "check the proxy that the environment names, and the network, then sync again"
-                found = Unreachable(attempted, f"there is no connection to the proxy {self._route.proxy}", check)
+                found = self.no_proxy(attempted)
+            case aiohttp.ClientConnectorDNSError() if self._route.proxy is not None:
+                found = self.no_proxy(attempted)  # the server's name is the proxy's to look up
             case aiohttp.ClientPayloadError():
                 found = self._broken(error, attempted)
             case aiohttp.ClientResponseError():
@@ -60,12 +62,26 @@ class Failures:
                 found = Unreachable(attempted, f"there is no connection to {self._peer}", self._check)
         return found
 
+    def no_proxy(self, attempted: str) -> IcureSyncError:
+        """The proxy itself is not reached, or its name is not known."""
+        check = "check the proxy that the environment names, and the network, then sync again"
+        return Unreachable(attempted, f"there is no connection to the proxy {self._route.proxy}", check)
+
+    def is_of_proxy(self, refused: Refused) -> bool:
+        """Is this a proxy's answer to a request that it should have passed on? A tunnel's come as errors."""
+        if self._route.proxy is None or self._route.address.scheme != "http":
+            return False
+        return refused.status in _NO_WAY and refused.retry_after is None and not has_words(refused)
+
     def refused_by_proxy(self, status: int, attempted: str) -> IcureSyncError:
-        """The proxy's own refusal, of a tunnel or, with 407, of a request."""
+        """The proxy's own refusal, of a tunnel or of a request."""
         proxy = self._route.proxy
+        if status == PROXY_LOGIN and (proxy is None or proxy.authorization is None):
+            add = "write them into the proxy's address in the environment: http://user:password@host:port"
+            return Unauthorized(attempted, f"the proxy {proxy} wants a user and a password", add)
         if status == PROXY_LOGIN:
-            check = "check the user and password in the proxy's address in the environment"
-            return Unauthorized(attempted, f"the proxy {proxy} does not accept them", check)
+            check = "check them in the proxy's address in the environment"
+            return Unauthorized(attempted, f"the proxy {proxy} does not accept the user and password", check)
         check = "check the address, and whether the proxy lets this device through, then sync again"
         return Unreachable(attempted, f"the proxy {proxy} makes no connection to {self._peer} ({status})", check)
 
@@ -79,7 +95,8 @@ class Failures:
 
     def _timed_out(self, error: TimeoutError, attempted: str) -> IcureSyncError:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return TimedOut(attempted, f"no connection to {self._peer} came about in time", self._check)
+            way = "" if self._route.proxy is None else f" by the proxy {self._route.proxy}"
+            return TimedOut(attempted, f"no connection to {self._peer}{way} came about in time", self._check)
         return TimedOut(attempted, f"{self._peer} does not answer in time", "check the network, then sync again")
 
     def _broken(self, error: aiohttp.ClientPayloadError, attempted: str) -> IcureSyncError:

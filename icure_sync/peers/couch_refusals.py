@@ -77,6 +77,11 @@ def error_of(refused: Refused, attempted: str, peer: str) -> IcureSyncError:
     return found
 
 
+def has_words(refused: Refused) -> bool:
+    """Does it say why, as a CouchDB does?"""
+    return _words(refused.body) is not None
+
+
 def error_in_feed(line: bytes, word: str, attempted: str, peer: str) -> IcureSyncError:
     """The error that a CouchDB writes among the rows of a feed: its status, 200, was sent before."""
     return error_of(Refused(_STATUS_OF.get(word, 500), line), attempted, peer)

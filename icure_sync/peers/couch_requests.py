@@ -235,4 +235,7 @@ class Requests:
             beginning += part
             if len(beginning) >= MAX_REFUSAL:
                 break
-        return Refused(response.status, bytes(beginning), wait)
+        refused = Refused(response.status, bytes(beginning), wait)
+        if self._failures.is_of_proxy(refused):
+            raise self._failures.refused_by_proxy(refused.status, attempted)
+        return refused

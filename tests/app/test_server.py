@@ -15,13 +15,14 @@ import urllib.request
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from icure_sync import SyncReport
-from icure_sync.app import syncing
+from icure_sync.app import server_steps, syncing
 from icure_sync.app.server import State, Wish, provision_database
 from icure_sync.app.server_design import VERSION, brought_up_to_date
 from icure_sync.app.server_login import VARIABLE, Login, administrator
@@ -30,6 +31,7 @@ from icure_sync.errors import (
     ConflictError,
     Forbidden,
     InvalidEntity,
+    PeerError,
     Throttled,
     TimedOut,
     Unauthorized,
@@ -46,6 +48,8 @@ STRANGER = json_answer({"ok": True, "userCtx": {"name": None, "roles": []}})
 BOSS = json_answer({"ok": True, "userCtx": {"name": "boss", "roles": ["_admin"]}})
 MEMBERSHIP = json_answer({"all_nodes": ["n1", "n2"], "cluster_nodes": ["n1", "n2"]})
 DONE = json_answer({"ok": True}, status=201)
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 
 
 @pytest.fixture(autouse=True)
@@ -313,6 +317,77 @@ def test_a_person_is_shown_each_address_once(hub: RunningHub, tmp_path: Path) ->
     assert "a-long-password" not in first.out + second.out
 
 
+@pytest.mark.parametrize("password", ["ü", "pass Ω", "\u65e5\u672c"])
+def test_text_beyond_ascii_is_written_as_it_is(fresh: str, password: str) -> None:
+    ask("PUT", fresh)
+    others = {"admins": {"names": [], "roles": []}, "members": {"names": ["zoë"], "roles": ["Ärzte"]}}
+    ask("PUT", f"{fresh}/_security", others)
+    name = device_name()
+    try:
+        done = provision_database(fresh, Wish(devices=(name,), passwords=(password,)))
+        assert (done.security, done.devices[0].state) == (State.UPDATED, State.CREATED)
+        members = ask("GET", f"{fresh}/_security")[1]["members"]
+        assert (members["names"], members["roles"][0]) == (["zoë"], "Ärzte")
+        assert ask("GET", as_user(fresh, name, password))[0] == 200
+    finally:
+        drop_user(fresh, name)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_password_that_was_set_is_shown_whatever_fails_afterwards(
+    hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    write = server_steps.user
+    failures = {"second": Forbidden("make a user", "no", "ask"), "third": TimedOut("make a user", "nothing", "wait")}
+
+    def fails(link: Any, name: str, role: str, password: str | None) -> State:
+        state = write(link, name, role, password)
+        if name in failures:
+            raise failures[name]
+        return state
+
+    monkeypatch.setattr(server_steps, "user", fails)
+    url = f"{hub.database}-half"
+    for unlucky, shown in (("second", ["first"]), ("third", ["first", "third"])):
+        arguments = ["server", "provision", url, "--reset-passwords", "--device", "first", "--device", unlucky]
+        if given:
+            monkeypatch.setattr("icure_sync.app.server.passwords_from_input", lambda _: ["one", "two"])
+            arguments.append("--password-stdin")
+        done = CommandLine(tmp_path).run(*arguments)
+        assert (done.code, done.err.count("\n")) == (1, 1)
+        addresses = [text.split()[4] for text in done.out.splitlines() if text.startswith("Device ")]
+        assert [address.partition("//")[2].partition(":")[0] for address in addresses] == shown
+        assert all(ask("GET", address)[0] == 200 for address in addresses)
+        assert ("the server did not say" in done.out) == (unlucky == "third")
+        done = CommandLine(tmp_path).run(*arguments, "--json")
+        assert [(one["name"], len(one["password"]) > 0) for one in json.loads(done.out)["devices"]] == [
+            (name, True) for name in shown
+        ]
+
+
+def test_a_device_that_gains_a_database_is_told_of(hub: RunningHub, tmp_path: Path) -> None:
+    line = CommandLine(tmp_path)
+    line.run("server", "provision", f"{hub.database}-one", "--device", "traveller")
+    line.run("server", "provision", f"{hub.database}-two")
+    gained = line.run("server", "provision", f"{hub.database}-two", "--device", "traveller").out.splitlines()
+    assert gained[0].endswith("brought up to date: its devices.")
+    assert gained[1].startswith("Device traveller may use it now, too, and keeps its password")
+    again = line.run("server", "provision", f"{hub.database}-two", "--device", "traveller").out.splitlines()
+    assert again[0].endswith("nothing had to be changed.")
+
+
+def test_many_at_once_make_one_database_ready(fresh: str) -> None:
+    name = device_name()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            runs = list(pool.map(lambda _: provision_database(fresh, Wish(devices=(name,))), range(8)))
+        passwords = [device.password for run in runs for device in run.devices if device.password is not None]
+        assert len(passwords) == 1
+        assert ask("GET", as_user(fresh, name, passwords[0]))[0] == 200
+    finally:
+        drop_user(fresh, name)
+
+
 def test_a_script_reads_json_and_gives_passwords_on_standard_input(hub: RunningHub, tmp_path: Path) -> None:
     line, url = CommandLine(tmp_path), f"{hub.database}-scripted"
     command = ["icure-sync", "server", "provision", url, "--device", "s-one", "--device", "s-two", "--password-stdin"]
@@ -499,6 +574,57 @@ async def test_a_server_that_hides_its_settings_is_no_hub() -> None:
         assert ["strangers" in warning for warning in (await provision(script)).warnings] == [True]
 
 
+async def test_the_proxy_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedServer() as script:
+        ready(script)
+        script.on("GET /clinic", json_answer({"db_name": "clinic"}))
+        for variable in PROXY_VARIABLES:
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("http_proxy", script.url.replace("//", "//user:p%40ss@"))
+        done = await asyncio.to_thread(provision_database, "http://boss:secret@server.example:5984/clinic", Wish())
+        assert done.database is State.UNCHANGED
+        asked = script.last("GET /clinic")
+        assert asked.headers["Host"] == "server.example:5984"
+        assert asked.headers["Proxy-Authorization"] == "Basic " + b64encode(b"user:p@ss").decode()
+        monkeypatch.setenv("no_proxy", "server.example")
+        with pytest.raises(Unreachable, match="the server does not answer"):
+            await asyncio.to_thread(provision_database, "http://boss:secret@server.example:5984/clinic", Wish())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "kind", "words"),
+    [
+        ("http", b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", Unauthorized, "wants a user"),
+        ("https", b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", Unauthorized, "wants a user"),
+        ("http", b"HTTP/1.1 502 Down\r\nContent-Length: 0\r\n\r\n", Unreachable, "no connection.*502"),
+        ("https", b"HTTP/1.1 502 Down\r\nContent-Length: 0\r\n\r\n", Unreachable, "no connection.*502"),
+        ("http", None, Unreachable, "does not answer"),
+        ("https", None, Unreachable, "does not answer"),
+    ],
+)
+async def test_what_fails_at_the_proxy_is_said_of_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, answer: bytes | None, kind: type[PeerError], words: str
+) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer or b"")
+        writer.close()
+        await writer.wait_closed()
+
+    for variable in PROXY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    monkeypatch.setenv("all_proxy", address)
+    async with listening:
+        if answer is None:
+            listening.close()
+        url = f"{scheme}://boss:secret@server.example:5984/clinic"
+        with pytest.raises(kind, match=f"proxy http://{address}.*{words}") as raised:
+            await asyncio.to_thread(provision_database, url, Wish())
+    assert "secret" not in str(raised.value)
+
+
 async def test_a_closed_server_is_not_warned_of() -> None:
     async with ScriptedServer() as script:
         ready(script)
@@ -582,7 +708,7 @@ async def test_plain_http_beyond_this_machine_is_warned_of(monkeypatch: pytest.M
 
 
 def test_a_large_database_without_index_is_told_of_in_one_line() -> None:
-    report = SyncReport(pulled=2, pushed=0, merged=0, conflicts=0, refused=(), lacks_index=True)
+    report = SyncReport(pulled=2, pushed=0, merged=0, undone=0, conflicts=0, refused=(), lacks_index=True)
     first, second = syncing._text(report).splitlines()
     assert first == "2 documents pulled, 0 pushed."
     assert second.endswith("icure-sync server provision URL")

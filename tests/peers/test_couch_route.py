@@ -445,6 +445,34 @@ async def test_a_proxy_that_is_not_there_is_named(monkeypatch, scheme: str):
     assert "proxy-pw" not in str(found)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_whose_name_nobody_knows_is_named(monkeypatch, scheme: str):
+    monkeypatch.setenv("ALL_PROXY", "http://user:proxy-pw@no-such-proxy.invalid:3128")
+    found = await failure(CouchPeer(f"{scheme}://server.example/clinic"))
+    assert type(found) is Unreachable
+    assert "no connection to the proxy http://no-such-proxy.invalid:3128" in found.wrong
+    assert "proxy-pw" not in str(found)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_wants_a_login_and_got_none_says_so(proxy, monkeypatch, scheme: str):
+    proxy.wants_login = True
+    monkeypatch.setenv("all_proxy", proxy.address)
+    found = await failure(CouchPeer(f"{scheme}://server.example/clinic"))
+    assert type(found) is Unauthorized
+    assert f"the proxy http://{proxy.address} wants a user and a password" in found.wrong
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_a_server_that_is_down_behind_a_proxy_is_told_from_one_that_fails(proxy, monkeypatch, status: int):
+    proxy.refuses = status
+    monkeypatch.setenv("http_proxy", proxy.address)
+    found = await failure(CouchPeer(f"http://nurse:{PASSWORD}@server.example:5984/clinic"))
+    assert type(found) is Unreachable
+    assert f"the proxy http://{proxy.address} makes no connection to http://server.example:5984" in found.wrong
+    assert f"({status})" in found.wrong
+
+
 async def test_credentials_in_a_netrc_are_not_used(proxy, server: ScriptedServer, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     port = server.url.rpartition(":")[2]
