@@ -199,6 +199,10 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
     share.add_argument("id", metavar="DOC_ID")
     share.add_argument("--with", required=True, dest="with_", metavar="HCP_ID", help="the healthcare party")
     share.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
+    revoke = _command(nouns, "revoke", "sharing:revoke", "Put a healthcare party out: it reads nothing written later.")
+    revoke.add_argument("id", metavar="DOC_ID")
+    revoke.add_argument("--from", required=True, dest="from_", metavar="HCP_ID", help="the healthcare party")
+    revoke.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
     sync = _command(nouns, "sync", "syncing:sync", "Exchange everything new with the server, in both directions.")
     sync.add_argument("--server", metavar="URL", help="another server than the last one; remembered once it has worked")
     sync.add_argument(

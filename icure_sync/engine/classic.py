@@ -25,7 +25,7 @@ from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.classic_revision import next_revision
 from icure_sync.engine.opening import entity_of
 from icure_sync.engine.suite import Content, Parent, Stored, Written
-from icure_sync.errors import NoAccess
+from icure_sync.errors import NoAccess, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId
 from icure_sync.model import Contact, Entity, MedicalEntity, to_record, with_record_ids
 from icure_sync.model.schema import CLASSIC
@@ -87,6 +87,13 @@ class ClassicSuite:
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         opened, pair = self.opened(stored), self._parties.pair(delegate)
         return next_revision(stored.id, stored, share_document(stored.document, opened, pair, self._entropy))
+
+    def revoke(self, stored: Stored, delegate: HcpId) -> Written:
+        raise UnsupportedSuite(
+            f"revoke the access of {delegate} to {stored.id}",
+            f"{CLASSIC} cannot: nothing in it says who may no longer write, and the software around it keeps the keys",
+            "have its login withdrawn on the server",
+        )
 
     def delete(self, stored: Stored) -> Written:
         return next_revision(stored.id, stored, with_deletion(stored.document, self._clock()))

@@ -129,36 +129,53 @@ class Keyed:
 
     def share(self, entity: E, delegate: HcpId) -> E:
         """The entity, which `delegate` can open from now on."""
-        return _same(entity, self.records.share(self._shareable(entity, delegate), delegate))
+        return _same(entity, self.records.share(self._opened_for("share", entity, delegate), delegate))
 
     def share_all(self, entity: E, delegate: HcpId) -> E:
         """As `share`, with everything that is filed under it, directly or not, and can be opened here.
 
         What cannot be shared does not stop the rest. Raises NoAccess at the end, naming it.
         """
-        opened = self._shareable(entity, delegate)
+        opened = self._opened_for("share", entity, delegate)
+        attempted = f"share everything under {entity.id} with {delegate}"
+        shared = self._with_linked(opened, lambda each: self.records.share(each, delegate), attempted, "shared")
+        return _same(entity, shared)
+
+    def revoke(self, entity: E, delegate: HcpId) -> E:
+        """The entity; what is written from now on `delegate` cannot open."""
+        return _same(entity, self.records.revoke(self._opened_for("revoke", entity, delegate), delegate))
+
+    def revoke_all(self, entity: E, delegate: HcpId) -> E:
+        """As `revoke`, with everything that `delegate` can open of what is filed under it. Raises as `share_all`."""
+
+        def revoke(opened: Opened) -> Entity:
+            is_in = delegate in opened.content.shared_with
+            return self.records.revoke(opened, delegate) if is_in else opened.entity
+
+        opened = self._opened_for("revoke", entity, delegate)
+        attempted = f"revoke everything under {entity.id} from {delegate}"
+        return _same(entity, self._with_linked(opened, revoke, attempted, "revoked"))
+
+    def _with_linked(self, top: Opened, write: Callable[[Opened], Entity], attempted: str, done: str) -> Entity:
+        """Write the record, then what is filed under it. Raises NoAccess at the end for what cannot be written."""
         failed: list[str] = []
         # Each is durable by itself: a key that was made on the way must not be known here and rolled back.
-        shared = self.records.share(opened, delegate)
-        for child in self._family(opened):
+        written = write(top)
+        for child in self._family(top):
             try:
-                self.records.share(child, delegate)
+                write(child)
             except UNREADABLE as error:
                 failed.append(f"{child.stored.id}: {error.wrong}")
         if failed:
-            raise NoAccess(
-                f"share everything under {entity.id} with {delegate}",
-                f"{len(failed)} records could not be shared, the others were",
-                "ask those who can share them",
-                tuple(failed),
-            )
-        return _same(entity, shared)
+            wrong = f"{len(failed)} records could not be {done}, the others were"
+            raise NoAccess(attempted, wrong, "ask those who can", tuple(failed))
+        return written
 
-    def _shareable(self, entity: Entity, delegate: HcpId) -> Opened:
+    def _opened_for(self, what: str, entity: Entity, delegate: HcpId) -> Opened:
         if not is_hcp_id(delegate):
-            raise InvalidEntity(f"share {entity.id}", "that is no Hcp id", "use letters, digits, - and _")
+            raise InvalidEntity(f"{what} {entity.id}", "that is no Hcp id", "use letters, digits, - and _")
         if not entity.id:
-            raise InvalidEntity(f"share a {entity.TYPE}", "it is not saved yet", "save it first")
+            raise InvalidEntity(f"{what} a {entity.TYPE}", "it is not saved yet", "save it first")
         opened = self.opener.open(DocId(entity.id))
         if opened.content.type != entity.TYPE:
             raise not_found(type(entity), DocId(entity.id))

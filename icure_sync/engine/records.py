@@ -24,7 +24,7 @@ E = TypeVar("E", bound=Entity)
 
 PAGE = 256  # records opened at a time: a few milliseconds between two looks of the event loop
 
-SHARES_REMEMBERED = 10_000  # so that an entity read before sharing can be written after it
+SAME_REMEMBERED = 10_000  # so that an entity read before sharing or revoking can be written after it
 
 Cursor = tuple[int, int]  # which of the terms of a type, and after which document
 
@@ -37,7 +37,7 @@ class Records:
         self._opener = opener
         self._verdicts = verdicts
         self._first_suite = first_suite
-        self._same_content: dict[tuple[DocId, str], Rev] = {}  # what was shared here: the content stayed
+        self._same_content: dict[tuple[DocId, str], Rev] = {}  # what was shared or revoked here: the content stayed
 
     # Reading
 
@@ -113,11 +113,11 @@ class Records:
         """`delegate` can open the record from now on. Nothing is written if that was so."""
         if delegate in opened.content.shared_with:
             return opened.entity
-        shared = self.keep(opened.suite.share(opened.stored, delegate), opened.suite)
-        self._same_content[opened.stored.id, opened.stored.rev] = Rev(shared.rev)
-        while len(self._same_content) > SHARES_REMEMBERED:
-            del self._same_content[next(iter(self._same_content))]
-        return shared
+        return self._keep_same(opened, opened.suite.share(opened.stored, delegate))
+
+    def revoke(self, opened: Opened, delegate: HcpId) -> Entity:
+        """`delegate` can open nothing that is written from now on. Raises InvalidEntity, UnsupportedSuite."""
+        return self._keep_same(opened, opened.suite.revoke(opened.stored, delegate))
 
     def delete(self, entity: Entity) -> Entity:
         """Hide the record; its content stays."""
@@ -142,6 +142,14 @@ class Records:
             entity = entity_of(stored, suite.open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
         return entity
+
+    def _keep_same(self, opened: Opened, written: Written) -> Entity:
+        """As `keep`, of a revision that shows what the one before it did, but for who may read it."""
+        kept = self.keep(written, opened.suite)
+        self._same_content[opened.stored.id, opened.stored.rev] = Rev(kept.rev)
+        while len(self._same_content) > SAME_REMEMBERED:
+            del self._same_content[next(iter(self._same_content))]
+        return kept
 
     def index(self) -> None:
         """Bring the full-text index up to date with what sync brought, if the file can be written."""

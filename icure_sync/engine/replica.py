@@ -151,6 +151,16 @@ class Replica:
         share = self._keyed.share_all if include_linked else self._keyed.share
         return await self._store.run(share, entity, HcpId(with_))
 
+    async def revoke(self, entity: E, *, from_: str, include_linked: bool = False) -> E:
+        """Put another Hcp out: what is written from now on it cannot open, nor can those whom it granted access.
+
+        What it could read it may have kept. Whoever made the record can put anybody out; others, those whom they alone
+        granted access. With `include_linked` everything filed under the record that it can open too, as in `share`.
+        Raises InvalidEntity if it has no access or would keep it, which changes nothing; UnsupportedSuite; NoAccess.
+        """
+        revoke = self._keyed.revoke_all if include_linked else self._keyed.revoke
+        return await self._store.run(revoke, entity, HcpId(from_))
+
     # Links
 
     async def contacts_of(self, patient: Patient) -> AsyncIterator[Contact]:

@@ -5,13 +5,13 @@ Knows entities, keys and writers; no stores. Link registers hold `{"type", "id"}
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from icure_sync.canonical import authored
-from icure_sync.crypto import merging, sealing
-from icure_sync.crypto.access import Statement, Subject, union
+from icure_sync.crypto import merging, rekeying, sealing
+from icure_sync.crypto.access import Statement, Subject, grant, union
 from icure_sync.crypto.access import parties as parties_with_access
 from icure_sync.crypto.chain import unwrap_chain
 from icure_sync.crypto.primitives import Entropy
@@ -20,6 +20,7 @@ from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
+from icure_sync.errors import NotFound, UntrustedKey, WeakKey
 from icure_sync.ids import DocId, HcpId, Rev, rev_order
 from icure_sync.merge import joining, registers
 from icure_sync.model import Entity, to_record, with_record_ids
@@ -97,8 +98,35 @@ class SealedSuite:
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         self._parties.key_towards(delegate)
-        shared = sealing.share(_sealed(stored), delegate, self._keyring, self._entropy)
-        return _written(shared, stored)
+        if _may_keep_key(stored):
+            return _written(sealing.share(_sealed(stored), delegate, self._keyring, self._entropy), stored)
+        present = stored.document["access"]
+        granted = grant(Subject.of(stored.id, stored.document), delegate, present, self._keyring.identity)
+        return self._rekeyed(stored, rekeying.Change(self._body(stored), union(present, [granted])))
+
+    def revoke(self, stored: Stored, delegate: HcpId) -> Written:
+        access = rekeying.revoked(_sealed(stored), delegate, self._keyring.identity, self._entropy)
+        secret_id = self._entropy(SECRET_ID_BYTES).hex()
+        body = self._body(stored)
+        after = self._write(stored.id, body, {registers.SECRET_ID: secret_id})
+        if registers.is_deleted(body):  # still: that deletion had not seen this write
+            after = self._write(stored.id, after, registers.deletion(after))
+        return self._rekeyed(stored, rekeying.Change(after, access, secret_id=secret_id))
+
+    def repair(self, stored: Stored) -> Written | None:
+        """The next revision, with entries that parties with access lack; None if none can be given here.
+
+        May write the own Hcp document, so not for inside a transaction; and it judges by the Hcp keys known here, so
+        what a pull brought of those comes first. Raises NoAccess, Tampered.
+        """
+        lacking = rekeying.lacking(_sealed(stored), self._keyring)
+        self._make_keys(lacking)
+        reached = [each for each in sorted(lacking) if self._keyring.pair(self._keyring.identity.hcp_id, each)]
+        if not reached:
+            return None
+        if _may_keep_key(stored):
+            return _written(rekeying.repair(_sealed(stored), reached, self._keyring, self._entropy), stored)
+        return self._rekeyed(stored, rekeying.Change(self._body(stored), stored.document["access"]))
 
     def delete(self, stored: Stored) -> Written:
         body = self._body(stored)
@@ -141,8 +169,31 @@ class SealedSuite:
     def _rewritten(self, stored: Stored, body: registers.Body, changed: Changes) -> Written:
         after = self._write(stored.id, body, changed)
         visible = _clear_fields(stored.document["type"], after)
+        if not _may_keep_key(stored):
+            return self._rekeyed(stored, rekeying.Change(after, stored.document["access"], visible))
         edited = sealing.edit(_sealed(stored), after, self._keyring, self._entropy, clear=visible)
         return _written(edited, stored)
+
+    def _rekeyed(self, stored: Stored, change: rekeying.Change) -> Written:
+        """Under a new content key, with the notice for those whom it puts out."""
+        self._make_keys(parties_with_access(Subject.of(stored.id, stored.document), change.access))
+        rekeyed = rekeying.rekey(_sealed(stored), change, self._keyring, self._entropy)
+        written = _written(rekeyed.sealed, stored)
+        if not rekeyed.outs:
+            return written
+        above = replace(_sealed(stored), rev=_above(stored))
+        notice = _tombstone(merging.notice(above, change.access, sorted(rekeyed.outs)), above.rev)
+        return replace(written, beside=(*written.beside, notice))
+
+    def _make_keys(self, hcp_ids: Iterable[HcpId]) -> None:
+        """Hcp keys towards all of these, as far as that can be: who is not known here, or not trusted, does without."""
+        for hcp_id in sorted(hcp_ids):
+            try:
+                self._parties.key_towards(hcp_id)
+            except NotFound:
+                continue  # whoever granted him access knows him, and serves him later
+            except (UntrustedKey, WeakKey) as error:
+                self._parties.troubles[hcp_id] = error.wrong
 
 
 def _parent_ids(stored: Stored, links: Mapping[str, Any]) -> dict[str, DocId]:
@@ -153,6 +204,11 @@ def _parent_ids(stored: Stored, links: Mapping[str, Any]) -> dict[str, DocId]:
         for secret_id, link in links.items()
         if secret_id in visible and isinstance(link, dict) and isinstance(link.get("id"), str)
     }
+
+
+def _may_keep_key(stored: Stored) -> bool:
+    """Whether what is written next may stay under the content key."""
+    return stored.is_safe and rekeying.is_sound(_sealed(stored))
 
 
 def _is_content(path: registers.Path) -> bool:
@@ -215,5 +271,9 @@ def _sealed(stored: Stored) -> Sealed:
 def _written(sealed: Sealed, above: Stored | None) -> Written:
     if above is None:
         return Written(sealed.id, sealed.rev, None, sealed.document)
-    parent = extended(above.leaves) or above.rev
-    return Written(sealed.id, sealed.rev, parent, sealed.document, beside=above.beside)
+    return Written(sealed.id, sealed.rev, _above(above), sealed.document, beside=above.beside)
+
+
+def _above(stored: Stored) -> Rev:
+    """What a write over this one extends."""
+    return extended(stored.leaves) or stored.rev

@@ -105,6 +105,12 @@ class Suite(Protocol):
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         """The next revision, which `delegate` can open too."""
 
+    def revoke(self, stored: Stored, delegate: HcpId) -> Written:
+        """The next revision, which `delegate` cannot open, nor what follows it.
+
+        Raises InvalidEntity if it has no access, or keeps it all the same; UnsupportedSuite.
+        """
+
     def delete(self, stored: Stored) -> Written:
         """The next revision, which is hidden."""
 

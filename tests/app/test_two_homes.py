@@ -60,6 +60,27 @@ def test_a_patient_travels_to_a_delegate_and_back_to_the_second_device(
     assert {item["descr"] for item in seen} == {"Cough", "Second opinion"}
 
 
+def test_a_delegate_that_was_put_out_reads_nothing_written_later(
+    practice: CommandLine, specialist: CommandLine, hub: RunningHub
+) -> None:
+    patient = practice.json("patient", "add", "--last-name", "Clarke")["id"]
+    contact = practice.json("contact", "add", "--patient", patient, "--description", "Fever")["id"]
+    specialist.json("sync")
+    practice.json("sync", "--server", hub.database)
+    practice.json("share", patient, "--with", "hcp-b", "--include-linked")
+    practice.json("sync")
+    specialist.json("sync")
+    assert "nobody puts himself out" in specialist.error("revoke", patient, "--from", "hcp-b")
+    kept = practice.json("revoke", patient, "--from", "hcp-b", "--include-linked")
+    assert (kept["id"], kept["sharedWith"]) == (patient, ["hcp-a"])
+    assert practice.json("contact", "show", contact)["sharedWith"] == ["hcp-a"]
+    practice.json("patient", "edit", patient, "--note", "later")
+    practice.json("sync")
+    specialist.json("sync")
+    assert specialist.json("patient", "show", patient).get("note") is None
+    assert "has no access" in practice.error("revoke", patient, "--from", "hcp-b")
+
+
 def test_the_server_is_remembered_without_its_password_in_sight(practice: CommandLine, hub: RunningHub) -> None:
     practice.json("sync", "--server", hub.database)
     status = practice.json("status")
