@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 
 from icure_sync import strict_json
 from icure_sync.engine.replica import Replica, replica_over
-from icure_sync.errors import StaleRevision
-from icure_sync.ids import DocId, Rev
+from icure_sync.errors import NotFound, StaleRevision
+from icure_sync.hub import Hub
+from icure_sync.ids import DocId, Rev, generation
 from icure_sync.model import Address, Contact, Hcp, Patient
+from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
+from icure_sync.peers.port import Peer
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 from tests.engine.test_classic import CLASSIC, VECTORS
 from tests.engine.test_classic import A as CLASSIC_A
 from tests.engine.test_classic import B as CLASSIC_B
 from tests.engine.test_classic import identity as classic_identity
+from tests.servers import fresh_database
 
 OWN = DocId("hcp-a")
 
 
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
+Server = Callable[[], Peer]
 
 
 @pytest_asyncio.fixture
-async def devices(open_replica, server) -> tuple[Replica, Replica, Replica]:
+async def server(tmp_path) -> AsyncIterator[Server]:
+    """A database of a hub, over HTTP."""
+    async with Hub(tmp_path / "hub", admin=("admin", "test-only")) as hub:
+        url = hub.url.replace("//", "//admin:test-only@")
+        async with fresh_database(url) as database:
+            yield lambda: CouchPeer(database)
+
+
+@pytest_asyncio.fixture
+async def devices(open_replica) -> tuple[Replica, Replica, Replica]:
     """A's laptop and phone, and B; all Hcp documents are everywhere."""
     found = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone"), await open_replica("hcp-b")
+    met = MemoryPeer("elsewhere")
     for replica in (*found, *found):
-        await replica.sync(server)
+        await replica.sync(met)
     return found
 
 
@@ -71,13 +84,13 @@ async def swap(one: Replica, other: Replica, doc_id: str) -> None:
     await take(other, *of_one)
 
 
-async def settle(server: MemoryPeer, *replicas: Replica) -> None:
+async def settle(server: Server, *replicas: Replica) -> None:
     """Everybody syncs until nothing is left to tell."""
     for _ in range(3):
         for replica in replicas:
-            await replica.sync(server)
+            await replica.sync(server())
             await reconcile(replica)
-            await replica.sync(server)
+            await replica.sync(server())
 
 
 async def share_each(laptop: Replica, phone: Replica, delegate: str) -> list[str]:
@@ -221,7 +234,7 @@ async def test_an_emptied_list_is_gone_from_the_document(open_replica):
 
 
 def child_of(leaf: Revision, body: bytes, *, deleted: bool, digit: str = "f") -> Revision:
-    rev = Rev(f"{len(leaf.history) + 1}-{digit * 32}")
+    rev = Rev(f"{generation(leaf.rev) + 1}-{digit * 32}")
     return Revision(leaf.id, (rev, *leaf.history), body, deleted)
 
 
@@ -266,6 +279,38 @@ async def test_a_leaf_that_is_not_believed_is_left_alone(devices):
     assert await reconcile(laptop) == 0
     assert junk.rev in await live(laptop, OWN)
     assert (await laptop.get(Hcp, "hcp-a")).name == "Practice A"
+
+
+async def test_a_leaf_that_the_merge_has_taken_in_is_only_ended(devices):
+    laptop, phone, _ = devices
+    await share_each(laptop, phone, "hcp-b")
+    await swap(laptop, phone, OWN)
+    await reconcile(laptop)
+    (merge,) = [each for each in await leaves_of(laptop, OWN) if not each.deleted]
+    await take(phone, merge)
+    assert len(await live(phone, OWN)) == 2
+    await reconcile(phone)
+    assert await leaves_of(phone, OWN) == await leaves_of(laptop, OWN)
+
+
+async def test_a_replica_that_may_only_be_read_shows_the_merge_and_writes_nothing(devices):
+    laptop, phone, _ = devices
+    await leaves_left(laptop, phone)
+    laptop._store.read_only = True
+    assert await reconcile(laptop) == 0
+    shown = await laptop.get(Hcp, "hcp-a")
+    assert (shown.speciality, shown.first_name) == ("poetry", "Ada")
+    assert len(await live(laptop, OWN)) == 2
+
+
+async def test_without_a_believed_document_of_its_own_an_hcp_makes_no_key(devices):
+    laptop, _, b = devices
+    await on(laptop, laptop._store.purges.purge, {OWN: [each.rev for each in await leaves_of(laptop, OWN)]})
+    (other,) = await leaves_of(b, "hcp-b")
+    await take(laptop, Revision(OWN, (Rev("1-" + "a" * 32),), other.body))
+    john = await laptop.save(Patient(first_name="John"))
+    with pytest.raises(NotFound, match="no revision of it is believed"):
+        await laptop.share(john, with_="hcp-b")
 
 
 # icure-classic
@@ -338,6 +383,36 @@ async def test_in_a_classic_database_both_devices_write_the_merge_alike(classic_
     ]
     assert len(await live(laptop, CLASSIC_A)) == 1
     assert await reconcile(laptop) == await reconcile(phone) == 0
+
+
+async def test_in_a_classic_database_a_leaf_that_the_merge_has_taken_in_is_only_ended(classic_devices):
+    laptop, phone, _ = classic_devices
+    await share_each(laptop, phone, CLASSIC_B)
+    await swap(laptop, phone, CLASSIC_A)
+    await reconcile(laptop)
+    (merge,) = [each for each in await leaves_of(laptop, CLASSIC_A) if not each.deleted]
+    await take(phone, merge)
+    assert len(await live(phone, CLASSIC_A)) == 2
+    assert await reconcile(phone) == 1
+    assert await leaves_of(phone, CLASSIC_A) == await leaves_of(laptop, CLASSIC_A)
+
+
+async def test_in_a_classic_database_keys_of_older_software_wait_for_the_document_of_their_delegate(classic_devices):
+    laptop, phone, _ = classic_devices
+    for replica, digit in ((laptop, "e"), (phone, "f")):
+        await share_each(replica, replica, CLASSIC_B)
+        (leaf,) = await leaves_of(replica, CLASSIC_A)
+        document = {name: value for name, value in json.loads(leaf.body).items() if name != "aesExchangeKeys"}
+        await take(replica, child_of(leaf, strict_json.dumps(document), deleted=False, digit=digit))
+    await swap(laptop, phone, CLASSIC_A)
+    known = [Revision(each.id, each.history, each.body) for each in await leaves_of(laptop, CLASSIC_B)]
+    await on(laptop, laptop._store.purges.purge, {DocId(CLASSIC_B): [each.rev for each in known]})
+    assert await reconcile(laptop) == 0
+    assert len(await live(laptop, CLASSIC_A)) == 2
+    await take(laptop, *known)
+    await reconcile(laptop)
+    (document,) = (await live(laptop, CLASSIC_A)).values()
+    assert [name[:1] for name in document["aesExchangeKeys"]] == ["x"]
 
 
 async def test_in_a_classic_database_a_profile_is_saved_over_several_leaves(classic_devices):
