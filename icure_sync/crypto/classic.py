@@ -21,17 +21,16 @@ from icure_sync.crypto.classic_access import (
     access_map,
     delegates,
     first_opening,
+    has_content_keys,
     values_for,
     with_entries,
 )
-from icure_sync.crypto.classic_cipher import Parts, key_bytes, new_uuid
-from icure_sync.crypto.classic_layout import ENCRYPTED_SELF, Sealing, content_of, is_content, open_fields
+from icure_sync.crypto.classic_cipher import Parts, encrypt_json, key_bytes, new_uuid, random_seal
+from icure_sync.crypto.classic_layout import ENCRYPTED_SELF, STAMPS, Sealing, content_of, is_content, open_fields
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.errors import InvalidEntity, NoAccess, Tampered
 from icure_sync.model import Entity, Hcp
 from icure_sync.model.schema import entity_class, entity_class_of_java_type, java_type, record_lists
-
-STAMPS = "_sync"  # the causal data of merging, inside the encrypted JSON
 
 LINKS = "secretForeignKeys"
 DELETED = "deleted"  # epoch milliseconds of a soft deletion
@@ -83,7 +82,7 @@ def open_document(doc_id: str, document: Mapping[str, Any], me: str, keys: Keys)
         name: values_for(access_map(doc_id, document, name).get(me, ()), keys, f"{name}[{me}]", attempts)
         for name in ACCESS_MAPS
     }
-    source = ENCRYPTION_KEYS if _has_content_keys(doc_id, document) else DELEGATIONS
+    source = ENCRYPTION_KEYS if has_content_keys(doc_id, document) else DELEGATIONS
     content_keys = _content_keys(found[source], attempts)
     if not content_keys:
         raise NoAccess(
@@ -119,14 +118,16 @@ def create_document(
     own: ClassicPair,
     entropy: Entropy,
     parents: Sequence[ClassicParent] = (),
+    stamps: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A new document that its owner alone can open; `own`: the owner's own Hcp key. Share it with others next.
 
-    Raises InvalidEntity.
+    `stamps`: what merging wants to find beside the sealed fields. Raises InvalidEntity.
     """
     cls = entity_class(type_name)
     content_key = new_uuid(entropy)
-    sealing = Sealing(Parts(()), key_bytes(content_key), entropy)
+    key = key_bytes(content_key)
+    sealing = Sealing(Parts(()), key, random_seal(key, entropy), stamps)
     content = sealing.fields(_checked(type_name, record), cls)
     values = {
         DELEGATIONS: [new_uuid(entropy)],
@@ -144,16 +145,24 @@ def create_document(
 
 
 def edit_document(
-    document: Mapping[str, Any], opened: Opened, record: Mapping[str, Any], *, me: str, keys: Keys, entropy: Entropy
+    document: Mapping[str, Any],
+    opened: Opened,
+    record: Mapping[str, Any],
+    *,
+    me: str,
+    keys: Keys,
+    entropy: Entropy,
+    stamps: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document with `record` as its content; everything else in it stays as it is.
 
     `opened`: what `open_document` made of it. Its body stays under the key that opens it now, whose entry comes first
-    among mine. Members beside the content inside the ciphertext (the stamps) are kept. Raises InvalidEntity, Tampered.
+    among mine. Members beside the content inside the ciphertext are kept, the stamps too if there are no new ones.
+    Raises InvalidEntity, Tampered.
     """
     parts = Parts([key_bytes(value) for value in opened.content_keys])
-    sealing = Sealing(parts, opened.key, entropy)
-    changed = _rewritten(document, sealing, _checked(opened.type, record), entity_class(opened.type))
+    sealing = Sealing(parts, opened.key, random_seal(opened.key, entropy), stamps)
+    changed = sealing.document(document, _checked(opened.type, record), entity_class(opened.type))
     entries = access_map(opened.id, document, ENCRYPTION_KEYS)
     if len(entries.get(me, ())) > 1:
         changed[ENCRYPTION_KEYS] = {**entries, me: first_opening(entries[me], opened.content_keys[0], keys)}
@@ -167,7 +176,7 @@ def share_document(document: Mapping[str, Any], opened: Opened, pair: ClassicPai
     `encryptionKeys`; there the values in `delegations` are the keys, and it stays so. Raises InvalidEntity.
     """
     values = {DELEGATIONS: opened.secret_ids, FOREIGN_KEYS: opened.foreign_ids}
-    if _has_content_keys(opened.id, document):
+    if has_content_keys(opened.id, document):
         values[ENCRYPTION_KEYS] = opened.content_keys
     return _with_values(opened.id, document, values, pair, entropy)
 
@@ -176,6 +185,16 @@ def with_deletion(document: Mapping[str, Any], at: int | None) -> dict[str, Any]
     """The document hidden (soft deletion at `at`, epoch milliseconds), or, with None, shown again."""
     kept = {name: value for name, value in document.items() if name != DELETED and not name.startswith("_")}
     return kept if at is None else {**kept, DELETED: at}
+
+
+def with_stamps(
+    document: Mapping[str, Any], opened: Opened, stamps: Mapping[str, Any], entropy: Entropy
+) -> dict[str, Any]:
+    """The document with other stamps, and all else as it is. Raises InvalidEntity, Tampered."""
+    encrypted = document.get(ENCRYPTED_SELF)
+    part = {} if encrypted is None else Parts([opened.key]).open(encrypted)
+    kept = {name: value for name, value in document.items() if not name.startswith("_")}
+    return {**kept, ENCRYPTED_SELF: encrypt_json(opened.key, {**part, STAMPS: stamps}, entropy)}
 
 
 def open_hcp_document(doc_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,8 +212,8 @@ def create_hcp_document(record: Mapping[str, Any], spki: bytes) -> dict[str, Any
 
 def edit_hcp_document(document: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """The Hcp document with `record` as its profile; its keys stay as they are. Raises InvalidEntity."""
-    nothing_sealed = Sealing(Parts(()), b"", bytes)  # no key and no randomness: an Hcp document is clear
-    return _rewritten(document, nothing_sealed, _checked(Hcp.TYPE, record), Hcp)
+    nothing_sealed = Sealing(Parts(()), b"", random_seal(b"", bytes))  # no key and no randomness: all is clear
+    return nothing_sealed.document(document, _checked(Hcp.TYPE, record), Hcp)
 
 
 def _class_of(doc_id: str, document: Mapping[str, Any]) -> type[Entity]:
@@ -217,11 +236,6 @@ def _content_keys(found: tuple[str, ...], attempts: list[str]) -> tuple[str, ...
     return tuple(usable)
 
 
-def _has_content_keys(doc_id: str, document: Mapping[str, Any]) -> bool:
-    """False for data from before 2018: there the values in `delegations` are the keys."""
-    return any(access_map(doc_id, document, ENCRYPTION_KEYS).values())
-
-
 def _with_values(
     doc_id: str,
     document: Mapping[str, Any],
@@ -237,20 +251,6 @@ def _with_values(
             made = with_entries(doc_id, entries.get(pair.delegate, ()), some, pair, entropy)
             changed[name] = {**entries, pair.delegate: made}
     return changed
-
-
-def _rewritten(
-    document: Mapping[str, Any], sealing: Sealing, record: Mapping[str, Any], cls: type[Entity]
-) -> dict[str, Any]:
-    """The document with its content replaced, its other members and its order kept; `_` members left out."""
-    before = content_of(document)
-    content = sealing.fields(record, cls, before)
-    kept = {
-        name: content.get(name, value)
-        for name, value in document.items()
-        if not name.startswith("_") and (name in content or name not in before)
-    }
-    return {**kept, **content}
 
 
 def _checked(type_name: str, record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -40,6 +40,11 @@ def delegates(doc_id: str, document: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name, entries in access_map(doc_id, document, DELEGATIONS).items() if entries)
 
 
+def has_content_keys(doc_id: str, document: Mapping[str, Any]) -> bool:
+    """False for data from before 2018: there the values in `delegations` are the keys. Raises InvalidEntity."""
+    return any(access_map(doc_id, document, ENCRYPTION_KEYS).values())
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class ClassicPair:
     """The Hcp key owner→delegate, unwrapped."""

@@ -7,16 +7,24 @@ text that is not what it should be.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.crypto.primitives import AES_BLOCK, Entropy, cbc_decrypt, cbc_encrypt
 from icure_sync.errors import InvalidEntity, Tampered
 
+Place = tuple[str, ...]  # where a ciphertext stands: pairs of a member and what names one of several in it
+Seal = Callable[[Place, dict[str, Any]], str]  # makes the `encryptedSelf` of one place
+
 UUID_BYTES = 16
 AES_KEY_LENGTHS = (16, 32)  # content keys are UUIDs (16) or, in some data, 32 bytes; Hcp keys are 32
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_PLAIN_DIGITS, _PLAIN_ZEROS = 21, 6  # beyond these ECMAScript writes an exponent
 
 
 def new_uuid(entropy: Entropy) -> str:
@@ -55,6 +63,28 @@ def decrypt(key: bytes, data: bytes) -> bytes:
 def encrypt_json(key: bytes, value: dict[str, Any], entropy: Entropy) -> str:
     """An `encryptedSelf`: base64 of `IV‖ciphertext` over compact JSON, non-ASCII as `\\uXXXX`. Raises InvalidEntity."""
     return b64encode(encrypt(key, _ascii_json(value), entropy)).decode()
+
+
+def random_seal(key: bytes, entropy: Entropy) -> Seal:
+    """Makes each `encryptedSelf` with an IV of its own that was drawn for it."""
+    return lambda _place, members: encrypt_json(key, members, entropy)
+
+
+def settled_seal(key: bytes, iv: Callable[[Place, bytes], bytes]) -> Seal:
+    """Makes the same `encryptedSelf` for the same members: one form of JSON, and an IV that follows from what is
+    sealed where."""
+
+    def seal(place: Place, members: dict[str, Any]) -> str:
+        plaintext = settled_json(members)
+        return b64encode(encrypt(key, plaintext, lambda _: iv(place, plaintext))).decode()
+
+    return seal
+
+
+def settled_json(value: Any) -> bytes:
+    """JSON in one form: that of RFC 8785, its non-ASCII characters escaped (`\\uXXXX`). Raises InvalidEntity."""
+    strict_json.dumps(value)
+    return _settled(value).encode("ascii")
 
 
 def decrypt_json(key: bytes, encrypted: Any) -> dict[str, Any]:
@@ -113,6 +143,42 @@ class Parts:
 def _ascii_json(value: dict[str, Any]) -> bytes:
     strict_json.dumps(value)  # refuses what is not plain JSON: infinite numbers, lone surrogates
     return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _settled(value: Any) -> str:
+    if isinstance(value, str):
+        return _NOT_ASCII.sub(_escape, json.dumps(value, ensure_ascii=False))
+    if isinstance(value, float):
+        return _ecmascript(value)
+    if isinstance(value, dict):
+        members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be"))
+        return "{" + ",".join(f"{_settled(name)}:{_settled(item)}" for name, item in members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_settled, value)) + "]"
+    return json.dumps(value)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
+
+
+def _ecmascript(number: float) -> str:
+    """As ECMAScript writes a number (RFC 8785, section 3.2.2.3): Python has the same digits, in another layout."""
+    if number == 0:
+        return "0"
+    sign, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
+    assert isinstance(exponent, int)  # it is finite
+    text = "".join(map(str, digits))
+    point = len(text) + exponent  # where it stands among the digits
+    if len(text) <= point <= _PLAIN_DIGITS:
+        text = text.ljust(point, "0")
+    elif 0 < point <= _PLAIN_DIGITS:
+        text = f"{text[:point]}.{text[point:]}"
+    elif -_PLAIN_ZEROS < point <= 0:
+        text = f"0.{'0' * -point}{text}"
+    else:
+        text = f"{text[0]}{'.' * (len(text) > 1)}{text[1:]}e{point - 1:+d}"
+    return "-" * sign + text
 
 
 def _no_object() -> Tampered:

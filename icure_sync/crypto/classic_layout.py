@@ -7,17 +7,18 @@ records here, stand the long names of its SDKs. What was sealed in a place stays
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from icure_sync.crypto.classic_cipher import Parts, encrypt_json
-from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.classic_cipher import Parts, Place, Seal
 from icure_sync.model import Record, Service, Value
 from icure_sync.model.fields import NOTHING, Field, Kind, Policy, fields_of
 
 ENCRYPTED_SELF = "encryptedSelf"
 ENCRYPTED_CONTENT = "encryptedContent"  # of early SDKs: a service's content alone
+STAMPS = "_sync"  # the causal data of merging, inside the document's own ciphertext
 
 # Members that are no content, wherever they turn up: a ciphertext that holds one changes nothing.
 RESERVED = frozenset(
@@ -28,6 +29,9 @@ RESERVED = frozenset(
         *("publicKeysForOaepWithSha256", "publicKeysForOaepWithSha1"),
     }
 )
+
+Shape = tuple[str, ...]  # the names of the members that lead to a record, whichever of several it is
+SealedNames = Mapping[Shape, frozenset[str]]
 
 _NONE_SEALED: frozenset[str] = frozenset()
 
@@ -57,13 +61,39 @@ def open_fields(node: Mapping[str, Any], cls: type[Value] | None, parts: Parts) 
     return record
 
 
+def sealed_names(node: Mapping[str, Any], cls: type[Value] | None, parts: Parts) -> SealedNames:
+    """Which content stands in a ciphertext, by the shape of its place. Raises Tampered."""
+    found: dict[Shape, frozenset[str]] = {}
+    _gather_sealed(node, cls, parts, (), found)
+    return found
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Sealing:
-    """How one edit is written: the document's parts as they were and as they will be."""
+    """How one edit is written: the document's parts as they were and as they will be.
+
+    `seal` makes what `current_key` opens. `stamps`: new ones, None to keep those there are. `elsewhere`: what must be
+    sealed because other revisions seal it.
+    """
 
     parts: Parts
     current_key: bytes
-    entropy: Entropy
+    seal: Seal
+    stamps: Mapping[str, Any] | None = None
+    elsewhere: SealedNames = dataclasses.field(default_factory=dict)
+
+    def document(
+        self, document: Mapping[str, Any], record: Mapping[str, Any], cls: type[Value] | None
+    ) -> dict[str, Any]:
+        """The document with its content replaced, its other members and its order kept; `_` members left out."""
+        before = content_of(document)
+        content = self.fields(record, cls, before)
+        kept = {
+            name: content.get(name, value)
+            for name, value in document.items()
+            if not name.startswith("_") and (name in content or name not in before)
+        }
+        return {**kept, **content}
 
     def fields(
         self,
@@ -71,6 +101,7 @@ class Sealing:
         cls: type[Value] | None,
         before: Mapping[str, Any] = NOTHING,
         inherited: frozenset[str] = _NONE_SEALED,
+        place: Place = (),
     ) -> dict[str, Any]:
         """`record` as it is stored. `before`: what stood in its place; `inherited`: names sealed in its neighbours.
 
@@ -79,43 +110,52 @@ class Sealing:
         """
         spelling = _spelling(cls)
         part_before = _part(before, cls, self.parts)
-        sealed = spelling.sealed | inherited | part_before.keys()
+        elsewhere = self.elsewhere.get(place[::2], _NONE_SEALED)
+        sealed = spelling.sealed | inherited | elsewhere | part_before.keys()
         part = {name: value for name, value in part_before.items() if not is_content(name)}
+        if self.stamps is not None and not place:
+            part[STAMPS] = self.stamps
         clear = {}
         for name, value in record.items():
             if name in sealed and not (cls is Service and name == "content" and _only_compounds(value)):
                 part[name] = value
             else:
                 stored, field = spelling.write.get(name, (name, None))
-                clear[stored] = self._value(value, field, before.get(stored))
+                clear[stored] = self._value(value, field, before.get(stored), (*place, name))
         if part or part_before:
-            clear[ENCRYPTED_SELF] = self._ciphertext(part, part_before, before)
+            clear[ENCRYPTED_SELF] = self._ciphertext(part, part_before, before, place)
         return _as_before(clear, before, {spelling.write.get(name, (name, None))[0] for name in part})
 
-    def _value(self, value: Any, field: Field | None, before: Any) -> Any:
+    def _value(self, value: Any, field: Field | None, before: Any, place: Place) -> Any:
         cls = field.record if field else None
         if type(value) is list:
-            return self._list(value, cls, before)
+            return self._list(value, cls, before, place)
         if type(value) is dict and field is not None and cls is not None:
             earlier = _mapping(before)
             if field.kind is Kind.RECORD_MAP:
                 return {
-                    key: self.fields(item, cls, _mapping(earlier.get(key))) if type(item) is dict else item
+                    key: self.fields(item, cls, _mapping(earlier.get(key)), place=(*place, key))
+                    if type(item) is dict
+                    else item
                     for key, item in value.items()
                 }
-            return self.fields(value, cls, earlier)
+            return self.fields(value, cls, earlier, place=(*place, ""))
         return value
 
-    def _list(self, items: list[Any], cls: type[Record] | None, before: Any) -> list[Any]:
+    def _list(self, items: list[Any], cls: type[Record] | None, before: Any, place: Place) -> list[Any]:
         neighbours = [item for item in before if type(item) is dict] if type(before) is list else []
         inherited = frozenset(name for item in neighbours for name in _part(item, cls, self.parts) if is_content(name))
         by_id = {_record_id(item): item for item in neighbours}
         return [
-            self.fields(item, cls, by_id.get(_record_id(item), NOTHING), inherited) if type(item) is dict else item
-            for item in items
+            self.fields(item, cls, by_id.get(_record_id(item), NOTHING), inherited, (*place, _step(item, index)))
+            if type(item) is dict
+            else item
+            for index, item in enumerate(items)
         ]
 
-    def _ciphertext(self, part: dict[str, Any], part_before: dict[str, Any], before: Mapping[str, Any]) -> str:
+    def _ciphertext(
+        self, part: dict[str, Any], part_before: dict[str, Any], before: Mapping[str, Any], place: Place
+    ) -> str:
         encrypted = before.get(ENCRYPTED_SELF)
         if (
             type(encrypted) is str
@@ -124,7 +164,7 @@ class Sealing:
             and self.parts.opening_key(encrypted) == self.current_key
         ):
             return encrypted
-        return encrypt_json(self.current_key, part, self.entropy)
+        return self.seal(place, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +211,28 @@ def _open_value(value: Any, field: Field | None, parts: Parts) -> Any:
     return value
 
 
+def _gather_sealed(
+    node: Mapping[str, Any], cls: type[Value] | None, parts: Parts, shape: Shape, found: dict[Shape, frozenset[str]]
+) -> None:
+    names = frozenset(name for name in _part(node, cls, parts) if is_content(name))
+    if names:
+        found[shape] = found.get(shape, _NONE_SEALED) | names
+    spelling = _spelling(cls)
+    for stored, value in node.items():
+        name, field = spelling.read.get(stored, (stored, None))
+        for inner in _records_in(value, field):
+            _gather_sealed(inner, field.record if field else None, parts, (*shape, name), found)
+
+
+def _records_in(value: Any, field: Field | None) -> list[dict[str, Any]]:
+    """The records that `_open_value` opens."""
+    if type(value) is dict and field is not None and field.record is not None:
+        items = list(value.values()) if field.kind is Kind.RECORD_MAP else [value]
+    else:
+        items = value if type(value) is list else []
+    return [item for item in items if type(item) is dict]
+
+
 def _part(node: Mapping[str, Any], cls: type[Value] | None, parts: Parts) -> dict[str, Any]:
     """What the ciphertext of one node holds, {} if there is none."""
     if cls is Service and node.get(ENCRYPTED_CONTENT) is not None:
@@ -200,6 +262,12 @@ def _record_id(item: Any) -> Any:
     """The id of a record, or the record itself: one without an id is like no other."""
     name = item.get("_id", item.get("id")) if type(item) is dict else None
     return name if type(name) is str and name else id(item)
+
+
+def _step(item: dict[str, Any], index: int) -> str:
+    """What names a record among its neighbours."""
+    name = _record_id(item)
+    return name if type(name) is str else str(index)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

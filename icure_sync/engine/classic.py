@@ -1,12 +1,12 @@
 """Records in suite `icure-classic`: what released iCure SDKs read and write, in a replica opened for it.
 
-Knows entities and exchange keys; no stores. Nothing here is authenticated, and entities say so. Merging stamps are
-kept, not made.
+Knows entities, exchange keys and writers; no stores. Nothing here is authenticated, and entities say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icure_sync.canonical import authored
@@ -18,28 +18,48 @@ from icure_sync.crypto.classic import (
     open_document,
     share_document,
     with_deletion,
+    with_stamps,
 )
 from icure_sync.crypto.classic_cipher import new_uuid
 from icure_sync.crypto.primitives import Entropy
+from icure_sync.engine.classic_joining import join_leaves
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.classic_revision import next_revision
+from icure_sync.engine.classic_stamps import (
+    Stamped,
+    alternatives,
+    read_stamped,
+    record_registers,
+    to_stamps,
+    write_stamped,
+)
 from icure_sync.engine.opening import entity_of
-from icure_sync.engine.suite import Content, Parent, Stored, Written
-from icure_sync.errors import NoAccess, UnsupportedSuite
+from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
+from icure_sync.engine.writers import Writers
+from icure_sync.errors import InvalidEntity, NoAccess, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId
+from icure_sync.merge import registers
 from icure_sync.model import Contact, Entity, MedicalEntity, to_record, with_record_ids
 from icure_sync.model.schema import CLASSIC
 
+Changes = Callable[[registers.Body], Mapping[registers.Path, Any]]  # the registers that a write sets, by what it finds
+
 
 class ClassicSuite:
-    """`engine.suite.Suite` for `icure-classic`. `clock`: ms since 1970, for what SDKs call created and modified."""
+    """`engine.suite.Suite` for `icure-classic`. `clock`: ms since 1970, for what SDKs call created and modified.
+
+    What has no stamped body (`read_stamped`) is written without stamps, as other software does.
+    """
 
     name = CLASSIC
     is_authenticated = False
 
-    def __init__(self, hcp_id: HcpId, parties: ClassicParties, entropy: Entropy, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, hcp_id: HcpId, parties: ClassicParties, writers: Writers, entropy: Entropy, clock: Callable[[], int]
+    ) -> None:
         self._hcp_id = hcp_id
         self._parties = parties
+        self._writers = writers
         self._entropy = entropy
         self._clock = clock
 
@@ -51,6 +71,7 @@ class ClassicSuite:
             deleted=opened.deleted_at is not None,
             shared_with=frozenset(HcpId(each) for each in opened.delegates),
             parents={each: DocId(each) for each in opened.foreign_ids},
+            siblings=alternatives(stored.rev, opened),
             authenticated=False,
         )
 
@@ -58,19 +79,25 @@ class ClassicSuite:
         """Everything that my entries give. Raises NoAccess, Tampered, InvalidEntity."""
         return open_document(stored.id, stored.document, self._hcp_id, self._parties.keys_from)
 
+    def join(self, leaves: Sequence[Stored]) -> Joined:
+        """As `join_leaves`; raises NoAccess too."""
+        return join_leaves({leaf.rev: (leaf, self.opened(leaf)) for leaf in leaves})
+
     def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
         now = self._clock()
         stamped = entity.replace(created=entity.created or now, modified=now)
         if isinstance(stamped, MedicalEntity) and stamped.responsible is None:
             stamped = stamped.replace(responsible=self._hcp_id)
         doc_id = DocId(new_uuid(self._entropy))
+        record = self._record(stamped)
         document = create_document(
             entity.TYPE,
             doc_id,
-            self._record(stamped),
+            record,
             own=self._parties.pair(self._hcp_id),
             entropy=self._entropy,
             parents=[ClassicParent(parent.id, parent.secret_id) for parent in parents],
+            stamps=self._first_stamps(doc_id, entity.TYPE, record),
         )
         return next_revision(doc_id, None, document)
 
@@ -80,13 +107,20 @@ class ClassicSuite:
             return None
         record = self._record(entity.replace(modified=self._clock()))
         edited = edit_document(
-            stored.document, opened, record, me=self._hcp_id, keys=self._parties.keys_from, entropy=self._entropy
+            stored.document,
+            opened,
+            record,
+            me=self._hcp_id,
+            keys=self._parties.keys_from,
+            entropy=self._entropy,
+            stamps=self._stamps(stored, opened, lambda body: _changes(body, opened.type, record)),
         )
         return next_revision(stored.id, stored, edited)
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         opened, pair = self.opened(stored), self._parties.pair(delegate)
-        return next_revision(stored.id, stored, share_document(stored.document, opened, pair, self._entropy))
+        stamped = self._stamped_as_it_is(stored, opened)
+        return next_revision(stored.id, stored, share_document(stamped, opened, pair, self._entropy))
 
     def revoke(self, stored: Stored, delegate: HcpId) -> Written:
         raise UnsupportedSuite(
@@ -96,10 +130,10 @@ class ClassicSuite:
         )
 
     def delete(self, stored: Stored) -> Written:
-        return next_revision(stored.id, stored, with_deletion(stored.document, self._clock()))
+        return self._hidden(stored, registers.deletion, self._clock())
 
     def restore(self, stored: Stored) -> Written:
-        return next_revision(stored.id, stored, with_deletion(stored.document, None))
+        return self._hidden(stored, lambda _: registers.restoring(), None)
 
     def secret_ids(self, stored: Stored) -> tuple[str, ...]:
         secret_ids = self.opened(stored).secret_ids
@@ -114,9 +148,56 @@ class ClassicSuite:
     def foreign_keys(self, stored: Stored) -> frozenset[DocId]:
         return frozenset(DocId(each) for each in self.opened(stored).foreign_ids)
 
+    def _hidden(self, stored: Stored, changes: Changes, at: int | None) -> Written:
+        opened = self.opened(stored)
+        stamps = self._stamps(stored, opened, changes, at)
+        document = with_deletion(stored.document, at)
+        if stamps is not None:
+            document = with_stamps(document, opened, stamps, self._entropy)
+        return next_revision(stored.id, stored, document)
+
+    def _stamped_as_it_is(self, stored: Stored, opened: Opened) -> Mapping[str, Any]:
+        """What other software wrote goes on under the name of the revision that it wrote: sharing is no edit of it."""
+        try:
+            before = read_stamped(stored.rev, opened)
+        except InvalidEntity:
+            return stored.document
+        if stored.rev not in before.body["context"]:
+            return stored.document
+        return with_stamps(stored.document, opened, to_stamps(before, opened.type, [stored.rev]), self._entropy)
+
+    def _stamps(self, stored: Stored, opened: Opened, changes: Changes, at: int | None = None) -> dict[str, Any] | None:
+        """Those of a write that makes these changes; None if there can be none, and those there are stay."""
+        try:
+            before = read_stamped(stored.rev, opened)
+            after = self._write(stored.id, before, changes(before.body), at)
+        except InvalidEntity:
+            return None
+        return to_stamps(after, opened.type, stored.leaves or [stored.rev])
+
+    def _first_stamps(self, doc_id: DocId, type_name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            return to_stamps(self._write(doc_id, None, record_registers(type_name, record)), type_name, [])
+        except InvalidEntity:
+            return None
+
+    def _write(
+        self, doc_id: DocId, before: Stamped | None, changes: Mapping[registers.Path, Any], at: int | None = None
+    ) -> Stamped:
+        author = self._writers.author(doc_id, before.body["context"] if before else {})
+        after = write_stamped(before, changes, author if at is None else replace(author, time=at))
+        self._writers.wrote(doc_id, author, after.body["context"])
+        return after
+
     def _record(self, entity: Entity) -> dict[str, Any]:
         if isinstance(entity, Contact):  # services are the records that other software knows by their ids
             services = with_record_ids(Contact(services=entity.services), lambda: new_uuid(self._entropy)).services
             entity = entity.replace(services=services)
         record: dict[str, Any] = authored(to_record(entity))
         return record
+
+
+def _changes(body: registers.Body, type_name: str, record: Mapping[str, Any]) -> dict[registers.Path, Any]:
+    before = registers.shown_registers(body)
+    before.pop(registers.DELETED, None)
+    return registers.changes(before, record_registers(type_name, record))

@@ -54,7 +54,7 @@ class Keyed:
         writers = Writers(identity.hcp_id, device, entropy, clock)
         self.hcps = Hcps(identity.hcp_id, self.parties, self._classic_parties, writers, self.suites)
         sealed = SealedSuite(self.parties, writers, entropy)
-        classic = ClassicSuite(identity.hcp_id, self._classic_parties, entropy, clock)
+        classic = ClassicSuite(identity.hcp_id, self._classic_parties, writers, entropy, clock)
         chosen = _chosen({SEALED_1: sealed, CLASSIC: classic}, self.suites)
         verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
         self.opener = Opener(store, chosen, verdicts)

@@ -23,7 +23,15 @@ from icure_sync.crypto.classic import (
     with_deletion,
 )
 from icure_sync.crypto.classic_access import ACCESS_MAPS, ClassicPair, entry_value, make_entry
-from icure_sync.crypto.classic_cipher import Parts, decrypt, decrypt_json, encrypt, encrypt_json, new_uuid
+from icure_sync.crypto.classic_cipher import (
+    Parts,
+    decrypt,
+    decrypt_json,
+    encrypt,
+    encrypt_json,
+    new_uuid,
+    random_seal,
+)
 from icure_sync.crypto.classic_layout import Sealing, open_fields
 from icure_sync.crypto.primitives import system_entropy
 from icure_sync.errors import CryptoError, InvalidEntity, NoAccess, Tampered
@@ -167,7 +175,7 @@ def test_clear_contents_are_spelled_with_letters_and_inner_services_are_sealed()
 def test_a_single_record_in_the_clear_goes_through_as_it_is():
     content = {"measureValue": {"value": 51, "unit": "kg"}}
     parts = Parts(())
-    stored = Sealing(parts, bytes(16), counting_entropy()).fields(content, Content)
+    stored = Sealing(parts, bytes(16), random_seal(bytes(16), counting_entropy())).fields(content, Content)
     assert "encryptedSelf" not in json.dumps(stored)
     assert open_fields(stored, Content, parts) == content
 
