@@ -207,10 +207,11 @@ def _counting_grants(
 
 def _source(subject: Subject, known: Sequence[Statement], hcp_id: HcpId) -> str:
     grants, revocations = _split(known)
-    sources = sorted(name for name in _counting_grants(subject, grants, revocations) if grants[name]["grant"] == hcp_id)
-    if not sources:
+    sources = (name for name in _counting_grants(subject, grants, revocations) if grants[name]["grant"] == hcp_id)
+    lasting = min(sources, key=lambda name: (grants[name]["by"] != subject.by, name), default=None)
+    if lasting is None:
         raise NoAccess(f"share {subject.id}", f"{hcp_id} has no access to it", "ask its creator for access")
-    return sources[0]
+    return lasting  # the creator's, if there is one: nobody else can end that
 
 
 def _statement_fields(subject: Subject, statement: Statement) -> tuple[Any, ...]:

@@ -92,6 +92,12 @@ def merge(leaves: Sequence[Sealed], joined: Joined, keyring: Keyring, known: Ite
     )
 
 
+def again(hidden: Sealed, keyring: Keyring) -> Sealed:
+    """The same revision once more, below itself, as this Hcp writes it: something that does not count displaced it."""
+    subject = Subject.of(hidden.id, hidden.document)
+    return signed(subject, {**hidden.document, "parents": [hidden.rev]}, keyring)
+
+
 def retirement(leaf: Sealed) -> Sealed:
     """The tombstone that ends a leaf which a merge took in: the same from everybody.
 

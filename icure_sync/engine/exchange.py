@@ -18,6 +18,7 @@ from icure_sync.engine.local_peer import LocalPeer
 from icure_sync.engine.patience import Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Report
+from icure_sync.engine.reconciling import Reconciled
 from icure_sync.engine.status import SyncFacts, conflicts_of
 from icure_sync.engine.sync import SyncReport, replicate
 from icure_sync.engine.transfer import Following
@@ -52,21 +53,26 @@ class Exchange:
             return await self._attempt(Direction.PUSH, peer, report)
 
     async def pull(self, peer: Peer, report: Report | None) -> Outcome:
-        """Fetch what the Hcp may read; everything, if there is none."""
-        async with _closing(peer):
-            try:
-                return await self._attempt(Direction.PULL, peer, report)
-            finally:
-                await self._learn()  # what came before a failure counts
+        """Fetch what the Hcp may read; everything, if there is none. What was written concurrently is merged."""
+        pulled, _ = await self._pull(peer, report)
+        return pulled
 
     async def sync(self, peer: Peer, report: Report | None) -> SyncReport:
-        """Pull, then push."""
-        pulled = await self.pull(peer, report)
+        """Pull, merge, then push."""
+        pulled, reconciled = await self._pull(peer, report)
         pushed = await self.push(peer, report)
         await self._collect()
         conflicts = await self._store.run(conflicts_of, self._store)
         refused = (*pulled.refused, *pushed.refused)
-        return SyncReport(pulled.documents, pushed.documents, 0, len(conflicts), refused, pulled.lacks_index)
+        return SyncReport(
+            pulled=pulled.documents,
+            pushed=pushed.documents,
+            merged=reconciled.merged,
+            undone=reconciled.undone,
+            conflicts=len(conflicts),
+            refused=refused,
+            lacks_index=pulled.lacks_index,
+        )
 
     async def audit(self, peer: Peer) -> Audit:
         """Does the other side really have what it said it has?"""
@@ -80,10 +86,22 @@ class Exchange:
         def once(direction: Direction) -> Callable[[Following, Report], Awaitable[Outcome]]:
             return lambda following, told: self._attempt(direction, peer, told, following, clock)
 
-        ends = Ends(once(Direction.PULL), once(Direction.PUSH), self._learn, self._newest)
+        async def learn() -> None:
+            await self._learn()
+
+        ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
             yield live
         await self._collect()
+
+    async def _pull(self, peer: Peer, report: Report | None) -> tuple[Outcome, Reconciled]:
+        async with _closing(peer):
+            try:
+                pulled = await self._attempt(Direction.PULL, peer, report)
+            except BaseException:
+                await self._learn()  # what came before a failure counts
+                raise
+            return pulled, await self._learn()
 
     async def _attempt(
         self,
@@ -107,9 +125,13 @@ class Exchange:
     async def _newest(self) -> Seq:
         return Seq(str(await self._store.run(self._store.documents.update_seq)))
 
-    async def _learn(self) -> None:
-        if self._keyed is not None:
-            await self._store.run(self._keyed.learn)
+    async def _learn(self) -> Reconciled:
+        """Take in what came, and merge."""
+        done = Reconciled()
+        steps = self._keyed.learn() if self._keyed is not None else iter(())
+        while (step := await self._store.run(next, steps, None)) is not None:
+            done += step
+        return done
 
     async def _collect(self) -> None:
         await self._store.tidy()  # bytes of revisions that were displaced, or never came

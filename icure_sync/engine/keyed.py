@@ -17,6 +17,7 @@ from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
+from icure_sync.engine.reconciling import Reconciled, Reconciler
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Suite
@@ -59,6 +60,15 @@ class Keyed:
         verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
         self.opener = Opener(store, chosen, verdicts)
         self.records = Records(store, self.opener, verdicts, chosen[0])
+        self._reconciler = Reconciler(
+            store,
+            identity.hcp_id,
+            opener=self.opener,
+            records=self.records,
+            verdicts=verdicts,
+            sealed=sealed,
+            clock=clock,
+        )
         self.attachments = Attachments(
             store, self.records, self.opener, sealed=sealed, classic=classic, identity=identity, entropy=entropy
         )
@@ -100,11 +110,15 @@ class Keyed:
         """Show it again."""
         return _same(entity, self.records.restore(entity))
 
-    def learn(self) -> None:
-        """Take in what a pull brought: Hcp documents, and with them keys."""
+    def learn(self) -> Iterator[Reconciled]:
+        """Take in what a pull brought, step by step: Hcp documents, and with them keys; then what was written
+        concurrently."""
         if SEALED_1 in self.suites:
             self.parties.refresh()
-        self._index_anew_if_learnt()
+            self.parties.reconcile()
+        self._classic_parties.reconcile()
+        learnt = self._index_anew_if_learnt()
+        yield from self._reconciler.steps(learnt=learnt)
 
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
         """Records filed under this one, as far as they can be opened and their link is proven."""
@@ -201,13 +215,15 @@ class Keyed:
             if filed:
                 yield child
 
-    def _index_anew_if_learnt(self) -> None:
+    def _index_anew_if_learnt(self) -> bool:
         """With more keys, Hcps or suites than the index was begun with, more can be opened: begin it anew."""
         known = [*self.suites, *self.parties.known(), *self._classic_parties.known()]
-        if not self._store.read_only and self._store.settings.get(_INDEXED_WITH) != known:
-            with self._store.transaction():
-                self._store.search.restart()
-                self._store.settings.put(_INDEXED_WITH, known)
+        if self._store.read_only or self._store.settings.get(_INDEXED_WITH) == known:
+            return False
+        with self._store.transaction():
+            self._store.search.restart()
+            self._store.settings.put(_INDEXED_WITH, known)
+        return True
 
 
 def _is_filed_under(child: Opened, parent: Opened) -> bool:

@@ -1,13 +1,13 @@
-"""Which revision stands for a record, and what it shows. Joins suites and verdicts; owns no writing.
+"""What stands for a record, and what it shows. Joins suites and verdicts; owns no writing.
 
-A leaf that verifies and opens is shown, CouchDB's order deciding among several. CouchDB's `_deleted` is covered by no
-signature, so it hides no sealed record on its word alone: deletion is a field. What was displaced stays shown if
-nothing that displaced it can be. Synchronous: runs in the store's thread.
+The leaves that verify and open are shown, several of them as what they come to, whether their merge is written or not.
+CouchDB's `_deleted` is covered by no signature, so it hides no sealed record on its word alone: deletion is a field.
+What was displaced stays shown if nothing that displaced it can be. Synchronous: runs in the store's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import msgspec
 from icure_sync.engine.suite import Content, Stored, Suite
 from icure_sync.engine.verdicts import REFUSED, Verdicts
 from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, UnsupportedSuite
-from icure_sync.ids import DocId
+from icure_sync.ids import DocId, Rev
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
 from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
 from icure_sync.store import Held, Store
@@ -27,14 +27,25 @@ UNREADABLE = (CryptoError, NotFound, InvalidEntity)  # why one record of many ma
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+JOINS_REMEMBERED = 10_000  # so that what was shown of several leaves can be written over after more have come
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Opened:
-    """A revision that may be shown."""
+    """A revision that may be shown, or the merge of several."""
 
     stored: Stored
     suite: Suite
     content: Content
     entity: Entity
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Leaves:
+    """The live leaves of a record. `opened`: those that may be shown, the winner first; `others`: why not."""
+
+    opened: tuple[Opened, ...]
+    others: Mapping[Rev, Exception]
 
 
 class Opener:
@@ -45,17 +56,61 @@ class Opener:
         self._suites = {suite.name: suite for suite in suites}
         self._verdicts = verdicts
         self._record_types = {term for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT for term in self.type_terms(cls)}
+        self._joined: dict[tuple[DocId, Rev], tuple[Rev, ...]] = {}
         self.unreadable: dict[str, str] = {}
 
     def open(self, doc_id: DocId) -> Opened:
         """What stands for the record. Raises NotFound, NoAccess, Tampered, UnsupportedSuite, InvalidEntity."""
-        first: Exception | None = None
-        for held in self._candidates(doc_id):
+        leaves = self.leaves(doc_id)
+        first = next(iter(leaves.others.values()), None)
+        try:
+            if leaves.opened:
+                return self.join(leaves.opened)
+        except UNREADABLE as error:
+            first = error
+        for held in self._hidden(doc_id):
             try:
                 return self.open_held(held)
             except UNREADABLE as error:
                 first = first or error
         raise first or not_found(Entity, doc_id)
+
+    def leaves(self, doc_id: DocId) -> Leaves:
+        """Each live leaf by itself."""
+        opened: list[Opened] = []
+        others: dict[Rev, Exception] = {}
+        for held in self._store.documents.held_leaves(doc_id):
+            if not held.revision.deleted:
+                try:
+                    opened.append(self.open_held(held))
+                except UNREADABLE as error:
+                    others[held.revision.rev] = error
+        return Leaves(tuple(opened), others)
+
+    def join(self, leaves: Sequence[Opened]) -> Opened:
+        """What these leaves of one record come to; those of another suite than the first take no part."""
+        suite = leaves[0].suite
+        alike = [leaf.stored for leaf in leaves if leaf.suite is suite]
+        if len(alike) == 1:
+            return leaves[0]
+        shown = suite.join(alike).shown
+        self._joined[shown.id, shown.rev] = shown.leaves
+        while len(self._joined) > JOINS_REMEMBERED:
+            del self._joined[next(iter(self._joined))]
+        content = suite.open(shown)
+        return Opened(shown, suite, content, entity_of(shown, content))
+
+    def reopen(self, doc_id: DocId, rev: Rev) -> Opened | None:
+        """What was shown under this revision id, as far as it still stands: a live leaf, or the merge of some."""
+        leaves = self._joined.get((doc_id, rev), (rev,))
+        held = {each.revision.rev: each for each in self._store.documents.held_leaves(doc_id)}
+        if any(leaf not in held or held[leaf].revision.deleted for leaf in leaves):
+            return None
+        return self.join([self.open_held(held[leaf]) for leaf in leaves])
+
+    def read(self, held: Held) -> Stored:
+        """Its members, neither verified nor opened. Raises InvalidEntity."""
+        return _stored(held)
 
     def open_held(self, held: Held) -> Opened:
         """What one revision shows, once it verifies. Raises as `open`."""
@@ -81,7 +136,9 @@ class Opener:
         return opened
 
     def try_held(self, held: Held) -> Opened | None:
-        """As `try_open`, for a winner that is at hand: the fast way if it can be shown."""
+        """As `try_open`, for a winner that is at hand: the fast way if it stands alone and can be shown."""
+        if held.live > 1:
+            return self.try_open(held.revision.id)
         try:
             opened = self.open_held(held)
         except UNREADABLE:
@@ -101,9 +158,10 @@ class Opener:
         terms = [cls.TYPE] if SEALED_1 in self._suites else []
         return [*terms, java_type(cls.TYPE)] if CLASSIC in self._suites and cls.CLASSIC_TYPE else terms
 
-    def _candidates(self, doc_id: DocId) -> Iterator[Held]:
-        """Leaves first, live ones before the others; then what was displaced and is not refused, the highest first."""
-        yield from (held for held in self._store.documents.held_leaves(doc_id) if _may_stand(held))
+    def _hidden(self, doc_id: DocId) -> Iterator[Held]:
+        """Whole bodies that only `_deleted` calls deleted; then what was displaced and is not refused, the highest
+        first."""
+        yield from (held for held in self._store.documents.held_leaves(doc_id) if _is_whole_and_deleted(held))
         yield from (held for held in self._store.documents.displaced(doc_id) if held.state != REFUSED)
 
     def _suite_of(self, stored: Stored) -> Suite:
@@ -169,6 +227,5 @@ def _type_of(stored: Stored) -> str:
     return type_ if isinstance(type_, str) else ""
 
 
-def _may_stand(held: Held) -> bool:
-    """A live leaf; or a whole sealed body that only `_deleted` calls deleted."""
-    return not held.revision.deleted or b'"encryptedSelf"' in held.revision.body
+def _is_whole_and_deleted(held: Held) -> bool:
+    return held.revision.deleted and b'"encryptedSelf"' in held.revision.body

@@ -138,10 +138,18 @@ class Records:
         with self._store.transaction():
             store_written(self._store, written, attachments)
             self._verdicts.accept(written.id, written.rev)
+            for other in written.beside:
+                self._verdicts.accept_end(other.id, other.rev)
             stored = Stored(written.id, written.rev, written.document)
             entity = entity_of(stored, suite.open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
         return entity
+
+    def end(self, tombstone: Written) -> None:
+        """Store the end of a leaf that another one covers."""
+        with self._store.transaction():
+            store_written(self._store, tombstone)
+            self._verdicts.accept_end(tombstone.id, tombstone.rev)
 
     def _keep_same(self, opened: Opened, written: Written) -> Entity:
         """As `keep`, of a revision that shows what the one before it did, but for who may read it."""
@@ -166,13 +174,13 @@ class Records:
             self._store.search.index(doc_id, opened.entity.TYPE, search_text(opened.entity))
 
     def _leaf(self, entity: Entity) -> Opened:
-        """A leaf that is not the one shown: of a record that was written concurrently."""
-        for held in self._store.documents.held_leaves(DocId(entity.id)):
-            if held.revision.rev == entity.rev and not held.revision.deleted:
-                return self._opener.open_held(held)
-        raise StaleRevision(
-            f"write {entity.TYPE} {entity.id}", f"{entity.rev} has been replaced since it was read", "read it again"
-        )
+        """What the entity was opened from, if that is no longer all that is shown but still stands."""
+        opened = self._opener.reopen(DocId(entity.id), Rev(entity.rev))
+        if opened is None:
+            raise StaleRevision(
+                f"write {entity.TYPE} {entity.id}", f"{entity.rev} has been replaced since it was read", "read it again"
+            )
+        return opened
 
     def _one_commit(self, winners: Sequence[Held]) -> AbstractContextManager[None]:
         """The outcomes of verifying many become durable at once; a read that verifies nothing writes nothing."""

@@ -20,7 +20,7 @@ from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
-from icure_sync.errors import NotFound, UntrustedKey, WeakKey
+from icure_sync.errors import NotFound, UntrustedKey, WeakKey, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev, rev_order
 from icure_sync.merge import joining, registers
 from icure_sync.model import Entity, to_record, with_record_ids
@@ -60,8 +60,14 @@ class SealedSuite:
         statements = union(known, *(leaf.document["access"] for leaf in leaves))
         inside = parties_with_access(subject, statements)
         taken = [leaf for leaf in leaves if leaf.document["written"]["by"] in inside]
+        if not taken:
+            raise WriterOut(f"merge document {subject.id}", "all who wrote its leaves are out", "adopt one of them")
         merged = merging.merge([*map(_sealed, taken)], self._joined(taken), self._keyring, statements)
         return _joined_leaves(taken, merged, tuple(leaf.rev for leaf in leaves if leaf not in taken))
+
+    def again(self, stored: Stored) -> Written:
+        """The same once more, below itself: what hid it does not count."""
+        return _written(merging.again(_sealed(stored), self._keyring), stored)
 
     def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
         subject = Subject.create(entity.TYPE, self._keyring.identity, self._entropy)

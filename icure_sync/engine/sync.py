@@ -21,12 +21,16 @@ from icure_sync.replication.wire import Refusal
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync in both directions came to. `conflicts`: documents with several live leaves now; `lacks_index`: as
-    in Outcome, for the pull."""
+    """What a sync in both directions came to.
+
+    `merged`: records of which a merge was written; `undone`: revisions that somebody had hidden, written again;
+    `conflicts`: documents with several live leaves now; `lacks_index`: as in Outcome, for the pull.
+    """
 
     pulled: int
     pushed: int
     merged: int
+    undone: int
     conflicts: int
     refused: tuple[Refusal, ...]
     lacks_index: bool = False

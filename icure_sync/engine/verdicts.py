@@ -10,7 +10,7 @@ from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.crypto import sealing
-from icure_sync.crypto.access import Statement, Subject
+from icure_sync.crypto.access import Statement, Subject, carried, check_statement
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
 from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NotFound, Tampered, WriterOut
@@ -69,11 +69,26 @@ class Verdicts:
             if tree is not None:
                 self._store.documents.prune(doc_id, tree.history(rev)[1:])
 
+    def accept_end(self, doc_id: DocId, tombstone: Rev) -> None:
+        """This tombstone counts: the body of what it ends need not be kept any longer."""
+        with self._store.transaction():
+            self._store.documents.mark_verified(doc_id, tombstone, VERIFIED)
+            tree = self._store.documents.tree(doc_id)
+            if tree is not None:
+                self._store.documents.prune(doc_id, tree.history(tombstone)[1:])
+
+    def proven(self, subject: Subject, document: Mapping[str, Any]) -> list[Statement]:
+        """The statements of a document whose signatures hold. Raises Tampered if one does not, or is malformed."""
+        statements = carried(subject.id, document)
+        return [each for each in statements if check_statement(subject, each, self._signing_keys)]
+
     def _verify(self, held: Held) -> Verdict:
         revision = held.revision
         document = strict_json.loads(revision.body, f"document {revision.id}")
-        known = self._statements(revision.id) if held.live > 1 else ()
-        seen = Seen(above(self._store, revision), known, self._displaced(revision.id, document))
+        tree = self._store.documents.tree(revision.id)
+        parents = tree.parents(revision.rev) if tree and len(revision.history) > 1 else ()
+        known = self._statements(revision.id) if tree and len(tree.leaves()) > 1 else ()
+        seen = Seen(parents, known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
             subject = Subject.of(revision.id, document)
@@ -81,9 +96,13 @@ class Verdicts:
         return verdict
 
     def _statements(self, doc_id: DocId) -> tuple[Statement, ...]:
-        """Those of the document's leaves that were verified."""
+        """Those of the document's revisions that were verified, as far as they are here.
+
+        What a verified revision carries all that descend from it carry, so a body that is gone hides no statement.
+        """
         found: list[Statement] = []
-        for held in self._store.documents.held_leaves(doc_id):
+        documents = self._store.documents
+        for held in (*documents.held_leaves(doc_id), *documents.displaced(doc_id)):
             if held.state == VERIFIED and not held.revision.deleted:
                 found += _access(held.revision.body)
         return tuple(found)

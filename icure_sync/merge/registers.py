@@ -159,12 +159,13 @@ def read(body: Body) -> Shown:
 def is_deleted(body: Body) -> bool:
     """No sibling of `deleted` is null, and one of them had seen every stamp of the other registers.
 
-    An edit that the deleter had not seen keeps the record alive.
+    An edit that the deleter had not seen keeps the record alive; a new secret id is none: nobody typed it.
     """
     siblings: Sequence[Sibling] = next((siblings for path, siblings in body["fields"] if tuple(path) == DELETED), [])
     if not siblings or any(value is None for _, _, value in siblings):
         return False
-    stamps = [(writer, n) for path, each in body["fields"] if tuple(path) != DELETED for writer, n, _ in each]
+    content = (each for path, each in body["fields"] if tuple(path) not in (DELETED, SECRET_ID))
+    stamps = [(writer, n) for each in content for writer, n, _ in each]
     return any(all(seen.get(writer, 0) >= n for writer, n in stamps) for _, _, seen in siblings)
 
 

@@ -159,4 +159,12 @@ CREATE TRIGGER unindexed AFTER DELETE ON documents BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES)
+_CONTESTS = """
+-- Records with several leaves that could not be merged yet, or are for others to merge.
+CREATE TABLE waiting (
+    id    TEXT PRIMARY KEY,
+    since INTEGER NOT NULL           -- ms since 1970, by this device's clock
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS)

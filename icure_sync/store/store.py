@@ -16,6 +16,7 @@ from icure_sync.store.arrivals import Arrivals
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
 from icure_sync.store.compaction import Compaction
+from icure_sync.store.contests import Contests
 from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
@@ -47,6 +48,7 @@ class Store:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="icure-sync-store")
         self.documents = Documents(database)
         self.lookups = Lookups(database)
+        self.contests = Contests(database)
         self.indexes = Indexes(database)
         self.scans = Scans(database)
         self.purges = Purges(database)

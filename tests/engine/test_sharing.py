@@ -142,21 +142,6 @@ async def test_two_devices_that_mint_a_key_for_the_same_pair_lose_nothing(open_r
         assert (await replica.get(Patient, two.id)).first_name == "Two"
 
 
-async def test_concurrent_edits_stay_as_leaves_and_are_listed(open_replica, server):
-    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
-    john = await laptop.save(Patient(first_name="John"))
-    await _met(server, laptop, phone)
-    left = await laptop.save((await laptop.get(Patient, john.id)).replace(note="left"))
-    right = await phone.save((await phone.get(Patient, john.id)).replace(note="right"))
-    await _met(server, laptop, phone)
-    for replica in (laptop, phone):
-        (conflict,) = [each async for each in replica.conflicts()]
-        assert conflict.id == john.id
-        assert set(conflict.leaves) == {left.rev, right.rev}
-        assert (await replica.get(Patient, john.id)).rev == max(left.rev, right.rev)
-        assert (await replica.status()).conflicts == 1
-
-
 async def test_a_forged_revision_is_not_shown_and_the_genuine_one_stays(open_replica, server):
     a = await open_replica("hcp-a")
     john = await a.save(Patient(first_name="John"))

@@ -226,7 +226,8 @@ def shown(body: dict[str, Any]) -> dict[str, Any]:
     winners: dict[tuple[str, ...], Any] = {}
     alternatives: list[Any] = []
     deletions: list[Any] = []
-    stamps = [(w, n) for path, siblings in body["fields"] if path != ["deleted"] for w, n, _ in siblings]
+    content = [siblings for path, siblings in body["fields"] if path[0] not in ("deleted", "secretId")]
+    stamps = [(w, n) for siblings in content for w, n, _ in siblings]
     for path, siblings in body["fields"]:
         latest = sorted(siblings, key=lambda s: (s[1], s[0], canonical(s[2])), reverse=True)
         values = [value for _, _, value in latest]

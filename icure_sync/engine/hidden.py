@@ -1,0 +1,127 @@
+"""What of a record is hidden by something that does not count: tombstones that no merge wrote, revisions that do not
+verify. And which tombstones do count, so that what they end can go.
+
+CouchDB lets whoever may write put a tombstone, or anything else, on any leaf. So an end of a leaf counts only if what
+is signed says so. Decides; reconciling.py writes. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icure_sync.canonical import canonical
+from icure_sync.crypto.access import Subject, parties
+from icure_sync.crypto.merging import ended_by
+from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener
+from icure_sync.engine.sealed import SealedSuite
+from icure_sync.engine.suite import Stored
+from icure_sync.engine.verdicts import REFUSED, Verdicts
+from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered, UnsupportedSuite
+from icure_sync.ids import DocId
+from icure_sync.merge.revtree import RevTree
+from icure_sync.store import Held, Store
+
+_MAY_BE_GENUINE = (NotFound, NoAccess, UnsupportedSuite, Misplaced)  # keys, Hcps or revisions may still be missing
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Look:
+    """`hidden`: revisions that nothing which counts has displaced. `is_waiting`: of some that cannot be said yet."""
+
+    hidden: tuple[Opened, ...]
+    is_waiting: bool
+
+
+class Hidden:
+    """Looks at one record at a time."""
+
+    def __init__(self, store: Store, *, opener: Opener, verdicts: Verdicts, sealed: SealedSuite) -> None:
+        self._store = store
+        self._opener = opener
+        self._verdicts = verdicts
+        self._sealed = sealed
+
+    def look(self, doc_id: DocId, leaves: Leaves) -> Look:
+        """Bodies that a tombstone ends which counts are dropped on the way."""
+        tree = self._store.documents.tree(doc_id) or RevTree()
+        held = {each.revision.rev: each for each in self._store.documents.held_leaves(doc_id)}
+        lines = {rev: tree.history(rev) for rev in held}
+        shown = {rev for opened in leaves.opened for rev in lines[opened.stored.rev]}
+        hidden: list[Opened] = []
+        is_waiting = False
+        for displaced in self._store.documents.displaced(doc_id):
+            rev = displaced.revision.rev
+            if rev in shown or displaced.state == REFUSED:
+                continue
+            try:
+                opened = self._opener.open_held(displaced)
+            except UNREADABLE as error:
+                is_waiting |= isinstance(error, _MAY_BE_GENUINE)
+                continue
+            if not opened.suite.is_authenticated:
+                continue  # there, a deletion is a deletion
+            above = [held[leaf] for leaf, line in lines.items() if rev in line]
+            shown.update(tree.history(rev))
+            if any(self._ends(each, opened, leaves.opened) for each in above):
+                self._drop(doc_id, opened, above)
+            elif self._awaits(above, leaves):
+                is_waiting = True
+            else:
+                hidden.append(opened)
+        return Look(tuple(hidden), is_waiting)
+
+    def _ends(self, held: Held, opened: Opened, leaves: Sequence[Opened]) -> bool:
+        """Whether this is a tombstone of the revision, and a leaf that verifies took it in with all it states."""
+        if not held.revision.deleted:
+            return False
+        stored = opened.stored
+        document = self._opener.read(held).document
+        return ended_by(document) == stored.rev and any(self._took_in(leaf, stored) for leaf in leaves)
+
+    def _took_in(self, leaf: Opened, ended: Stored) -> bool:
+        document = leaf.stored.document
+        if leaf.suite is not self._sealed:
+            return False
+        listed = ended.rev in document["parents"] or ended.rev in document["merged"]
+        if listed and _carries(document, ended.document):
+            return True
+        return self._sealed.join([leaf.stored, ended]).shown.rev == leaf.stored.rev
+
+    def _drop(self, doc_id: DocId, ended: Opened, above: Iterable[Held]) -> None:
+        if self._store.read_only:
+            return
+        for held in above:
+            if held.revision.deleted and held.revision.history[1:2] == (ended.stored.rev,):
+                self._verdicts.accept_end(doc_id, held.revision.rev)
+
+    def _awaits(self, above: Sequence[Held], leaves: Leaves) -> bool:
+        """Whether what stands above may yet turn out to count: a revision that cannot be judged here yet, or a notice,
+        which says that there is one."""
+        return any(
+            self._is_notice(held)
+            if held.revision.deleted
+            else isinstance(leaves.others.get(held.revision.rev), _MAY_BE_GENUINE)
+            for held in above
+        )
+
+    def _is_notice(self, held: Held) -> bool:
+        """It counts if what it states puts those out whom it names, of whom this Hcp may be one."""
+        document = self._opener.read(held).document
+        if document.get("notice") is not True:
+            return False
+        try:
+            subject = Subject.of(held.revision.id, document)
+            inside = parties(subject, self._verdicts.proven(subject, document))
+        except Tampered:
+            return False
+        named = document.get("delegations")
+        return isinstance(named, dict) and len(named) > 0 and inside.isdisjoint(named)
+
+
+def _carries(document: Mapping[str, Any], ended: Mapping[str, Any]) -> bool:
+    """Whether everything that the ended revision states of access is stated on: who takes a leaf in must not hide whom
+    it put out."""
+    stated = {canonical(statement) for statement in document["access"]}
+    return all(canonical(statement) in stated for statement in ended["access"])

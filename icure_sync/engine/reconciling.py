@@ -1,0 +1,155 @@
+"""Writing what concurrent revisions come to: merges, the ends of leaves, and again what somebody hid.
+
+Owns who writes a merge, and when. What a merge is, is the suite's; what may be shown, opening.py's. Runs after each
+pull, in the store's thread, step by step, so that others get their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from icure_sync.engine.hidden import Hidden
+from icure_sync.engine.opening import UNREADABLE, Opened, Opener
+from icure_sync.engine.records import Records
+from icure_sync.engine.sealed import SealedSuite
+from icure_sync.engine.suite import Stored
+from icure_sync.engine.verdicts import REFUSED, Verdicts
+from icure_sync.ids import DocId, HcpId
+from icure_sync.store import Store
+
+PATIENCE_MS = 86_400_000  # a day, in which the Hcps who wrote the leaves merge them; then anyone does
+PAGE = 64  # documents between two commits: some 20 ms
+
+_LOOKED_THROUGH = "engine/reconciled"  # the setting that holds the seq
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """`merged`: records of which a merge was written; `undone`: hidden revisions that were written again."""
+
+    merged: int = 0
+    undone: int = 0
+
+    def __add__(self, other: Reconciled) -> Reconciled:
+        return Reconciled(self.merged + other.merged, self.undone + other.undone)
+
+
+class Reconciler:
+    """`me`: the Hcp whose devices write here. `clock`: ms since 1970, which decides when a merge is written, never what
+    is in it."""
+
+    def __init__(
+        self,
+        store: Store,
+        me: HcpId,
+        *,
+        opener: Opener,
+        records: Records,
+        verdicts: Verdicts,
+        sealed: SealedSuite,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._me = me
+        self._opener = opener
+        self._records = records
+        self._hidden = Hidden(store, opener=opener, verdicts=verdicts, sealed=sealed)
+        self._sealed = sealed
+        self._clock = clock
+
+    def steps(self, *, learnt: bool) -> Iterator[Reconciled]:
+        """Everything there is to do now, a page of documents at a time. `learnt`: keys or Hcps became known, so all
+        that waits is looked at again; else what has waited for long."""
+        if self._store.read_only:
+            return
+        before = self._clock() - (0 if learnt else PATIENCE_MS)
+        after = ""
+        while waiting := self._store.contests.waiting(before, after, PAGE):
+            yield self._page(waiting)
+            after = waiting[-1]
+        since = self._store.settings.get(_LOOKED_THROUGH) or 0
+        through = None
+        while through != since:
+            since = since if through is None else through
+            contested, through = self._store.contests.changed(since, REFUSED)
+            for start in range(0, len(contested), PAGE):
+                yield self._page(contested[start : start + PAGE])
+            if through != since:
+                self._store.settings.put(_LOOKED_THROUGH, through)
+
+    def _page(self, ids: Sequence[DocId]) -> Reconciled:
+        done = Reconciled()
+        with self._store.transaction():
+            for doc_id in ids:
+                done += self._reconcile(doc_id)
+        for doc_id in ids:  # each durable by itself: a key that was made for it must not be rolled back
+            self._repair(doc_id)
+        return done
+
+    def _reconcile(self, doc_id: DocId) -> Reconciled:
+        try:
+            leaves = self._opener.leaves(doc_id)
+            look = self._hidden.look(doc_id, leaves)
+            undone = sum(self._write_again(opened) for opened in look.hidden)
+            if undone:
+                leaves = self._opener.leaves(doc_id)
+            merged = self._merge(leaves.opened)
+        except UNREADABLE as error:
+            self._opener.unreadable[doc_id] = error.wrong
+            self._store.contests.wait(doc_id, self._clock())
+            return Reconciled()
+        if self._is_settled(doc_id):
+            self._store.contests.settle(doc_id)
+        return Reconciled(merged, undone)
+
+    def _merge(self, leaves: Sequence[Opened]) -> int:
+        """1 if a merge was written. A leaf that another one covers is only ended."""
+        if len(leaves) < 2:
+            return 0
+        suite = leaves[0].suite
+        alike = [leaf.stored for leaf in leaves if leaf.suite is suite]
+        joined = suite.join(alike)
+        merges = [written for written in joined.written or () if not written.deleted]
+        if merges and not self._is_due(alike):
+            return 0
+        for written in joined.written or ():
+            if written.deleted:
+                self._records.end(written)
+            else:
+                self._records.keep(written, suite)
+        return len(merges)
+
+    def _write_again(self, opened: Opened) -> int:
+        if not self._is_due([opened.stored]):
+            return 0
+        self._records.keep(self._sealed.again(opened.stored), self._sealed)
+        return 1
+
+    def _repair(self, doc_id: DocId) -> None:
+        """Whoever has access, and by the merge of a share with a revocation lacks the key, gets it."""
+        opened = self._opener.try_open(doc_id)
+        if opened is None or opened.suite is not self._sealed or opened.stored.leaves:
+            return
+        repaired = self._sealed.repair(opened.stored)
+        if repaired is not None:
+            self._records.keep(repaired, self._sealed)
+
+    def _is_due(self, written: Sequence[Stored]) -> bool:
+        """Devices of the Hcps who wrote one of these write what comes of them; others do once that has not happened for
+        long."""
+        if any(writer_of(stored) in (None, self._me) for stored in written):
+            return True
+        now = self._clock()
+        return now - self._store.contests.wait(written[0].id, now) >= PATIENCE_MS
+
+    def _is_settled(self, doc_id: DocId) -> bool:
+        """Nothing is left that more keys, more statements or more time could merge."""
+        tree = self._store.documents.tree(doc_id)
+        return tree is None or sum(not leaf.deleted for leaf in tree.leaves()) == 1
+
+
+def writer_of(stored: Stored) -> HcpId | None:
+    """Who wrote a revision, as a verified one says; None in a suite that does not say."""
+    mark = stored.document.get("written")
+    return HcpId(mark["by"]) if isinstance(mark, dict) else None

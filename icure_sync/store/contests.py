@@ -1,0 +1,51 @@
+"""Records that were written concurrently, or hidden: which have changed since they were looked at, and which wait.
+
+Knows the rows, and nothing of why one waits.
+"""
+
+from __future__ import annotations
+
+from icure_sync.ids import DocId
+from icure_sync.store.database import Database
+
+WINDOW = 5_000  # changes looked through at a time: some milliseconds
+
+
+class Contests:
+    """Every method may raise StoreError kinds; those that change something are one durable transaction each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def changed(self, since: int, refused: int) -> tuple[list[DocId], int]:
+        """Documents among the next changes after `since` that have several live leaves, or keep a displaced body below
+        a tombstone or a revision in the state `refused`; and the seq looked through, `since` at the end."""
+        through = self._database.value(
+            "SELECT max(seq) FROM (SELECT seq FROM documents WHERE seq > ? ORDER BY seq LIMIT ?)", (since, WINDOW)
+        )
+        if through is None:
+            return [], since
+        rows = self._database.rows(
+            "SELECT id FROM documents d WHERE seq > ? AND seq <= ? AND (live > 1 OR ("
+            "EXISTS (SELECT 1 FROM revisions r WHERE r.doc = d.number AND NOT r.leaf) AND "
+            "EXISTS (SELECT 1 FROM revisions r WHERE r.doc = d.number AND r.leaf AND (r.deleted OR r.state = ?)))) "
+            "ORDER BY seq",
+            (since, through, refused),
+        )
+        return [row[0] for row in rows], int(through)
+
+    def wait(self, doc_id: DocId, now: int) -> int:
+        """Have this document looked at again later. Returns since when it waits; `now` if it did not."""
+        self._database.run("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (doc_id, now))
+        return int(self._database.value("SELECT since FROM waiting WHERE id = ?", (doc_id,)))
+
+    def settle(self, doc_id: DocId) -> None:
+        """It waits no longer."""
+        self._database.run("DELETE FROM waiting WHERE id = ?", (doc_id,))
+
+    def waiting(self, before: int, after: str = "", limit: int = 500) -> list[DocId]:
+        """Those that have waited since then or longer, by id, from the one after `after` on."""
+        rows = self._database.rows(
+            "SELECT id FROM waiting WHERE since <= ? AND id > ? ORDER BY id LIMIT ?", (before, after, limit)
+        )
+        return [row[0] for row in rows]
