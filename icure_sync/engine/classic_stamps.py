@@ -9,13 +9,13 @@ revision id alone.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from icure_sync.canonical import MAX_INTEGER, canonical, canonical_set
 from icure_sync.crypto.classic import Opened
+from icure_sync.crypto.classic_cipher import settled_json
 from icure_sync.crypto.primitives import sha256
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import Rev, generation
@@ -292,7 +292,7 @@ def _is_text(value: Any) -> bool:
 def _plain(value: Any) -> Any:
     """The value as any software would have it: without empty members, numbers as JavaScript has them.
 
-    Raises InvalidEntity for a number that JavaScript does not have.
+    Raises InvalidEntity for a number that JavaScript would not have written.
     """
     if type(value) is dict:
         return {name: plain for name, item in value.items() if (plain := _plain(item)) not in _EMPTY}
@@ -309,7 +309,7 @@ def _double(number: int) -> float:
     try:
         found = float(number)
     except OverflowError:
-        found = math.inf
-    if found != number:
+        found = 0.0
+    if settled_json(found) != str(number).encode():
         raise InvalidEntity("stamp a record", "a whole number in it is not exact everywhere", "write it as text")
     return found
