@@ -85,8 +85,9 @@ class Verdicts:
     def _verify(self, held: Held) -> Verdict:
         revision = held.revision
         document = strict_json.loads(revision.body, f"document {revision.id}")
-        tree = self._store.documents.tree(revision.id)
-        parents = tree.parents(revision.rev) if tree and len(revision.history) > 1 else ()
+        is_alone = len(revision.history) == 1 and held.live == 1
+        tree = None if is_alone else self._store.documents.tree(revision.id)
+        parents = tree.parents(revision.rev) if tree else ()
         known = self._statements(revision.id) if tree and len(tree.leaves()) > 1 else ()
         seen = Seen(parents, known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
