@@ -207,3 +207,50 @@ async def test_an_edit_changes_nothing_but_what_was_edited(replicas, database):
         "modified",
         "encryptedSelf",
     }
+
+
+async def _leaves(url: str, doc_id: str) -> list[dict[str, Any]]:
+    params, json_only = {"open_revs": "all"}, {"Accept": "application/json"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/{doc_id}", params=params, headers=json_only) as answer,
+    ):
+        return [row["ok"] for row in await answer.json()]
+
+
+async def test_concurrent_edits_by_three_parties_and_other_software_become_one_revision(replicas, database):
+    patient = {party: await replicas[party].get(Patient, IDS["patient"]) for party in (A, B, C)}
+    await replicas[A].save(patient[A].replace(note="a cough"))
+    await replicas[B].save(patient[B].replace(note="a cold", alias="Junkets"))
+    await replicas[C].save(patient[C].replace(profession="poet"))
+    theirs = {**await _document(database, IDS["patient"]), "maidenName": "Jennings"}
+    async with aiohttp.ClientSession() as session, session.put(f"{database}/{IDS['patient']}", json=theirs) as answer:
+        assert answer.status == 201
+    for party in (A, B, C, A, B, C):
+        await replicas[party].sync(CouchPeer(database))
+    shown = [await replicas[party].get(Patient, IDS["patient"]) for party in (A, B, C)]
+    assert len({each.rev for each in shown}) == 1
+    for each in shown:
+        assert (each.alias, each.profession, each.maiden_name) == ("Junkets", "poet", "Jennings")
+        assert {"a cough", "a cold"} <= {each.note, *each.alternatives["note"]}
+    leaves = await _leaves(database, IDS["patient"])
+    assert [leaf["_rev"] for leaf in leaves if not leaf.get("_deleted")] == [shown[0].rev]
+    assert all(leaf.keys() == {"_id", "_rev", "_deleted"} for leaf in leaves if leaf.get("_deleted"))
+    settled = await replicas[C].save(shown[2].replace(note="a chill"))
+    assert settled.alternatives == {}
+
+
+async def test_edits_of_different_fields_are_shown_together_and_go_on_as_one(replicas, database):
+    contact = {party: await replicas[party].get(Contact, IDS["contact"]) for party in (A, B)}
+    await replicas[A].save(contact[A].replace(description="fièvre"))
+    await replicas[B].save(contact[B].replace(location="Rome"))
+    await replicas[A].push(CouchPeer(database))
+    await replicas[B].push(CouchPeer(database))
+    await replicas[C].pull(CouchPeer(database))
+    seen = await replicas[C].get(Contact, IDS["contact"])
+    assert (seen.description, seen.location, seen.alternatives) == ("fièvre", "Rome", {})
+    assert [service.id for service in seen.services] == [service.id for service in contact[A].services]
+    edited = await replicas[C].save(seen.replace(location="Naples"))
+    await replicas[C].push(CouchPeer(database))
+    await replicas[A].pull(CouchPeer(database))
+    assert (await replicas[A].get(Contact, IDS["contact"])).rev == edited.rev
