@@ -63,10 +63,11 @@ class Reconciler:
         that waits is looked at again; else what has waited for long."""
         if self._store.read_only:
             return
-        before = self._clock() - (0 if learnt else PATIENCE_MS)
+        now = self._clock()
         after = ""
-        while waiting := self._store.contests.waiting(before, after, PAGE):
+        while waiting := self._store.contests.waiting(now if learnt else now - PATIENCE_MS, after, PAGE):
             yield self._page(waiting)
+            self._store.contests.postpone(waiting, now - PATIENCE_MS, now)
             after = waiting[-1]
         since = self._store.settings.get(_LOOKED_THROUGH) or 0
         through = None
@@ -99,7 +100,9 @@ class Reconciler:
             self._opener.unreadable[doc_id] = error.wrong
             self._store.contests.wait(doc_id, self._clock())
             return Reconciled()
-        if self._is_settled(doc_id):
+        if look.is_waiting or not self._is_settled(doc_id):
+            self._store.contests.wait(doc_id, self._clock())
+        else:
             self._store.contests.settle(doc_id)
         return Reconciled(merged, undone)
 

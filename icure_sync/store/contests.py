@@ -5,6 +5,9 @@ Knows the rows, and nothing of why one waits.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from icure_sync.ids import DocId
 from icure_sync.store.database import Database
 
@@ -38,6 +41,13 @@ class Contests:
         """Have this document looked at again later. Returns since when it waits; `now` if it did not."""
         self._database.run("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (doc_id, now))
         return int(self._database.value("SELECT since FROM waiting WHERE id = ?", (doc_id,)))
+
+    def postpone(self, ids: Sequence[DocId], before: int, now: int) -> None:
+        """Those of these that have waited since `before` or longer, and wait still, begin to wait anew."""
+        self._database.run(
+            "UPDATE waiting SET since = ? WHERE since <= ? AND id IN (SELECT value FROM json_each(?))",
+            (now, before, json.dumps(list(ids))),
+        )
 
     def settle(self, doc_id: DocId) -> None:
         """It waits no longer."""
