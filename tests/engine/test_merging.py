@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import StaleRevision
 from icure_sync.model import Contact, Patient, Service
+from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
+from icure_sync.peers.port import Peer
+from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
+@pytest.fixture(params=["memory", "hub", *REAL_SERVERS])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Peer]:
+    if request.param == "memory":
+        yield MemoryPeer("clinic")
+    elif request.param == "hub":
+        async with fresh_hub(tmp_path) as hub, fresh_database(hub) as url:
+            yield CouchPeer(url)
+    else:
+        async with fresh_database(request.getfixturevalue("couchdb_url")) as url:
+            yield CouchPeer(url)
 
 
-async def met(server: MemoryPeer, *replicas: Replica) -> None:
+async def met(server: Peer, *replicas: Replica) -> None:
     for replica in (*replicas, *replicas):
         await replica.sync(server)
 
@@ -25,7 +38,7 @@ async def leaves(replica: Replica, doc_id: str) -> list[str]:
     return [leaf.rev for leaf in tree.leaves() if not leaf.deleted]
 
 
-async def on_both(open_replica, server: MemoryPeer, **fields: str) -> tuple[Replica, Replica, Patient]:
+async def on_both(open_replica, server: Peer, **fields: str) -> tuple[Replica, Replica, Patient]:
     """Two devices of A with one patient, which both have."""
     laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
     john = await laptop.save(Patient(first_name="John", **fields))
@@ -180,7 +193,7 @@ async def test_hcps_that_merge_the_same_leaves_end_up_with_one_of_their_merges(o
 # Access
 
 
-async def three(open_replica, server: MemoryPeer) -> tuple[Replica, Replica, Replica, Patient]:
+async def three(open_replica, server: Peer) -> tuple[Replica, Replica, Replica, Patient]:
     """A, B and C have met; A shared a patient with B."""
     a, b, c = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c")]
     await met(server, a, b, c)
