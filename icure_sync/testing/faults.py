@@ -5,10 +5,12 @@ Owns the meaning of each fault; the proxy only obeys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from icure_sync.errors import InvalidEntity
 from icure_sync.testing.answers import Answer
 
 
@@ -28,7 +30,8 @@ class Fault:
     way. `piece`: bytes that the client gets at once. `cut_request`, `cut_answer`: bytes, head included, that are passed
     on before the connection ends as `ending` says: with `cut_request` the server never saw the whole request, with
     `cut_answer` it has done what was asked, and `cut_answer=0` says nothing of it. `answer`: said in the server's
-    stead, which never sees the request.
+    stead, which never sees the request. Raises InvalidEntity for what no line can do: negative numbers, and a `rate`
+    or a `piece` of nothing, which would never end (SILENCE does that).
     """
 
     latency: float = 0.0
@@ -39,6 +42,19 @@ class Fault:
     cut_answer: int | None = None
     ending: Ending = Ending.CLOSE
     answer: Answer | None = None
+
+    def __post_init__(self) -> None:
+        least = {"latency": 0, "jitter": 0, "cut_request": 0, "cut_answer": 0, "piece": 1}
+        for name, value in least.items():
+            given = getattr(self, name)
+            if given is not None and not value <= given < math.inf:
+                raise _impossible(name, given, f"give {value} or more")
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise _impossible("rate", self.rate, "give more than 0, or SILENCE for nothing at all")
+
+
+def _impossible(name: str, given: float, right: str) -> InvalidEntity:
+    return InvalidEntity("make a fault", f"{name} is {given}", right)
 
 
 NO_FAULT = Fault()
@@ -66,7 +82,8 @@ def within(method: str, part: str) -> Picks:
 
 @dataclass(slots=True)
 class Rule:
-    """A fault for the requests that `picks` names: from the `first` of them on, `times` times (None: always).
+    """A fault for the requests that `picks` names: from the `first` of them on (1 or more), `times` times (None:
+    always).
 
     `met`: how often such a request came; `applied`: how often the fault was put on one.
     """
@@ -77,6 +94,12 @@ class Rule:
     times: int | None = None
     met: int = 0
     applied: int = 0
+
+    def __post_init__(self) -> None:
+        if self.first < 1:
+            raise _impossible("first", self.first, "count from 1")
+        if self.times is not None and self.times < 0:
+            raise _impossible("times", self.times, "give 0 or more, or None for always")
 
     def takes(self, method: str, path: str) -> bool:
         """Is this request one for the fault? Counts it."""

@@ -10,6 +10,7 @@ import asyncio
 import random
 import socket
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -26,8 +27,8 @@ REMEMBERED = 10_000  # exchanges that are noted, the last ones: a bound on memor
 class FaultProxy:
     """`async with FaultProxy("http://user:password@host:5984/clinic") as proxy: CouchPeer(proxy.url)`.
 
-    Without a rule everything passes as it is. `url`: the upstream's, with the proxy's own host and port; `exchanges`:
-    what passed, the oldest first; `seed`: of the jitter. Raises InvalidEntity for what is no http:// URL.
+    Without a rule everything passes as it is. `seed`: of the jitter. Rules change at once; `offline` and `online` touch
+    sockets, and are awaited. Raises InvalidEntity for what is no http:// URL.
     """
 
     def __init__(self, upstream: str, *, seed: int = 0) -> None:
@@ -42,7 +43,7 @@ class FaultProxy:
         self._port = 0
         self._sides: set[Side] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.exchanges: deque[Exchange] = deque(maxlen=REMEMBERED)
+        self._exchanges: deque[Exchange] = deque(maxlen=REMEMBERED)
 
     def __repr__(self) -> str:
         return f"FaultProxy(127.0.0.1:{self._port} -> {self._host}:{self._upstream_port})"
@@ -61,6 +62,11 @@ class FaultProxy:
         """Where clients go: credentials and path are the upstream's."""
         login, at, _ = self._parts.netloc.rpartition("@")
         return urlunsplit(self._parts._replace(netloc=f"{login}{at}127.0.0.1:{self._port}"))
+
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        """What has passed so far, the oldest first; REMEMBERED at most."""
+        return tuple(self._exchanges)
 
     @property
     def connections(self) -> int:
@@ -123,8 +129,9 @@ class FaultProxy:
         method, target, _ = request.words
         path = target.partition("?")[0]
         fault = next((rule.fault for rule in self._rules if rule.takes(method, path)), NO_FAULT)
-        self.exchanges.append(Exchange(method, path, fault))
-        passage = Passage(line.client, request, self.exchanges[-1])
+        exchange = Exchange(method, path, fault)
+        self._exchanges.append(exchange)
+        passage = Passage(line.client, request, exchange)
         if (fault.latency or fault.jitter) and await self._leaves(line.client, fault):
             return False
         if fault.answer is not None:

@@ -6,7 +6,7 @@ Owns its sockets and a note of every request. Knows no documents: what it answer
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -45,7 +45,7 @@ class ScriptedServer:
         self._script: dict[str, list[Answer | Responder]] = {"GET /clinic": [INFO]}
         self._otherwise: dict[str, Answer | Responder] = {}
         self._runner: web.ServerRunner | None = None
-        self.seen: deque[Seen] = deque(maxlen=REMEMBERED)
+        self._seen: deque[Seen] = deque(maxlen=REMEMBERED)
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -62,6 +62,11 @@ class ScriptedServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    @property
+    def seen(self) -> Sequence[Seen]:
+        """The requests that came, the oldest first; REMEMBERED at most."""
+        return tuple(self._seen)
+
     def on(self, request: str, *answers: Answer | Responder) -> None:
         """Answer "METHOD /path" with these in turn; the last one again and again."""
         self._script[request] = list(answers)
@@ -72,11 +77,11 @@ class ScriptedServer:
 
     def count(self, request: str) -> int:
         """How often "METHOD /path" came."""
-        return sum(f"{seen.method} {seen.path}" == request for seen in self.seen)
+        return sum(f"{seen.method} {seen.path}" == request for seen in self._seen)
 
     def last(self, request: str) -> Seen:
         """The latest "METHOD /path". Raises IndexError if none came."""
-        return [seen for seen in self.seen if f"{seen.method} {seen.path}" == request][-1]
+        return [seen for seen in self._seen if f"{seen.method} {seen.path}" == request][-1]
 
     def peer(self, login: str = "", **named: Any) -> CouchPeer:
         """A peer for the database `clinic`. `login`: `user:password`; `named`: as CouchPeer takes them."""
@@ -84,7 +89,7 @@ class ScriptedServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        self.seen.append(Seen(request.method, request.path, dict(request.headers), body))
+        self._seen.append(Seen(request.method, request.path, dict(request.headers), body))
         rest = self._otherwise.get(request.method, UNSCRIPTED)
         script = self._script.get(f"{request.method} {request.path}", [rest])
         found = script.pop(0) if len(script) > 1 else script[0]

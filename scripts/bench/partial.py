@@ -33,6 +33,7 @@ from icure_sync.engine.sync import replicate
 from icure_sync.ids import HcpId
 from icure_sync.replication.checkpoint import START, Direction
 from icure_sync.replication.filters import device_selector
+from icure_sync.replication.limits import INDEX_LEAST
 from icure_sync.replication.wire import Listing, Revision
 from icure_sync.store import Store
 
@@ -77,7 +78,7 @@ def batches(body: str, documents: int, own: int) -> Iterator[bytes]:
     for start in range(0, documents, BATCH):
         docs = []
         for number in range(start, min(start + BATCH, documents)):
-            text = body if number % every == 0 else bodies[number % OTHERS]
+            text = body if number % every == 0 and number // every < own else bodies[number % OTHERS]
             docs.append(f'{{"_id":"{number * 2654435761 % 2**32:08x}","_rev":"1-{number:032x}",{text[1:]}')
         yield f'{{"new_edits":false,"docs":[{",".join(docs)}]}}'.encode()
 
@@ -168,11 +169,17 @@ def show(server: str, figures: dict[str, Any], options: argparse.Namespace) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--own", type=int, default=1, metavar="PERCENT")
+    parser.add_argument("--documents", type=int, default=100_000, help=f"{INDEX_LEAST} or more: fewer need no index")
+    parser.add_argument("--own", type=int, default=1, metavar="PERCENT", help="from 1 to 99")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.documents < INDEX_LEAST:
+        parser.error(f"--documents {options.documents}: a first sync of fewer than {INDEX_LEAST} asks for no index")
+    if not 1 <= options.own <= 99:
+        parser.error(f"--own {options.own}: give a percentage from 1 to 99")
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds}: give 1 or more")
     figures = asyncio.run(measure(options))
     if options.json:
         print(json.dumps(figures))

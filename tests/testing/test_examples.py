@@ -30,6 +30,19 @@ def test_every_example_holds(tmp_path: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_example_is_typed(tmp_path: Path):
+    for number, example in enumerate(BLOCK.findall(PAGE.read_text())):
+        (tmp_path / f"test_example_{number}.py").write_text(example)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_public_name_is_explained():
     from icure_sync import testing
 

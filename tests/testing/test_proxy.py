@@ -54,6 +54,39 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"rate": 0},
+        {"rate": -1},
+        {"rate": float("nan")},
+        {"piece": 0},
+        {"latency": -1},
+        {"latency": float("inf")},
+        {"jitter": -0.1},
+        {"cut_request": -1},
+        {"cut_answer": -5},
+    ],
+    ids=str,
+)
+def test_what_no_line_can_do_is_refused(parts: dict[str, float]):
+    (name,) = parts
+    with pytest.raises(InvalidEntity, match=f"{name} is "):
+        Fault(**parts)  # type: ignore[arg-type]  # whole numbers where they are wanted
+
+
+async def test_rules_that_could_never_hold_are_refused(proxy: FaultProxy):
+    for rule in ({"first": 0}, {"times": -1}):
+        with pytest.raises(InvalidEntity, match=f"{next(iter(rule))} is "):
+            proxy.inject(RESET_BEFORE, **rule)
+
+
+async def test_what_passed_is_a_sequence(proxy: FaultProxy):
+    for _ in range(3):
+        await read(proxy)
+    assert [each.path for each in proxy.exchanges[:2]] == ["/clinic/a"] * 2
+
+
 async def read(proxy: FaultProxy) -> bytes:
     async with client() as session, session.get(proxy.url + "/a") as answer:
         return await answer.read()
