@@ -106,7 +106,7 @@ def open_document(doc_id: str, document: Mapping[str, Any], me: str, keys: Keys)
         secret_foreign_keys=_texts(doc_id, document, LINKS),
         delegates=delegates(doc_id, document),
         deleted_at=_deletion(doc_id, document),
-        stamps=None if encrypted is None else parts.open(encrypted).get(STAMPS),
+        stamps=None if encrypted is None else _stamps(parts, encrypted),
     )
 
 
@@ -194,7 +194,8 @@ def with_stamps(
     encrypted = document.get(ENCRYPTED_SELF)
     part = {} if encrypted is None else Parts([opened.key]).open(encrypted)
     kept = {name: value for name, value in document.items() if not name.startswith("_")}
-    return {**kept, ENCRYPTED_SELF: encrypt_json(opened.key, {**part, STAMPS: stamps}, entropy)}
+    sealed = encrypt_json(opened.key, dict(stamps), entropy)
+    return {**kept, ENCRYPTED_SELF: encrypt_json(opened.key, {**part, STAMPS: sealed}, entropy)}
 
 
 def open_hcp_document(doc_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,6 +222,15 @@ def _class_of(doc_id: str, document: Mapping[str, Any]) -> type[Entity]:
     if type(name) is not str:
         raise _invalid(doc_id, "it has no java_type")
     return entity_class_of_java_type(name)
+
+
+def _stamps(parts: Parts, encrypted: Any) -> Any:
+    """None if they do not open: then there are none that say anything of this body."""
+    sealed = parts.open(encrypted).get(STAMPS)
+    try:
+        return None if sealed is None else parts.open(sealed)
+    except Tampered:
+        return None
 
 
 def _content_keys(found: tuple[str, ...], attempts: list[str]) -> tuple[str, ...]:

@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from icure_sync.crypto.classic_cipher import Parts, Place, Seal
+from icure_sync.crypto.classic_cipher import Parts, Place, Seal, settled_json
 from icure_sync.model import Record, Service, Value
 from icure_sync.model.fields import NOTHING, Field, Kind, Policy, fields_of
 
 ENCRYPTED_SELF = "encryptedSelf"
 ENCRYPTED_CONTENT = "encryptedContent"  # of early SDKs: a service's content alone
-STAMPS = "_sync"  # the causal data of merging, inside the document's own ciphertext
+
+# The causal data of merging: a ciphertext of its own inside the document's, for SDKs write back in clear what they do
+# not know in there.
+STAMPS = "_sync"
+STAMPS_PLACE: Place = (STAMPS, "")
 
 # Members that are no content, wherever they turn up: a ciphertext that holds one changes nothing.
 RESERVED = frozenset(
@@ -114,7 +118,7 @@ class Sealing:
         sealed = spelling.sealed | inherited | elsewhere | part_before.keys()
         part = {name: value for name, value in part_before.items() if not is_content(name)}
         if self.stamps is not None and not place:
-            part[STAMPS] = self.stamps
+            part[STAMPS] = self.seal(STAMPS_PLACE, dict(self.stamps))
         clear = {}
         for name, value in record.items():
             if name in sealed and not (cls is Service and name == "content" and _only_compounds(value)):
@@ -160,7 +164,7 @@ class Sealing:
         if (
             type(encrypted) is str
             and ENCRYPTED_CONTENT not in before
-            and _without_empties(part) == _without_empties(part_before)
+            and _is_same(_without_empties(part), _without_empties(part_before))
             and self.parts.opening_key(encrypted) == self.current_key
         ):
             return encrypted
@@ -272,6 +276,11 @@ def _step(item: dict[str, Any], index: int) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if type(value) is dict else NOTHING
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """To Python 1 and true are equal."""
+    return bool(one == other) and settled_json(one) == settled_json(other)
 
 
 def _without_empties(value: Any) -> Any:

@@ -223,12 +223,21 @@ def test_a_field_that_is_left_out_is_removed_and_its_ciphertext_is_replaced():
 def test_stamps_survive_an_edit_and_are_no_content():
     clinic = Clinic()
     key, stamps = clinic.open(PATIENT, A).key, {"context": {"w": 3}, "parents": ["1-a"]}
-    clinic.docs[PATIENT]["encryptedSelf"] = encrypt_json(key, {"_sync": stamps, "note": "n"}, system_entropy)
+    inside = encrypt_json(key, stamps, system_entropy)
+    clinic.docs[PATIENT]["encryptedSelf"] = encrypt_json(key, {"_sync": inside, "note": "n"}, system_entropy)
     opened = clinic.open(PATIENT, B)
     assert "_sync" not in opened.record
     assert opened.stamps == stamps
     clinic.edit(PATIENT, B, {**opened.record, "note": "m"})
-    assert sealed(clinic, PATIENT, C) == {"_sync": stamps, "note": "m"}
+    assert sealed(clinic, PATIENT, C) == {"_sync": inside, "note": "m"}
+
+
+def test_stamps_that_do_not_open_are_none():
+    clinic = Clinic()
+    key = clinic.open(PATIENT, A).key
+    for odd in (5, {}, "?", encrypt_json(bytes(16), {"a": 1}, system_entropy)):
+        clinic.docs[PATIENT]["encryptedSelf"] = encrypt_json(key, {"_sync": odd, "note": "n"}, system_entropy)
+        assert (clinic.open(PATIENT, A).stamps, clinic.open(PATIENT, A).record["note"]) == (None, "n")
 
 
 def test_a_ciphertext_cannot_rename_or_readdress_its_document():

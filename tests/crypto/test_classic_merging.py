@@ -97,11 +97,13 @@ def test_the_body_is_one_form_of_json_behind_an_iv_that_follows_from_it():
     document = merge(one, two, note="Épanchement").document
     data = from_text(document["encryptedSelf"])
     plaintext = decrypt(one.opened.key, data)
-    assert plaintext == (
-        b'{"_sync":{"parents":["' + LOW.encode() + b'","' + HIGH.encode() + b'"]},"note":"\\u00c9panchement"}'
-    )
-    salt = merge_salt(one.opened.key, [LOW, HIGH], canonical([PATIENT, []]), plaintext)
-    assert data[:AES_BLOCK] == salt[:AES_BLOCK]
+    inside = decrypt_json(one.opened.key, document["encryptedSelf"])["_sync"]
+    assert plaintext == b'{"_sync":"' + inside.encode() + b'","note":"\\u00c9panchement"}'
+    stamps = b'{"parents":["' + LOW.encode() + b'","' + HIGH.encode() + b'"]}'
+    assert decrypt(one.opened.key, from_text(inside)) == stamps
+    for place, text, sealed in (([], plaintext, data), (["_sync", ""], stamps, from_text(inside))):
+        salt = merge_salt(one.opened.key, [LOW, HIGH], canonical([PATIENT, place]), text)
+        assert sealed[:AES_BLOCK] == salt[:AES_BLOCK]
 
 
 def test_services_that_did_not_change_keep_their_bytes_and_others_are_sealed_by_their_place():
@@ -245,7 +247,9 @@ def test_stamps_are_put_into_a_document_that_had_no_sealed_part():
         stamps = {**STAMPS, **changed}
         again = with_stamps(clinic.docs[IDS["document"]], opened, stamps, system_entropy)
         assert {**again, "encryptedSelf": ""} == {**document, "encryptedSelf": ""}
-        assert decrypt_json(opened.key, again["encryptedSelf"]) == {"_sync": stamps}
+        part = decrypt_json(opened.key, again["encryptedSelf"])
+        assert part.keys() == {"_sync"}
+        assert decrypt_json(opened.key, part["_sync"]) == stamps
 
 
 def test_stamps_are_replaced_by_an_edit_that_brings_new_ones():

@@ -466,8 +466,7 @@ def test_a_write_over_what_several_leaves_show_extends_the_winner_and_ends_the_o
     assert all(end.deleted and end.document == {} for end in written.beside)
     record = suite.open(stored_of(written)).record
     assert [record[name] for name in ("note", "alias", "ssin", "comment")] == [*PARTIES, "seen"]
-    sealed = first_reader(practice, stored_of(written), B)
-    assert sealed["_sync"]["parents"] == sorted(leaf.rev for leaf in leaves)
+    assert suite.opened(stored_of(written)).stamps["parents"] == sorted(leaf.rev for leaf in leaves)
     for other in (suite.share(view, HcpId(B)), suite.delete(view), suite.restore(view)):
         assert (other.parent, other.beside) == (written.parent, written.beside)
 
@@ -534,7 +533,8 @@ def test_our_first_revision_is_stamped_and_other_software_reads_it():
     for entity in (Patient(note="n"), Contact(location="Rome"), Document(name="letter")):
         first = stored_of(suite.create(entity, []))
         assert [*stamped(suite, first).body["context"].values()] == [1]
-        assert first_reader(practice, first, A)["_sync"]["parents"] == []
+        assert suite.opened(first).stamps["parents"] == []
+        assert "_sync" in first_reader(practice, first, A)
         assert list(stamped(suite, practice.edited(first, A, tags=())).body["context"].values()) == [1]
 
 
@@ -542,10 +542,22 @@ def test_a_shown_value_is_not_written_twice():
     practice = Practice()
     one, two = (practice.edited(practice.first(PATIENT), party, note=f"by {party}") for party in (A, B))
     suite = practice.device(C)
-    sealed = first_reader(practice, merged(suite, one, two), C)
-    text = json.dumps(sealed)
+    both = merged(suite, one, two)
+    sealed = first_reader(practice, both, C)
+    text = json.dumps([sealed, suite.opened(both).stamps])
     assert text.count(f"by {A}") == text.count(f"by {B}") == 1
     assert "Keats" not in text
+
+
+def test_what_an_sdk_writes_back_in_clear_of_the_stamps_tells_nothing():
+    practice = Practice()
+    one, two = (practice.edited(practice.first(PATIENT), party, note=f"by {party}") for party in (A, B))
+    both = merged(practice.device(C), one, two)
+    sealed = first_reader(practice, both, C)
+    assert sealed.keys() == {"note", "_sync"}
+    assert type(sealed["_sync"]) is str
+    spilt = by_sdk(both, {**both.document, "_sync": sealed["_sync"]})
+    assert practice.device(A).open(spilt).siblings == practice.device(A).open(both).siblings
 
 
 @pytest.mark.parametrize(
@@ -568,6 +580,8 @@ def test_stamps_in_another_form_count_as_none(stamps: Any):
     practice = Practice()
     suite, base = practice.device(A), practice.first(PATIENT)
     key = suite.opened(base).key
+    if isinstance(stamps, dict):
+        stamps = encrypt_json(key, stamps, practice.entropy)
     odd = by_sdk(base, {**base.document, "encryptedSelf": encrypt_json(key, {"_sync": stamps}, practice.entropy)})
     assert stamped(suite, odd).body["context"] == {odd.rev: generation(odd.rev)}
     assert suite.open(odd).siblings == {}
