@@ -1,309 +1,36 @@
 """Merging in `icure-classic`: records that a released SDK wrote, edited concurrently by this package and by other
-software, with and without stamps. Whoever merges the same leaves writes the same bytes, and what was typed stays.
+software. The laws are in test_classic_merging_laws.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from icure_sync.crypto.classic import edit_document, open_document, with_deletion
-from icure_sync.crypto.classic_access import ACCESS_MAPS, ENCRYPTION_KEYS, ClassicPair, entry_value, with_entries
-from icure_sync.crypto.classic_cipher import decrypt_json, encrypt_json, key_bytes
+from icure_sync.crypto.classic import with_deletion
+from icure_sync.crypto.classic_access import ACCESS_MAPS, ENCRYPTION_KEYS, with_entries
+from icure_sync.crypto.classic_cipher import encrypt_json, key_bytes
 from icure_sync.crypto.primitives import sha256
-from icure_sync.engine.classic import ClassicSuite
-from icure_sync.engine.classic_parties import ClassicParties
-from icure_sync.engine.classic_stamps import Stamped, join_stamped, read_stamped
-from icure_sync.engine.opening import entity_of
-from icure_sync.engine.suite import Stored, Written
-from icure_sync.engine.writers import Writers
+from icure_sync.engine.suite import Stored
 from icure_sync.errors import InvalidEntity
-from icure_sync.ids import DocId, HcpId, Rev, generation
+from icure_sync.ids import HcpId, generation
 from icure_sync.merge import registers
-from icure_sync.merge.joining import covers
-from icure_sync.model import Address, Contact, Content, Document, Entity, HealthcareElement, Patient, Service, to_record
-from tests.crypto.classic_clinic import PARTIES, A, B, C, Clinic, vectors
-
-IDS = vectors()["ids"]
-PATIENT, CONTACT, ELEMENT, DOCUMENT = (IDS[name] for name in ("patient", "contact", "healthElement", "document"))
-_unwrapped: dict[tuple[str, str, bytes], bytes] = {}  # RSA is slow, and the keys stay the same
-
-
-class Parties:
-    """The exchange keys of one party, as the clinic's Hcp documents give them."""
-
-    def __init__(self, clinic: Clinic, me: str) -> None:
-        self._clinic = clinic
-        self._me = me
-
-    def keys_from(self, owner: str) -> Iterator[bytes]:
-        return self._clinic.exchange_keys(owner, self._me, self._me)
-
-    def pair(self, delegate: str) -> ClassicPair:
-        return self._clinic.pair(self._me, delegate)
-
-
-class Practice:
-    """Devices of three parties over the SDK's documents, without stores: revisions are handed around as values."""
-
-    def __init__(self) -> None:
-        self.clinic = Clinic()
-        self.clinic._unwrapped = _unwrapped
-        self._ticks = count(1_800_000_000_000, 1000)
-        self._drawn = count()
-
-    def entropy(self, length: int) -> bytes:
-        """The same in every run."""
-        return sha256(str(next(self._drawn)).encode())[:length]
-
-    def device(self, hcp_id: str, name: str = "phone") -> ClassicSuite:
-        parties = cast("ClassicParties", Parties(self.clinic, hcp_id))
-        writers = Writers(hcp_id, name, self.entropy, lambda: next(self._ticks))
-        return ClassicSuite(HcpId(hcp_id), parties, writers, self.entropy, lambda: next(self._ticks))
-
-    def first(self, doc_id: str) -> Stored:
-        """As the SDK wrote it."""
-        return Stored(DocId(doc_id), Rev("2-" + sha256(doc_id.encode()).hex()[:32]), self.clinic.docs[doc_id])
-
-    def edited(self, stored: Stored, hcp_id: str = A, **changes: Any) -> Stored:
-        """By a device of its own."""
-        suite = self.device(hcp_id)
-        written = suite.edit(stored, shown(suite, stored).replace(**changes))
-        return stored if written is None else stored_of(written)
-
-    def edited_by_sdk(self, stored: Stored, hcp_id: str, changes: dict[str, Any], *, stamps: str = "kept") -> Stored:
-        """By software that knows no stamps: it keeps what it does not know in the ciphertext, or drops it."""
-        keys = self.clinic.keys_of(hcp_id)
-        opened = open_document(stored.id, stored.document, hcp_id, keys)
-        record = {**opened.record, **changes, "codes": [], "modified": next(self._ticks)}
-        document = edit_document(stored.document, opened, record, me=hcp_id, keys=keys, entropy=self.entropy)
-        if stamps == "dropped" and "encryptedSelf" in document:
-            part = decrypt_json(opened.key, document["encryptedSelf"])
-            part.pop("_sync", None)
-            document["encryptedSelf"] = encrypt_json(opened.key, part, self.entropy)
-        return by_sdk(stored, document)
-
-
-def by_sdk(above: Stored, document: dict[str, Any]) -> Stored:
-    digits = sha256(json.dumps([above.rev, document]).encode()).hex()[:32]
-    return Stored(above.id, Rev(f"{generation(above.rev) + 1}-{digits}"), document)
-
-
-def stored_of(written: Written) -> Stored:
-    return Stored(written.id, written.rev, json.loads(json.dumps(written.document)))
-
-
-def shown(suite: ClassicSuite, stored: Stored) -> Entity:
-    return entity_of(stored, suite.open(stored))
-
-
-def stamped(suite: ClassicSuite, stored: Stored) -> Stamped:
-    return read_stamped(stored.rev, suite.opened(stored))
-
-
-def merged(suite: ClassicSuite, *leaves: Stored) -> Stored:
-    """The one revision that is left."""
-    joined = suite.join(leaves)
-    assert joined.written is not None
-    live = [each for each in joined.written if not each.deleted]
-    return stored_of(live[0]) if live else replace(joined.shown, leaves=(), beside=())
-
-
-def state(suite: ClassicSuite, stored: Stored) -> dict[str, Any]:
-    """What counts of a revision: what it shows, what else it keeps, who can open it."""
-    made = stamped(suite, stored)
-    maps = {
-        name: {party: sorted(map(json.dumps, entries)) for party, entries in stored.document[name].items()}
-        for name in ACCESS_MAPS
-    }
-    return {
-        "context": made.body["context"],
-        "fields": made.body["fields"],
-        "times": made.times,
-        "record": to_record(shown(suite, stored)),
-        "siblings": suite.open(stored).siblings,
-        "deleted": stored.document.get("deleted"),
-        "links": sorted(stored.document.get("secretForeignKeys", ())),
-        **maps,
-    }
-
-
-def differing(one: Any, other: Any) -> Any:
-    """What two values do not have in common, to be read in a failure."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        names = {name: differing(one.get(name), other.get(name)) for name in {**one, **other}}
-        return [[name, each] for name, each in names.items() if each != []]
-    if isinstance(one, list) and isinstance(other, list):
-        return (
-            [[each for each in some if each not in others] for some, others in ((one, other), (other, one))]
-            if one != other
-            else []
-        )
-    return [] if one == other else [one, other]
-
-
-def first_reader(practice: Practice, stored: Stored, me: str) -> dict[str, Any]:
-    """What an SDK sees: it tries the first entry of `encryptionKeys[me]` only."""
-    entry = stored.document[ENCRYPTION_KEYS][me][0]
-    keys = practice.clinic.exchange_keys(entry["owner"], me, me)
-    value = next(value for key in keys if (value := entry_value(entry, key)))
-    return decrypt_json(key_bytes(value), stored.document["encryptedSelf"])
-
-
-# Laws, over any history of edits by this package and by other software
-
-TEXTS = st.sampled_from(["a", "b", "Épanchement — 🩺"])
-ADDRESSES = st.lists(st.builds(Address, city=TEXTS), max_size=2).map(tuple)
-SERVICES = st.lists(
-    st.builds(
-        lambda number, text, letter: Service(
-            id=f"svc-{number}", label=letter, content={"fr": Content(string_value=text, number_value=1.5)}
-        ),
-        st.integers(1, 3),
-        TEXTS,
-        st.sampled_from("xy"),
-    ),
-    unique_by=lambda service: service.id,
-    max_size=3,
-).map(tuple)
-CHANGES = {
-    PATIENT: st.fixed_dictionaries(
-        {}, optional={"note": TEXTS | st.none(), "first_name": TEXTS, "addresses": ADDRESSES}
-    ),
-    CONTACT: st.fixed_dictionaries({}, optional={"description": TEXTS, "services": SERVICES, "location": TEXTS}),
-}
-SDK_CHANGES = {
-    PATIENT: st.fixed_dictionaries({}, optional={"note": TEXTS, "firstName": TEXTS, "comment": TEXTS}),
-    CONTACT: st.fixed_dictionaries({}, optional={"descr": TEXTS, "location": TEXTS, "services": st.just([])}),
-}
-KINDS = ("ours", "ours", "sdk", "sdk", "join", "delete", "restore", "share", "sdk-delete")
-
-
-class History:
-    """Revisions of one record in any order; any of them may be leaves for those who know no others."""
-
-    def __init__(self, practice: Practice, known: list[Stored]) -> None:
-        self.practice = practice
-        self.known = known
-
-    def __repr__(self) -> str:
-        return f"{len(self.known)} revisions"
-
-    def leaves(self, data: st.DataObject, most: int = 4) -> list[Stored]:
-        places = st.lists(st.integers(0, len(self.known) - 1), min_size=1, max_size=most, unique=True)
-        return [self.known[place] for place in data.draw(places)]
-
-
-@st.composite
-def histories(draw: st.DrawFn, most: int = 8) -> History:
-    practice, doc_id = Practice(), draw(st.sampled_from([PATIENT, CONTACT]))
-    known = [practice.first(doc_id)]
-    for kind in draw(st.lists(st.sampled_from(KINDS), max_size=most)):
-        above, other = (known[draw(st.integers(0, 99)) % len(known)] for _ in range(2))
-        me = draw(st.sampled_from(PARTIES))
-        suite = practice.device(me)
-        if kind == "ours":
-            known.append(practice.edited(above, me, **draw(CHANGES[doc_id])))
-        elif kind == "sdk":
-            stamps = draw(st.sampled_from(["kept", "dropped"]))
-            known.append(practice.edited_by_sdk(above, me, draw(SDK_CHANGES[doc_id]), stamps=stamps))
-        elif kind == "join":
-            known.append(merged(suite, *{each.rev: each for each in (above, other)}.values()))
-        elif kind == "share":
-            known.append(stored_of(suite.share(above, HcpId(draw(st.sampled_from(PARTIES))))))
-        elif kind == "sdk-delete":
-            at = draw(st.sampled_from([None, 5, 7]))
-            known.append(by_sdk(above, with_deletion(above.document, at)))
-        else:
-            known.append(stored_of(suite.delete(above) if kind == "delete" else suite.restore(above)))
-    return History(practice, list({each.rev: each for each in known}.values()))
-
-
-@settings(max_examples=60)
-@given(histories(), st.data())
-def test_whoever_merges_the_same_leaves_in_whatever_order_writes_the_same_bytes(history: History, data: st.DataObject):
-    practice = history.practice
-    leaves = history.leaves(data)
-    one = practice.device(A).join(leaves)
-    for party in PARTIES:
-        order = data.draw(st.permutations(range(len(leaves))))
-        assert practice.device(party).join([leaves[place] for place in order]) == one
-    assert one.shown.leaves == tuple(sorted(leaf.rev for leaf in leaves))
-
-
-@settings(max_examples=60)
-@given(histories(), st.data())
-def test_a_merge_holds_the_join_of_its_leaves_and_merging_it_again_changes_nothing(
-    history: History, data: st.DataObject
-):
-    practice = history.practice
-    leaves, suite = history.leaves(data), practice.device(B)
-    joined = suite.join(leaves)
-    expected = join_stamped([stamped(suite, leaf) for leaf in leaves])
-    found = stamped(suite, joined.shown)
-    for name in ("fields", "context"):
-        assert differing(found.body[name], expected.body[name]) == []
-    assert (found.times, found.modified, found.deleted_at) == (expected.times, expected.modified, expected.deleted_at)
-    assert suite.open(joined.shown).deleted == (expected.deleted_at is not None)
-    again = suite.join(list({each.rev: each for each in (joined.shown, *leaves)}.values()))
-    assert again.shown.rev == joined.shown.rev
-    assert again.written is not None
-    assert all(each.deleted for each in again.written)
-
-
-@settings(max_examples=60)
-@given(histories(), st.data())
-def test_merging_step_by_step_comes_to_what_merging_at_once_does(history: History, data: st.DataObject):
-    practice = history.practice
-    leaves = history.leaves(data)
-    suite = practice.device(C)
-    at_once = merged(suite, *leaves)
-    staged = leaves[0]
-    for leaf in (leaves[place] for place in data.draw(st.permutations(range(len(leaves))))):
-        if leaf.rev != staged.rev:
-            staged = merged(practice.device(data.draw(st.sampled_from(PARTIES))), staged, leaf)
-    assert differing(state(suite, staged), state(suite, at_once)) == []
-
-
-@settings(max_examples=60)
-@given(histories(), st.data())
-def test_every_value_stays_until_a_write_that_had_seen_it_takes_its_place(history: History, data: st.DataObject):
-    practice = history.practice
-    leaves, suite = history.leaves(data), practice.device(A)
-    bodies = [stamped(suite, leaf).body for leaf in leaves]
-    joined = stamped(suite, suite.join(leaves).shown).body
-    kept = {tuple(path): siblings for path, siblings in joined["fields"]}
-    for body in bodies:
-        assert covers(joined, body)
-        for path, siblings in body["fields"]:
-            for sibling in siblings:
-                stamp = sibling[:2]
-                replaced = any(
-                    each["context"].get(stamp[0], 0) >= stamp[1]
-                    and stamp not in [other[:2] for at, some in each["fields"] if at == path for other in some]
-                    for each in bodies
-                )
-                assert replaced or sibling in kept[tuple(path)]
-
-
-@settings(max_examples=40)
-@given(histories(), st.data())
-def test_released_readers_open_what_a_merge_wrote(history: History, data: st.DataObject):
-    practice = history.practice
-    leaves = history.leaves(data)
-    written = merged(practice.device(A), *leaves)
-    for party in PARTIES:
-        sealed = first_reader(practice, written, party)
-        content = practice.device(party).open(written).record
-        assert {name: value for name, value in sealed.items() if name != "_sync"}.items() <= content.items()
-
+from icure_sync.model import Address, Contact, Document, HealthcareElement, Patient, Service
+from tests.crypto.classic_clinic import PARTIES, A, B, C
+from tests.engine.classic_practice import (
+    CONTACT,
+    ELEMENT,
+    PATIENT,
+    Practice,
+    by_sdk,
+    first_reader,
+    merged,
+    shown,
+    stamped,
+    stored_of,
+)
 
 # What people see
 
