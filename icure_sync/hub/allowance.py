@@ -16,6 +16,7 @@ MEMBER_WORK: Final = 4  # of taking one member of an array or object
 CONDITION_WORK: Final = 8  # of trying one condition on it
 _VALUE_WORK: Final = 12  # of reading one value to compare it
 _LETTER_WORK: Final = 10  # of reading a letter beyond ASCII, and each of the letters that it is made of: up to eighteen
+_SLICE: Final = 64  # letters that are decomposed at once: the marks of one letter are sorted, in quadratic time
 _PLAIN_LETTERS: Final = 8  # letters of ASCII for one unit of work
 
 
@@ -53,7 +54,8 @@ def charge_reading(value: Any, allowance: Allowance) -> None:
             allowance.charge(len(value) // _PLAIN_LETTERS)
         else:
             allowance.charge(len(value) * _LETTER_WORK)
-            allowance.charge(len(unicodedata.normalize("NFKD", value)) * _LETTER_WORK)
+            for start in range(0, len(value), _SLICE):
+                allowance.charge(len(unicodedata.normalize("NFKD", value[start : start + _SLICE])) * _LETTER_WORK)
     elif isinstance(value, list):
         allowance.charge(_VALUE_WORK * (1 + len(value)))
         for item in value:

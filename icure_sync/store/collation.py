@@ -6,17 +6,26 @@ accents and case, then by accents, then by case; what that ignores (control char
 Beyond Latin letters, and what decomposes into letters and accents, scripts are in the order of their code points.
 
 No key is the beginning of another value's, so keys can be strung together, and `AFTER` closes a range.
+
+In a row of an index, of each key only its first KEY_BYTES stand, and no more of the value than these come from is read:
+what is written must not take as long as somebody likes. Order is kept, but not strictly: rows whose values differ only
+behind that have the same key. So what a range of keys holds is a little more than was asked for, never less.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+import sys
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 AFTER: Final = b"\xff"  # above whatever may follow in a key
+
+KEY_BYTES: Final = 2_048  # of the key of one value in a row: hundreds of words, and milliseconds at most
+_WHOLE: Final = sys.maxsize  # a room that no key fills
 
 _END = b"\x00"  # of a string, an array, an object: below whatever may follow in it
 _CONSTANTS: Mapping[bool | None, bytes] = {None: b"\x02", False: b"\x03", True: b"\x04"}
@@ -54,6 +63,11 @@ _ASCII_PRIMARY = bytes(_PRIMARY.get(chr(code).lower(), b"\0")[0] for code in _AS
 _ASCII_CASE = bytes(_CAPITAL if chr(code).isupper() else _PLAIN for code in _ASCII) + bytes(128)
 _IGNORED = bytes(code for code in _ASCII if not _ASCII_PRIMARY[code])
 
+_SLICE: Final = 64  # letters that are decomposed at once: the marks of one letter are sorted, in quadratic time
+_MARKS_MOST: Final = 30  # of one letter that are kept together. Source: Unicode's UAX #15, "Stream-Safe Text Format"
+_WEIGHTLESS_MOST: Final = 100_000  # letters of a text that take no part in its order, until the rest takes none either
+_REMEMBERED: Final = 4_096  # letters whose weights are
+
 _LARGEST_EXACT = 2**53  # below it, a float holds every whole number
 _double = struct.Struct(">d").pack
 _INVERTED = bytes(255 - byte for byte in range(256))
@@ -61,49 +75,91 @@ _INVERTED = bytes(255 - byte for byte in range(256))
 
 def collation_key(value: Any) -> bytes:
     """The key of one JSON value. Equal keys: the values are the same to a view."""
+    return _key(value, _WHOLE)
+
+
+def row_key(values: Iterable[Any]) -> bytes:
+    """The key of a row of an index: that of each of its values, or how it begins, one after the other."""
+    return b"".join(_key(value, KEY_BYTES)[:KEY_BYTES] for value in values)
+
+
+def _key(value: Any, room: int) -> bytes:
+    """The first `room` bytes of a key, at least; what may follow them is of no use unless it is the whole key."""
     if value is None or isinstance(value, bool):
         return _CONSTANTS[value]
     if isinstance(value, str):
-        return _STRING + _string(value) + _END
+        return _STRING + _string(value, room) + _END
     if isinstance(value, float):
         return _NUMBER + _ordered(value) + _END
     if isinstance(value, int):
         return _NUMBER + _whole(value)
-    if isinstance(value, Mapping):
-        members = (_STRING + _string(name) + _END + collation_key(item) for name, item in value.items())
-        return b"".join((_OBJECT, *members, _END))
-    return b"".join((_ARRAY, *map(collation_key, value), _END))
+    key = bytearray(_OBJECT if isinstance(value, Mapping) else _ARRAY)
+    for part in _members(value):
+        key += _key(part, room - len(key))
+        if len(key) >= room:
+            break
+    return bytes(key) + _END
 
 
-def row_key(values: Iterable[Any]) -> bytes:
-    """The key of a row of an index: its values one after the other."""
-    return b"".join(map(collation_key, values))
+def _members(value: Any) -> Iterable[Any]:
+    """What an array or an object is compared by, in order."""
+    return (part for member in value.items() for part in member) if isinstance(value, Mapping) else value
 
 
-def _string(text: str) -> bytes:
+def _string(text: str, room: int) -> bytes:
     """The three levels: characters, accents, case. What is plain at the end of a level is left out."""
     if not text.isascii():
-        return _unicode_string(text)
+        return _unicode_string(text, room)
     chars = text.encode()
+    primary = chars.translate(_ASCII_PRIMARY, _IGNORED)
     case = b"" if text.islower() else chars.translate(_ASCII_CASE, _IGNORED).rstrip(_UNMARKED)
-    return chars.translate(_ASCII_PRIMARY, _IGNORED) + _LEVEL + _LEVEL + case
+    return primary + _LEVEL + _LEVEL + case
 
 
-def _unicode_string(text: str) -> bytes:
+def _unicode_string(text: str, room: int) -> bytes:
+    primary, secondary, tertiary = bytearray(), bytearray(), bytearray()
+    read = 0
+    for letters in _decomposed(text):
+        read += len(letters)
+        for char in letters:
+            weights = _weights(char)
+            primary += weights[0]
+            secondary += weights[1]
+            tertiary += weights[2]
+        if len(primary) >= room:
+            return bytes(primary)
+        if read - len(primary) > _WEIGHTLESS_MOST:
+            break
+    return _LEVEL.join((bytes(primary), bytes(secondary.rstrip(_UNMARKED)), bytes(tertiary.rstrip(_UNMARKED))))
+
+
+def _decomposed(text: str) -> Iterator[str]:
+    """Some letters at once, marks with the letter that they are on: up to a number that no language needs."""
+    start = 0
+    while start < len(text):
+        end = start + _SLICE
+        most = end + _MARKS_MOST
+        while end < min(most, len(text)) and unicodedata.combining(text[end]):
+            end += 1
+        yield unicodedata.normalize("NFD", text[start:end])
+        start = end
+
+
+@lru_cache(_REMEMBERED)
+def _weights(char: str) -> tuple[bytes, bytes, bytes]:
+    """What one letter, or mark, adds to each level."""
     primary, secondary, tertiary = [], [], []
-    for char in unicodedata.normalize("NFD", text):
-        lower = char.lower()
-        for base in _LETTERS.get(lower) or _plainest(lower):
-            if unicodedata.combining(base):
-                secondary.append(_SECONDARY.get(base) or base.encode())
-                continue
-            weight = _PRIMARY.get(base) or _other(base)
-            if weight:
-                primary.append(weight)
-                secondary.append(_UNMARKED)
-                tertiary.append(_form(char, lower))
-    levels = b"".join(primary), b"".join(secondary).rstrip(_UNMARKED), b"".join(tertiary).rstrip(_UNMARKED)
-    return _LEVEL.join(levels)
+    lower = char.lower()
+    for base in _LETTERS.get(lower) or _plainest(lower):
+        if unicodedata.combining(base):
+            secondary.append(_SECONDARY.get(base) or base.encode())
+            continue
+        weight = _PRIMARY.get(base) or _other(base)
+        if weight:
+            primary.append(weight)
+            secondary.append(_UNMARKED)
+            tertiary.append(_form(char, lower))
+    return b"".join(primary), b"".join(secondary), b"".join(tertiary)
 
 
 def _plainest(char: str) -> str:

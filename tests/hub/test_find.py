@@ -50,6 +50,30 @@ async def test_without_an_index_documents_come_by_id_with_a_warning(browse: Brow
     assert found["warning"] == "No matching index found, create an index to optimize query time."
 
 
+async def test_values_that_differ_far_behind_are_told_apart_with_an_index_as_without(
+    browse: Browser, clinic: str
+) -> None:
+    texts = [letter * 3_000 + end for letter in "aéﷺ" for end in ("", "1", "2", "b", "B")] + ["a", "b", "\u200bb"]
+    docs = [{"_id": f"d{n:02}", "text": text, "n": n % 4} for n, text in enumerate(texts)]
+    await browse("POST", f"{clinic}/_bulk_docs", {"docs": docs})
+    conditions = [{operator: text} for text in texts for operator in ("$eq", "$lt", "$gte", "$beginsWith")]
+    selectors = [{"text": one, **two} for one in conditions for two in ({"n": {"$gte": 0}}, {"n": {"$gt": 1}})]
+    selectors.append({"text": {"$exists": True}, "n": {"$exists": True}})
+    without = [sorted(await ids(browse, clinic, selector, limit=100)) for selector in selectors]
+    await make_index(browse, clinic, "text", "n", name="by-text")
+    for selector, expected in zip(selectors, without, strict=True):
+        found = await find(browse, clinic, selector, limit=100, use_index="by-text")
+        assert sorted(doc["_id"] for doc in found["docs"]) == expected
+        assert "warning" not in found
+    seen, bookmark = [], None
+    while page := await find(browse, clinic, selectors[-1], sort=["text"], limit=4, bookmark=bookmark):
+        if not page["docs"]:
+            break
+        seen += [doc["_id"] for doc in page["docs"]]
+        bookmark = page["bookmark"]
+    assert sorted(seen) == [doc["_id"] for doc in docs]
+
+
 async def test_an_index_gives_its_order_and_no_warning(browse: Browser, people: str) -> None:
     await make_index(browse, people, "age", name="by-age")
     found = await find(browse, people, {"age": {"$gt": 0}}, sort=["age"], fields=["_id", "age"])

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icure_sync.store.collation import AFTER, collation_key, row_key
+from icure_sync.store import collation
+from icure_sync.store.collation import AFTER, KEY_BYTES, collation_key, row_key
 
 # From CouchDB's documentation, "Views Collation", and what a CouchDB 3.5 with ICU 70 answered.
 ASCENDING: list[Any] = [
@@ -144,3 +145,35 @@ def test_strings_with_one_beginning_are_a_range(beginning: str, rest: str) -> No
 def test_numbers_that_no_document_holds_are_beyond_all_others() -> None:
     assert collation_key(1e308) < collation_key(10**400)
     assert collation_key(-(10**400)) < collation_key(-1e308)
+
+
+TEXTS = st.text(st.sampled_from("aAbéﷺß\u0301\u0327\u200b\x01中\uffff"), max_size=12)
+VALUES = st.recursive(
+    TEXTS | st.integers() | st.booleans(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner)
+)
+
+
+@given(VALUES, VALUES, st.integers(1, 40))
+def test_a_row_has_the_beginning_of_a_key_and_keeps_the_order(one: Any, other: Any, room: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collation, "KEY_BYTES", room)
+        assert row_key([one]) == collation_key(one)[:room]
+        assert (collation_key(one) <= collation_key(other)) <= (row_key([one]) <= row_key([other]))
+
+
+@pytest.mark.parametrize("text", ["ﷺ", "a\u0301\u0327", "\u200b", "\u0301\u0327", "\x01", "x", "각"])
+def test_however_long_a_value_is_its_row_is_short_and_little_of_it_is_read(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    weights = collation._weights
+
+    def counted(char: str) -> tuple[bytes, bytes, bytes]:
+        nonlocal read
+        read += 1
+        return weights(char)
+
+    monkeypatch.setattr(collation, "_weights", counted)
+    for value in (text * 300_000, [text] * 300_000, [[[text * 300_000]]], {text * 300_000: text}):
+        assert len(row_key([value])) <= KEY_BYTES
+    assert read < 5 * (collation._WEIGHTLESS_MOST + KEY_BYTES + 1_000)

@@ -253,7 +253,7 @@ def test_a_range_is_read_page_by_page_from_either_end(store: Store) -> None:
 def test_large_keys_make_a_page_short(store: Store) -> None:
     define(store, by_text=["text"])
     build(store)
-    store.documents.apply([revision(f"doc-{n}", "1a", text=str(n) + "x" * 400_000) for n in range(5)])
+    store.documents.apply([revision(f"doc-{n}", "1a", text=str(n) + "x" * 800_000) for n in range(5)])
     number = the_index(store).number
     first = store.scans.by_key(KeyRange(number, b"", AFTER), 100)
     assert [spot.id for spot in first] == ["doc-0", "doc-1"]
