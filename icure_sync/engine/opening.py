@@ -20,6 +20,7 @@ from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, Un
 from icure_sync.ids import DocId, Rev
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
 from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
+from icure_sync.replication.wire import Attachment
 from icure_sync.store import Held, Store
 
 UNREADABLE = (CryptoError, NotFound, InvalidEntity)  # why one record of many may be passed over, and listed
@@ -32,12 +33,20 @@ JOINS_REMEMBERED = 10_000  # so that what was shown of several leaves can be wri
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Opened:
-    """A revision that may be shown, or the merge of several."""
+    """A revision that may be shown, or the merge of several. `files`: its CouchDB attachments."""
 
     stored: Stored
     suite: Suite
     content: Content
     entity: Entity
+    files: Mapping[str, Attachment]
+
+    def joins(self, other: Opened) -> bool:
+        """Whether one revision can stand for both. In a suite that does not state its files, a merge would lose those
+        that it does not extend."""
+        if self.suite is not other.suite:
+            return False
+        return self.suite.is_authenticated or _digests(self.files) == _digests(other.files)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,9 +97,9 @@ class Opener:
         return Leaves(tuple(opened), others)
 
     def join(self, leaves: Sequence[Opened]) -> Opened:
-        """What these leaves of one record come to; those of another suite than the first take no part."""
+        """What these leaves of one record come to; those that do not join the first take no part."""
         suite = leaves[0].suite
-        alike = [leaf.stored for leaf in leaves if leaf.suite is suite]
+        alike = [leaf.stored for leaf in leaves if leaf.joins(leaves[0])]
         if len(alike) == 1:
             return leaves[0]
         shown = suite.join(alike).shown
@@ -98,7 +107,7 @@ class Opener:
         while len(self._joined) > JOINS_REMEMBERED:
             del self._joined[next(iter(self._joined))]
         content = suite.open(shown)
-        return Opened(shown, suite, content, entity_of(shown, content))
+        return Opened(shown, suite, content, entity_of(shown, content), leaves[0].files)
 
     def reopen(self, doc_id: DocId, rev: Rev) -> Opened | None:
         """What was shown under this revision id, as far as it still stands: a live leaf, or the merge of some."""
@@ -123,7 +132,7 @@ class Opener:
         else:
             self._refuse_downgrade(stored)
         content = suite.open(stored)
-        return Opened(stored, suite, content, entity_of(stored, content))
+        return Opened(stored, suite, content, entity_of(stored, content), held.revision.attachments)
 
     def try_open(self, doc_id: DocId) -> Opened | None:
         """As `open`; None if it is to be passed over, which is noted."""
@@ -201,6 +210,10 @@ def entity_of(stored: Stored, content: Content) -> Entity:
         authenticated=content.authenticated,
         parent_ids=tuple(sorted(set(content.parents.values()))),
     )
+
+
+def _digests(files: Mapping[str, Attachment]) -> dict[str, str]:
+    return {name: file.digest for name, file in files.items()}
 
 
 def not_found(cls: type[Entity], doc_id: DocId) -> NotFound:

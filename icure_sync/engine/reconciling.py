@@ -14,7 +14,7 @@ from icure_sync.engine.opening import UNREADABLE, Opened, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
-from icure_sync.engine.verdicts import REFUSED, Verdicts
+from icure_sync.engine.verdicts import VERIFIED, Verdicts
 from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
 
@@ -73,7 +73,7 @@ class Reconciler:
         through = None
         while through != since:
             since = since if through is None else through
-            contested, through = self._store.contests.changed(since, REFUSED)
+            contested, through = self._store.contests.changed(since, VERIFIED)
             for start in range(0, len(contested), PAGE):
                 yield self._page(contested[start : start + PAGE])
             if through != since:
@@ -108,10 +108,10 @@ class Reconciler:
 
     def _merge(self, leaves: Sequence[Opened]) -> int:
         """1 if a merge was written. A leaf that another one covers is only ended."""
-        if len(leaves) < 2:
+        alike = [leaf.stored for leaf in leaves if leaf.joins(leaves[0])]
+        if len(alike) < 2:
             return 0
         suite = leaves[0].suite
-        alike = [leaf.stored for leaf in leaves if leaf.suite is suite]
         joined = suite.join(alike)
         merges = [written for written in joined.written or () if not written.deleted]
         if merges and not self._is_due(alike):

@@ -20,9 +20,9 @@ class Contests:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def changed(self, since: int, refused: int) -> tuple[list[DocId], int]:
+    def changed(self, since: int, verified: int) -> tuple[list[DocId], int]:
         """Documents among the next changes after `since` that have several live leaves, or keep a displaced body below
-        a tombstone or a revision in the state `refused`; and the seq looked through, `since` at the end."""
+        a tombstone or a revision in another state than `verified`; and the seq looked through, `since` at the end."""
         through = self._database.value(
             "SELECT max(seq) FROM (SELECT seq FROM documents WHERE seq > ? ORDER BY seq LIMIT ?)", (since, WINDOW)
         )
@@ -31,9 +31,9 @@ class Contests:
         rows = self._database.rows(
             "SELECT id FROM documents d WHERE seq > ? AND seq <= ? AND (live > 1 OR ("
             "EXISTS (SELECT 1 FROM revisions r WHERE r.doc = d.number AND NOT r.leaf) AND "
-            "EXISTS (SELECT 1 FROM revisions r WHERE r.doc = d.number AND r.leaf AND (r.deleted OR r.state = ?)))) "
+            "EXISTS (SELECT 1 FROM revisions r WHERE r.doc = d.number AND r.leaf AND (r.deleted OR r.state <> ?)))) "
             "ORDER BY seq",
-            (since, through, refused),
+            (since, through, verified),
         )
         return [row[0] for row in rows], int(through)
 

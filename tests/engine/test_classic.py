@@ -254,3 +254,16 @@ async def test_edits_of_different_fields_are_shown_together_and_go_on_as_one(rep
     await replicas[C].push(CouchPeer(database))
     await replicas[A].pull(CouchPeer(database))
     assert (await replicas[A].get(Contact, IDS["contact"])).rev == edited.rev
+
+
+async def test_a_leaf_that_other_software_put_a_file_on_is_not_ended_by_a_merge(replicas, database):
+    patient = {party: await replicas[party].get(Patient, IDS["patient"]) for party in (A, B)}
+    await replicas[A].save(patient[A].replace(note="a cough"))
+    file = f"{database}/{IDS['patient']}/scan?rev={patient[B].rev}"
+    async with aiohttp.ClientSession() as session, session.put(file, data=b"a scan") as answer:
+        assert answer.status == 201
+        with_file = (await answer.json())["rev"]
+    for party in (A, B, A):
+        await replicas[party].sync(CouchPeer(database))
+    leaves = await _leaves(database, IDS["patient"])
+    assert with_file in {leaf["_rev"] for leaf in leaves if "scan" in leaf.get("_attachments", {})}

@@ -11,7 +11,7 @@ from icure_sync.ids import DocId
 from icure_sync.store import Store
 from tests.replicas import revision
 
-REFUSED = 2
+VERIFIED, REFUSED = 1, 2
 
 
 @pytest.fixture
@@ -27,17 +27,20 @@ def test_only_records_with_several_live_leaves_or_something_hidden_are_contested
     ended = [revision("ended", "1-a"), revision("ended", "2-a", "1-a", deleted=True)]
     gone = [revision("gone", "1-a", deleted=True)]
     store.documents.apply([*plain, *fork, *ended, *gone])
-    contested, through = store.contests.changed(0, REFUSED)
+    store.documents.mark_verified(DocId("plain"), plain[-1].rev, VERIFIED)
+    contested, through = store.contests.changed(0, VERIFIED)
     assert contested == ["fork", "ended"]
     assert through == store.documents.update_seq()
-    assert store.contests.changed(through, REFUSED) == ([], through)
+    assert store.contests.changed(through, VERIFIED) == ([], through)
 
 
-def test_a_refused_revision_over_a_body_that_is_still_here_is_contested(store: Store):
+def test_a_revision_that_is_not_verified_over_a_body_that_is_still_here_is_contested(store: Store):
     store.documents.apply([revision("junk", "1-a"), above := revision("junk", "2-a", "1-a")])
-    assert store.contests.changed(0, REFUSED)[0] == []
+    assert store.contests.changed(0, VERIFIED)[0] == ["junk"]
     store.documents.mark_verified(above.id, above.rev, REFUSED, "forged")
-    assert store.contests.changed(0, REFUSED)[0] == ["junk"]
+    assert store.contests.changed(0, VERIFIED)[0] == ["junk"]
+    store.documents.mark_verified(above.id, above.rev, VERIFIED)
+    assert store.contests.changed(0, VERIFIED)[0] == []
 
 
 def test_what_waits_is_told_by_its_age_and_waits_since_it_first_did(store: Store):
