@@ -9,6 +9,7 @@ from typing import Any
 from icure_sync import Replica, Status, parse_address
 from icure_sync.app.home import SERVER_SETTING, in_replica
 from icure_sync.app.output import Answer, fields
+from icure_sync.app.syncing import refusals_as_json
 
 
 def status(args: argparse.Namespace) -> Answer:
@@ -32,7 +33,7 @@ def _answer(status: Status, server: str | None) -> Answer:
         "documents": dict(status.documents),
         "unsent": status.unsent,
         "conflicts": status.conflicts,
-        "refused": [{"id": one.id, "rev": one.rev, "error": one.error, "reason": one.reason} for one in status.refused],
+        "refused": refusals_as_json(status.refused),
         "unreadable": dict(status.unreadable),
         "untrusted": dict(status.untrusted),
     }
@@ -42,7 +43,7 @@ def _answer(status: Status, server: str | None) -> Answer:
         "server": server or "none yet: icure-sync sync --server URL",
         "last sync": "never" if status.last_sync is None else _when(status.last_sync),
         "documents": ", ".join(f"{count} {name}" for name, count in sorted(status.documents.items())) or "none",
-        "not sent yet": str(status.unsent),
+        "not sent yet": str(status.unsent) + (", besides what is refused" if status.refused else ""),
     }
     if status.conflicts:
         lines["conflicts"] = f"{status.conflicts}: see icure-sync conflicts list"

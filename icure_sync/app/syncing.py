@@ -36,7 +36,7 @@ def sync(args: argparse.Namespace) -> Answer:
         await _remember(replica, server)
         if audit is None:
             return Answer(as_json(report), _text(report))
-        found = {"documents": audit.documents, "sent": audit.sent, "refused": _refusals(audit.refused)}
+        found = {"documents": audit.documents, "sent": audit.sent, "refused": refusals_as_json(audit.refused)}
         return Answer({**as_json(report), "audit": found}, _text(report) + "\n" + _audited(audit))
 
     return in_replica(args, work)
@@ -98,20 +98,23 @@ class _Told:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._ways: dict[Direction, Progress] = {}
-        self._said: tuple[str, str] | None = None
+        self._said: tuple[str, str, tuple[Refusal, ...]] | None = None
+        self._refused: tuple[Refusal, ...] = ()  # the last time that it was in sync
         self.worked = asyncio.Event()
 
     def hear(self, progress: Progress) -> None:
         """A direction has come further."""
         self._ways[progress.direction] = progress
         state, trouble = self._state()
-        if state is None or (state, trouble) == self._said:
-            return
-        self._said = state, trouble
         if state == IN_SYNC:
             self.worked.set()
-        text = f"Waiting: {printable(trouble)}" if trouble else f"{state.capitalize()}."
-        show(Answer({"state": state, "trouble": trouble}, text), as_json=self._as_json)
+            self._refused = tuple(each for way in Direction for each in self._ways[way].refused)
+        if state is None or (state, trouble, self._refused) == self._said:
+            return
+        self._said = state, trouble, self._refused
+        text = f"Waiting: {printable(trouble)}" if trouble else "\n".join(["In sync.", *refused_lines(self._refused)])
+        value = {"state": state, "trouble": trouble, "refused": refusals_as_json(self._refused)}
+        show(Answer(value, text), as_json=self._as_json)
 
     def _state(self) -> tuple[str | None, str]:
         """What both directions come to; no state as long as they are only getting there."""
@@ -129,12 +132,21 @@ def as_json(report: SyncReport) -> dict[str, Any]:
         "pushed": report.pushed,
         "merged": report.merged,
         "conflicts": report.conflicts,
-        "refused": _refusals(report.refused),
+        "refused": refusals_as_json(report.refused),
     }
 
 
-def _refusals(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
+def refusals_as_json(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
+    """What is refused, for machines."""
     return [{"id": one.id, "rev": one.rev, "error": one.error, "reason": one.reason} for one in refused]
+
+
+def refused_lines(refused: Sequence[Refusal]) -> list[str]:
+    """The same for people; nothing if there is none."""
+    if not refused:
+        return []
+    rows = [[one.id, one.error, one.reason] for one in refused]
+    return ["Refused, and tried again at the next sync:", table(["ID", "ERROR", "REASON"], rows)]
 
 
 def _audited(audit: Audit) -> str:
@@ -153,9 +165,7 @@ def _text(report: SyncReport) -> str:
     if report.conflicts:
         verb = "has" if report.conflicts == 1 else "have"
         lines.append(f"{counted(report.conflicts, 'record')} {verb} several versions: see icure-sync conflicts list.")
-    if report.refused:
-        lines.append("Refused, and tried again at the next sync:")
-        lines.append(table(["ID", "ERROR", "REASON"], [[one.id, one.error, one.reason] for one in report.refused]))
+    lines += refused_lines(report.refused)
     return "\n".join(lines)
 
 

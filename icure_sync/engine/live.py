@@ -27,6 +27,9 @@ from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.limits import LINGER_SECONDS, STEADY_SECONDS, UNASKED
 from icure_sync.replication.policy import is_passing
 
+TOLD_SECONDS = 60.0  # a trouble is told in the same words: what both directions say of one failure differs each time
+_AGAIN = (", then sync again", ", then try again", "sync again", "try again")  # it does that by itself
+
 AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSyncError kinds
 
 
@@ -64,6 +67,8 @@ class Live:
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way = 0  # directions that have not ended
         self._failure: BaseException | None = None
+        self._trouble = ""  # told since `_troubled`; none since all was well
+        self._troubled = 0.0
         pulled, pushed = Echoes(), Echoes()
         self._pull = _Way(ends.pull, pulled, pushed, 0, self._pull_rests, Progress(Direction.PULL))
         self._push = _Way(ends.push, pushed, pulled, UNASKED, self._push_rests, Progress(Direction.PUSH))
@@ -91,7 +96,7 @@ class Live:
             raise self._failure
 
     def progress(self, direction: Direction) -> Progress:
-        """How far this direction is, and the `trouble` that its last attempt ended with."""
+        """How far this direction is, and the `trouble` that it waits for to pass."""
         return (self._pull if direction is Direction.PULL else self._push).progress
 
     def try_now(self) -> None:
@@ -164,10 +169,21 @@ class Live:
         """Before the next attempt: longer each time, unless the last one waited for changes for a while."""
         way.failures += 1
         asked = trouble.retry_after if isinstance(trouble, Throttled) else None
-        self._tell(way, replace(way.progress, phase=Phase.WAITING, trouble=str(trouble or "")))
+        words = "" if trouble is None or (asked is None and way.was_well) else self._words_of(trouble)
+        self._tell(way, replace(way.progress, phase=Phase.WAITING, trouble=words))
         pause = self._clock.sleep(delay(way.failures, int.from_bytes(self._entropy(4)) / 2**32, asked))
         earlier = () if asked is not None else (self._try_now.wait(), network_change())
         await first_of(pause, self._stop.wait(), *earlier)
+
+    def _words_of(self, trouble: IcureSyncError) -> str:
+        """One failure is told once: both directions fail of it, in words of their own, and again at each attempt.
+
+        That a feed broke off is not told: the next attempt fails too, and knows better why, or nothing was lost.
+        """
+        now = self._clock.monotonic()
+        if not self._trouble or now - self._troubled >= TOLD_SECONDS:
+            self._trouble, self._troubled = _in_passing(trouble), now
+        return self._trouble
 
     async def _pull_rests(self, seq: Seq) -> None:
         if seq != self._learnt:
@@ -183,6 +199,8 @@ class Live:
             if way.resting_since is None:
                 way.resting_since = self._clock.monotonic()
         way.progress = progress
+        if self._pull.is_idle and self._push.is_idle:
+            self._trouble = ""
         self._tell_all()
         if self._report is not None:
             self._report(progress)
@@ -205,6 +223,15 @@ class Live:
         self._stop.set()
         self._pull.stop.set()
         self._push.stop.set()
+
+
+def _in_passing(trouble: IcureSyncError) -> str:
+    """What is wrong, and what to do about it but to begin again."""
+    advice = trouble.next_step
+    for again in _AGAIN:
+        advice = advice.removesuffix(again)
+    said = f"cannot {trouble.attempted}: {trouble.wrong}"
+    return f"{said}; {advice}" if advice else said
 
 
 @dataclass(slots=True)
@@ -232,6 +259,11 @@ class _Way:
         """It has ended; if it had waited for a while, what failed before it counts no more."""
         if self.resting_since is not None and now - self.resting_since >= STEADY_SECONDS:
             self.failures = 0
+
+    @property
+    def was_well(self) -> bool:
+        """All was well until the last attempt failed, and for a while: by itself that says little."""
+        return self.resting_since is not None and self.failures == 1
 
     @property
     def is_idle(self) -> bool:

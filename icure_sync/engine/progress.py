@@ -9,6 +9,7 @@ from enum import StrEnum
 from icure_sync.engine.clock import Clock
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.limits import PROGRESS_SECONDS
+from icure_sync.replication.wire import Refusal
 
 
 class Phase(StrEnum):
@@ -25,7 +26,8 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`done` of `known` documents are settled; `known` grows while the feed is read. `size` in bytes of bodies;
-    `rate` in documents per second since the start; `trouble`: what a live sync's last attempt failed with."""
+    `rate` in documents per second since the start; `trouble`: what a live sync waits for to pass, in the words of what
+    failed first; `refused`: everything that is on record as refused, as far as this attempt has come."""
 
     direction: Direction
     phase: Phase = Phase.CONNECTING
@@ -34,6 +36,7 @@ class Progress:
     size: int = 0
     rate: float = 0.0
     trouble: str = ""
+    refused: tuple[Refusal, ...] = ()
 
 
 Report = Callable[[Progress], None]
@@ -53,6 +56,7 @@ class Meter:
         self._pending = 0
         self._done = 0
         self._size = 0
+        self._refused: tuple[Refusal, ...] = ()
 
     def enter(self, phase: Phase) -> None:
         """A phase begins, or goes on."""
@@ -72,6 +76,10 @@ class Meter:
         self._size += size
         self._send_if_due()
 
+    def refused(self, refused: tuple[Refusal, ...]) -> None:
+        """What is on record as refused now. Told with what is told next."""
+        self._refused = refused
+
     def _send_if_due(self) -> None:
         if self._clock.monotonic() - self._reported >= PROGRESS_SECONDS:
             self._send()
@@ -83,4 +91,5 @@ class Meter:
         elapsed = self._reported - self._started
         rate = self._done / elapsed if elapsed > 0 else 0.0
         known = self._read + self._pending
-        self._report(Progress(self._direction, self._phase, self._done, known, self._size, rate))
+        progress = Progress(self._direction, self._phase, self._done, known, self._size, rate, refused=self._refused)
+        self._report(progress)

@@ -48,8 +48,8 @@ class Relay:
     """`async with Relay(hub, "clinic", "http://user:password@host:5984/clinic")`, within the hub's own context.
 
     `name`: of the hub's database, made if it is not there, and again if it is deleted; who may use it is up to its
-    `_security`. `report` hears of every change of the state, with what is wrong in words. Raises InvalidEntity for an
-    address or a name that cannot be one.
+    `_security`. `report` hears of every change of the state, with what is wrong in words; without it, the log does.
+    Raises InvalidEntity for an address or a name that cannot be one.
     """
 
     def __init__(
@@ -142,12 +142,12 @@ class Relay:
         if (state, trouble) == (self.state, self.trouble):
             return
         self.state, self.trouble = state, trouble
-        if trouble:
+        if self._report is not None:
+            self._report(Upstream(self._name, self._server, state, trouble, ()))
+        elif trouble:
             log.warning("%s is not in sync with %s: %s", self._name, self._server, trouble)
         else:
             log.info("%s and %s: %s", self._name, self._server, state)
-        if self._report is not None:
-            self._report(Upstream(self._name, self._server, state, trouble, ()))
 
 
 def _milliseconds() -> int:

@@ -279,6 +279,7 @@ class Transfer:
             return
         if not self._under_way:
             await self._following.at_rest(self._read_to)
+            self._passage.meter.refused(self.refused.refusals)
         self._passage.meter.enter(Phase.TRANSFERRING if self._under_way else Phase.IDLE)
 
 

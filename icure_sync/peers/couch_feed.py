@@ -1,7 +1,8 @@
 """The feed of a CouchDB, followed: continuous with heartbeats, or longpoll where something on the way holds it back.
 
 Owns the endpoints' parameters, the cutting into lines and pages, and the judgement of silence: heartbeats that stop
-mean a dead connection. Knows no checkpoints, and does not open a feed a second time by itself.
+mean a dead connection; a connection that ends twice after the same silence, something on the way that wants more of
+them. Knows no checkpoints, and does not open a feed a second time by itself.
 Source: docs.couchdb.org, "/{db}/_changes".
 """
 
@@ -13,12 +14,20 @@ from contextlib import aclosing
 
 import msgspec
 
-from icure_sync.errors import TimedOut
+from icure_sync.errors import TimedOut, Unreachable
 from icure_sync.ids import Seq
 from icure_sync.peers.couch_answers import Answers
 from icure_sync.peers.couch_bodies import json_body
 from icure_sync.peers.couch_requests import Request, Requests, Timeouts
-from icure_sync.peers.limits import EARLY_ANSWER, FEED_PAUSE_SECONDS, MAX_ANSWER, WATCHDOG_HEARTBEATS
+from icure_sync.peers.limits import (
+    CUT_ALIKE,
+    CUT_HEARTBEATS,
+    EARLY_ANSWER,
+    FEED_PAUSE_SECONDS,
+    MAX_ANSWER,
+    SHORTEST_HEARTBEAT_SECONDS,
+    WATCHDOG_HEARTBEATS,
+)
 from icure_sync.peers.port import Selector
 from icure_sync.replication.limits import MOST_ROWS
 from icure_sync.replication.trouble import BatchRefused
@@ -41,6 +50,7 @@ class Feed:
         self._attempted = f"follow the changes of {peer}"
         self._heartbeat = timeouts.heartbeat
         self._watchdog = timeouts.heartbeat * WATCHDOG_HEARTBEATS
+        self._cut_after: float | None = None  # seconds of silence, before the last feed broke off
         self._held_back = False  # longpoll gave something where a continuous feed gave nothing
 
     async def follow(self, since: Seq, selector: Selector | None) -> AsyncGenerator[Changes, None]:
@@ -61,21 +71,35 @@ class Feed:
     async def _continuous(self, since: Seq, selector: Selector | None) -> AsyncGenerator[Changes, None]:
         """Raises _NothingCame for a silence before the first byte."""
         asked = {"feed": "continuous", "heartbeat": _milliseconds(self._heartbeat)}
+        clock = asyncio.get_running_loop()
         came = False
+        last = clock.time()
         try:
             async with self._requests.open(self._request(since, selector, asked, feed=True)) as response:
                 async for lines in _lines(response.content.iter_any(), self._attempted):
-                    came = True
+                    came, last = True, clock.time()
                     page, ended = self._answers.feed(lines, self._attempted, since)
                     if page.rows:
                         since = page.last_seq
                         yield page
                     if ended:
                         return
+            self._learn_from_cut(clock.time() - last)
+        except Unreachable:
+            self._learn_from_cut(clock.time() - last)
+            raise
         except TimedOut as error:
             if came:
                 raise
             raise _NothingCame(error.attempted, error.wrong, error.next_step) from error
+
+    def _learn_from_cut(self, silence: float) -> None:
+        """Ask for more signs of life if a silence like this one has ended the last feed as well."""
+        if silence < SHORTEST_HEARTBEAT_SECONDS:
+            return
+        before, self._cut_after = self._cut_after, silence
+        if before is not None and abs(silence - before) <= CUT_ALIKE * max(silence, before):
+            self._heartbeat = min(self._heartbeat, max(SHORTEST_HEARTBEAT_SECONDS, silence * CUT_HEARTBEATS))
 
     async def _polled(self, since: Seq, selector: Selector | None) -> AsyncGenerator[Changes, None]:
         """One longpoll after another. An answer without rows, long before its time, is the end of the feed."""

@@ -10,6 +10,9 @@ SENDING_SECONDS = (
 )
 
 HEARTBEAT_SECONDS = 20.0  # between two signs of life of a feed: intermediaries drop what is silent for a minute
+SHORTEST_HEARTBEAT_SECONDS = 2.0  # where something on the way cuts what is silent for less
+CUT_ALIKE = 0.25  # two silences that ended in a cut differ by no more, of the longer: one clock has ended both
+CUT_HEARTBEATS = 0.4  # of such a silence, from then on: two signs of life in it, even if one is late
 WATCHDOG_HEARTBEATS = 2.5  # heartbeats without a byte: one may be late, two are not
 EARLY_ANSWER = 0.5  # of the time that a longpoll was given: an answer without rows before that is the feed's end
 FEED_PAUSE_SECONDS = 5.0  # before such an end is told: a server that answers at once is asked no more often

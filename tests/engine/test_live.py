@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -24,14 +25,14 @@ from icure_sync.errors import (
     Unreachable,
 )
 from icure_sync.hub.server import Hub
-from icure_sync.ids import Seq
+from icure_sync.ids import DocId, Seq
 from icure_sync.model import Patient
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Selector
 from icure_sync.replication import limits
 from icure_sync.replication.checkpoint import Direction
-from icure_sync.replication.wire import Changes
+from icure_sync.replication.wire import Changes, Refusal
 from icure_sync.testing import FaultyPeer
 from tests.replicas import revision
 from tests.servers import REAL_SERVERS, fresh_database
@@ -278,7 +279,7 @@ async def test_a_server_that_goes_away_and_comes_back_is_waited_for(open_replica
         await asyncio.wait_for(live.caught_up(), PATIENCE)
         port = hub.port
         await hub.close()
-        await until(lambda: all(live.progress(way).phase is Phase.WAITING for way in Direction))
+        await until(lambda: any(live.progress(way).trouble for way in Direction))
         john = await laptop.save(Patient(first_name="John"))
         async with Hub(tmp_path / "hub", port=port, admin=("admin", "secret")) as again:
             live.try_now()
@@ -287,6 +288,67 @@ async def test_a_server_that_goes_away_and_comes_back_is_waited_for(open_replica
                 assert answer.status == 200
             assert live.progress(Direction.PUSH).trouble == ""
     assert any(one.phase is Phase.WAITING and "127.0.0.1" in one.trouble for one in told)
+
+
+async def test_one_failure_is_told_once_whichever_direction_meets_it_and_however_often(open_replica, server):
+    calls = 0
+    is_down = asyncio.Event()
+
+    def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if is_down.is_set():
+            raise Unreachable(f"make attempt {calls}", "the line is cut", "check the cable, then sync again")
+
+    laptop = await open_replica("hcp-a", "laptop")
+    told: list[Progress] = []
+    clock = silent_clock([], patience=limits.BACKOFF_MOST)
+    async with laptop.live(FaultyPeer(server, fail), progress=told.append, waiting=clock) as live:
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+        for number in (1, 2):
+            is_down.set()
+            await laptop.save(Patient(first_name=f"John {number}"))
+            await until(lambda: sum(one.trouble != "" for one in told) > 6)
+            troubles = {one.trouble for one in told if one.phase is Phase.WAITING and one.trouble}
+            assert len(troubles) == 1
+            assert troubles.pop().endswith(": the line is cut; check the cable")
+            is_down.clear()
+            await asyncio.wait_for(live.caught_up(), PATIENCE)
+            told.clear()
+
+
+async def test_what_is_refused_is_told_as_soon_as_all_is_settled(open_replica, server):
+    laptop = await open_replica("hcp-a", "laptop")
+    await laptop.sync(server)
+    picky = FaultyPeer(server)
+    refusal = Refusal(DocId(""), None, "forbidden", "no patients here")
+    async with laptop.live(picky) as live:
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+        assert live.progress(Direction.PUSH).refused == ()
+        john = await laptop.save(Patient(first_name="John"))
+        picky.change("write", lambda _: [replace(refusal, id=john.id, rev=john.rev)])
+        await until(lambda: live.progress(Direction.PUSH).refused != ())
+        assert live.progress(Direction.PUSH).refused == (replace(refusal, id=john.id, rev=john.rev),)
+
+
+async def test_a_feed_that_breaks_off_and_is_there_again_is_not_told_of(open_replica, server):
+    class Breaking(FaultyPeer):
+        async def follow(self, since, *, selector=None):  # noqa: ARG002  (as the port names them)
+            await breaks.wait()
+            breaks.clear()
+            for page in ():
+                yield page
+
+    breaks = asyncio.Event()
+    laptop = await open_replica("hcp-a", "laptop")
+    told: list[Progress] = []
+    async with laptop.live(Breaking(server), progress=told.append, waiting=silent_clock([])) as live:
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+        breaks.set()
+        await until(lambda: any(one.phase is Phase.WAITING for one in told))
+        await laptop.save(Patient(first_name="John"))
+        await asyncio.wait_for(live.caught_up(), PATIENCE)
+    assert not any(one.trouble for one in told)
 
 
 async def test_the_networks_return_ends_a_pause(open_replica, server, monkeypatch):
@@ -394,7 +456,7 @@ async def test_a_database_that_is_deleted_is_waited_for_and_made_anew_gets_every
     async with laptop.live(peer_of(hub)) as live:
         await asyncio.wait_for(live.caught_up(), PATIENCE)
         await session.delete(f"{hub.url}/clinic")
-        await until(lambda: all("no database" in live.progress(way).trouble for way in Direction))
+        await until(lambda: any("no database" in live.progress(way).trouble for way in Direction))
         await session.put(f"{hub.url}/clinic")
         async with asyncio.timeout(PATIENCE):
             while (await session.get(f"{hub.url}/clinic/{john.id}")).status != 200:

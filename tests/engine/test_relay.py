@@ -171,7 +171,7 @@ async def test_a_live_device_hears_at_once_of_what_came_from_the_server_behind(
         await until(is_there)
 
 
-async def test_edits_on_both_sides_are_leaves_on_both_sides(hub: Hub, upstream: str, open_replica: OpenReplica):
+async def test_edits_on_both_sides_are_merged_and_shown_alike_on_both(hub: Hub, upstream: str, open_replica: OpenReplica):
     near, far = await open_replica("hcp-a", "near"), await open_replica("hcp-a", "far")
     first = await near.save(Patient(first_name="First"))
     await near.push(CouchPeer(upstream))
@@ -184,11 +184,13 @@ async def test_edits_on_both_sides_are_leaves_on_both_sides(hub: Hub, upstream: 
         await heard.until(RelayState.IN_SYNC)
         await near.sync(CouchPeer(address(hub)))
 
-        async def is_in_conflict() -> bool:
+        async def is_alike() -> bool:
             await far.pull(CouchPeer(upstream))
-            return [each async for each in far.conflicts()] == [each async for each in near.conflicts()] != []
+            seen = await far.get(Patient, first.id)
+            names = {seen.first_name, *seen.alternatives.get("first_name", ())}
+            return names == {"Near", "Far"} and seen == await near.get(Patient, first.id)
 
-        await until(is_in_conflict)
+        await until(is_alike)
 
 
 async def test_the_hub_keeps_its_own_rules_for_histories(hub: Hub, upstream: str):
@@ -219,6 +221,20 @@ async def test_what_was_written_before_the_relay_and_just_before_its_end_goes_up
     far = await open_replica("hcp-a", "far")
     await far.pull(CouchPeer(upstream))
     assert {early.id, late.id} <= {each.id async for each in far.find(Patient)}
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_trouble_is_said_once_to_whoever_listens_or_to_the_log(
+    hub: Hub, caplog: pytest.LogCaptureFixture, listens: bool
+):
+    heard = Heard()
+    with caplog.at_level("INFO", logger="icure_sync"):
+        async with Relay(hub, "clinic", "http://127.0.0.1:1/clinic", report=heard.hear if listens else None) as relay:
+            async with asyncio.timeout(10):
+                while relay.state is not RelayState.WAITING:  # noqa: ASYNC110  (nobody tells of it here)
+                    await asyncio.sleep(0.01)
+    said = [record.getMessage() for record in caplog.records if "clinic" in record.getMessage()]
+    assert (said == []) is listens
 
 
 async def test_a_server_that_goes_and_comes_back_is_told_of_and_the_hub_serves_meanwhile(

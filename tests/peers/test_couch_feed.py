@@ -92,6 +92,37 @@ def ids(pages: list[Changes]) -> list[list[str]]:
     return [[row.id for row in page.rows] for page in pages]
 
 
+async def test_what_cuts_a_quiet_feed_twice_alike_is_given_more_signs_of_life(monkeypatch):
+    """A proxy between the two, which ends what is silent for 0.3 seconds."""
+    monkeypatch.setattr(couch_feed, "SHORTEST_HEARTBEAT_SECONDS", 0.01)
+    heartbeats: list[float] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        heartbeats.append(int(request.query["heartbeat"]) / 1000)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"\n")
+        while heartbeats[-1] < 0.3:
+            await asyncio.sleep(heartbeats[-1])
+            await response.write(b"\n")
+        await asyncio.sleep(0.3)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with ScriptedServer() as server, server.peer(timeouts=Timeouts(heartbeat=5.0)) as peer:
+        server.on(CHANGES, answer)
+        for _ in range(2):
+            with pytest.raises(Unreachable):
+                await anext(peer.follow(START))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await anext(peer.follow(START))
+    assert heartbeats[:2] == [5.0, 5.0]
+    assert len(heartbeats) == 3
+    assert heartbeats[2] < 0.2
+
+
 async def test_lines_that_come_together_make_one_page(server: ScriptedServer):
     server.on(CHANGES, feed(line(1) + line(2) + line(3), line(4), b"\n", line(5) + b'{"last_seq":"5-x","pending":0}\n'))
     async with server.peer() as peer:
