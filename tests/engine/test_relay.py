@@ -171,7 +171,9 @@ async def test_a_live_device_hears_at_once_of_what_came_from_the_server_behind(
         await until(is_there)
 
 
-async def test_edits_on_both_sides_are_merged_and_shown_alike_on_both(hub: Hub, upstream: str, open_replica: OpenReplica):
+async def test_edits_on_both_sides_are_merged_and_shown_alike_on_both(
+    hub: Hub, upstream: str, open_replica: OpenReplica
+):
     near, far = await open_replica("hcp-a", "near"), await open_replica("hcp-a", "far")
     first = await near.save(Patient(first_name="First"))
     await near.push(CouchPeer(upstream))
