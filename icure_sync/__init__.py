@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
     from icure_sync.engine.audit import Audit
+    from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
-    from icure_sync.engine.status import Conflict, Status
+    from icure_sync.engine.status import Status
     from icure_sync.engine.sync import SyncReport
     from icure_sync.errors import IcureSyncError
     from icure_sync.hub import Hub, Upstream
+    from icure_sync.merge.disputes import Version
     from icure_sync.model import (
         Address,
         Attachment,
@@ -52,6 +54,7 @@ __all__ = [
     "Content",
     "CouchPeer",
     "Direction",
+    "Disputed",
     "Document",
     "Entity",
     "Form",
@@ -66,14 +69,17 @@ __all__ = [
     "Phase",
     "Progress",
     "Proxy",
+    "Reason",
     "Refusal",
     "Relay",
     "Replica",
     "Service",
+    "Standing",
     "Status",
     "SyncReport",
     "Telecom",
     "Upstream",
+    "Version",
     "fuzzy_date",
     "parse_address",
     "proxy_for",
@@ -83,14 +89,16 @@ __all__ = [
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
     "icure_sync.engine.audit": ("Audit",),
+    "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.relay": ("Relay",),
     "icure_sync.engine.replica": ("Replica",),
-    "icure_sync.engine.status": ("Conflict", "Status"),
+    "icure_sync.engine.status": ("Status",),
     "icure_sync.engine.sync": ("SyncReport",),
     "icure_sync.errors": ("IcureSyncError",),
     "icure_sync.hub": ("Hub", "Upstream"),
+    "icure_sync.merge.disputes": ("Version",),
     "icure_sync.peers.couch": ("CouchPeer",),
     "icure_sync.peers.couch_address": ("parse_address",),
     "icure_sync.peers.couch_proxy": ("Proxy", "proxy_for"),

@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     for noun, flags in RECORD_FLAGS.items():
         _add_records(nouns, noun, flags)
     _add_exchange(nouns)
+    _add_conflicts(nouns)
     _add_hub(nouns)
     _add_servers(nouns)
     _add_demo(nouns)
@@ -216,8 +217,23 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
     how.add_argument("--audit", action="store_true", help="then have the server prove that it holds everything")
     search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
     search.add_argument("text", metavar="TEXT", nargs="+")
-    conflicts = _group(nouns, "conflicts", "Records that were edited on two devices at once.")
-    _command(conflicts, "list", "searching:list_conflicts", "List the records with several versions.")
+
+
+def _add_conflicts(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    conflicts = _group(nouns, "conflicts", "What was written at once and is left to a person.")
+    _command(conflicts, "list", "conflicts:list_all", "List the records that need a look.")
+    show = _command(conflicts, "show", "conflicts:show", "Show one, field by field: each value, by whom, and when.")
+    resolve = _command(conflicts, "resolve", "conflicts:resolve", "Settle fields that are in dispute.")
+    adopt = _command(conflicts, "adopt", "conflicts:adopt", "Take over what somebody wrote who has no access any more.")
+    for command in (show, resolve, adopt):
+        command.add_argument("id", metavar="ID")
+    resolve.add_argument("--keep", action="store_true", help="keep what is shown, of each field not named otherwise")
+    resolve.add_argument(
+        "--take", action="append", default=[], metavar="FIELD=N", help="this version, by its number in conflicts show"
+    )
+    resolve.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="something new instead")
+    resolve.set_defaults(usage_error=resolve.error)
+    adopt.add_argument("rev", metavar="REV", help="the leaf, as conflicts show names it")
 
 
 def _add_hub(nouns: Nouns[argparse.ArgumentParser]) -> None:

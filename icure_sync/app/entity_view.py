@@ -33,7 +33,7 @@ def as_json(entity: Entity) -> dict[str, Any]:
         **to_record(entity),
     }
     if entity.alternatives:
-        value["alternatives"] = {path: [_plain(item) for item in items] for path, items in entity.alternatives.items()}
+        value["alternatives"] = {path: [plain(item) for item in items] for path, items in entity.alternatives.items()}
     if not entity.authenticated:
         value["authenticated"] = False
     return value
@@ -62,7 +62,7 @@ def as_page(entity: Entity) -> str:
             lines[field.name] = _text(field.kind, value)
     lines |= {name: _json_text(value) for name, value in entity.extra.items()}
     for path, items in entity.alternatives.items():
-        lines[f"{path}, also"] = "; ".join(_json_text(_plain(item)) for item in items)
+        lines[f"{path}, also"] = "; ".join(_json_text(plain(item)) for item in items)
     if entity.shared_with:
         lines["readable by"] = ", ".join(sorted(entity.shared_with))
     if entity.parent_ids:
@@ -70,6 +70,12 @@ def as_page(entity: Entity) -> str:
     if not entity.authenticated:
         lines["authenticated"] = "no: its suite cannot tell who wrote it"
     return fields(lines)
+
+
+def as_text(cls: type[Entity], name: str, value: Any) -> str:
+    """One value of a field, or of a record in one of its lists, as text."""
+    kind = next((field.kind for field in fields_of(cls) if field.name == name), Kind.RECORD)
+    return _text(kind, value)
 
 
 def _cell(entity: Entity, name: str) -> str:
@@ -84,19 +90,19 @@ def _text(kind: Kind, value: Any) -> str:
         return str(value)
     if kind is Kind.DATE:
         return iso_text(value)
-    return _json_text(_plain(value))
+    return _json_text(plain(value))
 
 
 def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else strict_json.dumps(value).decode()
 
 
-def _plain(value: Any) -> Any:
-    """Records inside lists and maps as JSON."""
+def plain(value: Any) -> Any:
+    """A field's value, records inside lists and maps as JSON."""
     if isinstance(value, Value):
         return to_record(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

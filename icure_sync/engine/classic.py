@@ -26,6 +26,7 @@ from icure_sync.engine.classic_joining import join_leaves
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.classic_revision import next_revision
 from icure_sync.engine.classic_stamps import (
+    MODIFIED,
     Stamped,
     alternatives,
     read_stamped,
@@ -38,7 +39,7 @@ from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity, NoAccess, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId
-from icure_sync.merge import registers
+from icure_sync.merge import disputes, registers
 from icure_sync.model import Contact, Entity, MedicalEntity, to_record, with_record_ids
 from icure_sync.model.schema import CLASSIC
 
@@ -116,6 +117,33 @@ class ClassicSuite:
             stamps=self._stamps(stored, opened, lambda body: _changes(body, opened.type, record)),
         )
         return next_revision(stored.id, stored, edited)
+
+    def versions(self, stored: Stored) -> Mapping[registers.Path, Sequence[disputes.Version]]:
+        opened = self.opened(stored)
+        if not alternatives(stored.rev, opened):
+            return {}
+        return disputes.versions(read_stamped(stored.rev, opened).body)
+
+    def settle(self, stored: Stored, choices: Mapping[registers.Path, Any]) -> Written:
+        opened, now = self.opened(stored), self._clock()
+        after = read_stamped(stored.rev, opened)
+        changed = {path: value for path, value in choices.items() if path != registers.DELETED}
+        if choices.get(registers.DELETED) is False:
+            changed |= registers.restoring()
+        if changed:
+            after = self._write(stored.id, after, changed)
+        if choices.get(registers.DELETED) is True:  # it must have seen the others
+            after = self._write(stored.id, after, registers.deletion(after.body), now)
+        settled = edit_document(
+            stored.document,
+            opened,
+            {**after.record, MODIFIED: now},
+            me=self._hcp_id,
+            keys=self._parties.keys_from,
+            entropy=self._entropy,
+            stamps=to_stamps(after, opened.type, stored.leaves or [stored.rev]),
+        )
+        return next_revision(stored.id, stored, with_deletion(settled, after.deleted_at))
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         opened, pair = self.opened(stored), self._parties.pair(delegate)

@@ -19,7 +19,8 @@ from icure_sync.engine.patience import Patience
 from icure_sync.engine.plan import Plan
 from icure_sync.engine.progress import Report
 from icure_sync.engine.reconciling import Reconciled
-from icure_sync.engine.status import SyncFacts, conflicts_of
+from icure_sync.engine.review import conflict_count
+from icure_sync.engine.status import SyncFacts
 from icure_sync.engine.sync import SyncReport, replicate
 from icure_sync.engine.transfer import Following
 from icure_sync.ids import Seq
@@ -62,14 +63,14 @@ class Exchange:
         pulled, reconciled = await self._pull(peer, report)
         pushed = await self.push(peer, report)
         await self._collect()
-        conflicts = await self._store.run(conflicts_of, self._store)
+        conflicts = await conflict_count(self._store, self._keyed.review if self._keyed else None)
         refused = (*pulled.refused, *pushed.refused)
         return SyncReport(
             pulled=pulled.documents,
             pushed=pushed.documents,
             merged=reconciled.merged,
             undone=reconciled.undone,
-            conflicts=len(conflicts),
+            conflicts=conflicts,
             refused=refused,
             lacks_index=pulled.lacks_index,
         )

@@ -19,6 +19,7 @@ from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.reconciling import Reconciled, Reconciler
 from icure_sync.engine.records import Records
+from icure_sync.engine.review import Review
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Suite
 from icure_sync.engine.verdicts import Verdicts
@@ -60,6 +61,7 @@ class Keyed:
         verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
         self.opener = Opener(store, chosen, verdicts)
         self.records = Records(store, self.opener, verdicts, chosen[0])
+        self.review = Review(store, opener=self.opener, records=self.records, sealed=sealed)
         self._reconciler = Reconciler(
             store,
             identity.hcp_id,
@@ -216,12 +218,13 @@ class Keyed:
                 yield child
 
     def _index_anew_if_learnt(self) -> bool:
-        """With more keys, Hcps or suites than the index was begun with, more can be opened: begin it anew."""
+        """With more keys, Hcps or suites than index and review were begun with, more can be opened: begin both anew."""
         known = [*self.suites, *self.parties.known(), *self._classic_parties.known()]
         if self._store.read_only or self._store.settings.get(_INDEXED_WITH) == known:
             return False
         with self._store.transaction():
             self._store.search.restart()
+            self._store.reviews.restart()
             self._store.settings.put(_INDEXED_WITH, known)
         return True
 

@@ -18,14 +18,16 @@ from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit
 from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
+from icure_sync.engine.conflict import Conflict
 from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Report
-from icure_sync.engine.status import Conflict, Status, conflicts_of
+from icure_sync.engine.review import conflict_count, conflict_ids, live_leaves
+from icure_sync.engine.status import Status
 from icure_sync.engine.sync import SyncReport
 from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
-from icure_sync.ids import DocId, HcpId
+from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient
 from icure_sync.model.schema import SEALED_1
 from icure_sync.peers.port import Peer
@@ -242,14 +244,47 @@ class Replica:
         async with self._exchange.live(peer, progress, waiting) as live:
             yield live
 
+    # Review
+
     async def conflicts(self) -> AsyncIterator[Conflict]:
-        """Records with several live leaves."""
-        for conflict in await self._store.run(conflicts_of, self._store):
-            yield conflict
+        """Records that a person should look at: with fields that were written concurrently, or leaves that no device
+        merges. A keyless replica can only tell which documents have several live leaves."""
+        if self._keyed_or_none is None:
+            for conflict in await self._store.run(live_leaves, self._store):
+                yield conflict
+            return
+        for doc_id in await conflict_ids(self._store, self._keyed.review):
+            found = await self._store.run(self._keyed.review.look, doc_id)
+            if found is not None:
+                yield found
+
+    async def conflict_of(self, record: Entity | str) -> Conflict | None:
+        """What there is to decide of one record, by itself or by its id; None if there is nothing."""
+        doc_id = DocId(record if isinstance(record, str) else record.id)
+        return await self._store.run(self._keyed.review.look, doc_id)
+
+    async def resolve(self, record: Conflict | Entity | str, choices: Any = None) -> Entity:
+        """Settle fields that are in dispute, by one ordinary write. Returns the record as it is then.
+
+        `choices`: by path or name, one of the field's Versions or a new value; fields not named stay in dispute. Where
+        only one is, its value alone will do. None: what is shown becomes the only value of all of them. Raises
+        InvalidEntity for a field that is not in dispute; StaleRevision if a Conflict or Entity is given and more has
+        been written since it was read; NotFound; NoAccess.
+        """
+        return await self._store.run(self._keyed.review.resolve, record, choices)
+
+    async def adopt(self, record: Conflict | Entity | str, rev: str | None = None) -> Entity:
+        """Write what a leaf says whose writer is out of the record by now, as a write of one's own; the leaf goes.
+
+        What that writer had not changed, or others have changed since, stays. `rev`: the leaf, where there are several.
+        Raises NotFound, InvalidEntity, Tampered, NoAccess.
+        """
+        return await self._store.run(self._keyed.review.adopt, record, None if rev is None else Rev(rev))
 
     async def status(self) -> Status:
         """Counts, and what needs attention."""
-        return await self._store.run(self._status)
+        conflicts = await conflict_count(self._store, self._keyed_or_none.review if self._keyed_or_none else None)
+        return await self._store.run(self._status, conflicts)
 
     async def check(self) -> list[str]:
         """What is wrong with the file, one line each; nothing if it is sound."""
@@ -276,7 +311,7 @@ class Replica:
             for entity in page:
                 yield entity
 
-    def _status(self) -> Status:
+    def _status(self, conflicts: int) -> Status:
         facts = self._exchange.facts
         keyed = self._keyed_or_none
         return Status(
@@ -284,7 +319,7 @@ class Replica:
             device=self.device,
             suites=keyed.suites if keyed else (),
             documents=self._store.documents.counts_by_type(),
-            conflicts=len(self._store.documents.conflicted_ids()),
+            conflicts=conflicts,
             unsent=facts.unsent(),
             refused=facts.refused(),
             unreadable={**keyed.opener.unreadable} if keyed else {},

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from icure_sync.canonical import authored
+from icure_sync.canonical import authored, canonical_set
 from icure_sync.crypto import merging, rekeying, sealing
 from icure_sync.crypto.access import Statement, Subject, grant, union
 from icure_sync.crypto.access import parties as parties_with_access
 from icure_sync.crypto.chain import unwrap_chain
+from icure_sync.crypto.layout import MERGED_MOST
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.revision import extended
 from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
@@ -22,7 +23,7 @@ from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
 from icure_sync.errors import NotFound, UntrustedKey, WeakKey, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev, rev_order
-from icure_sync.merge import joining, registers
+from icure_sync.merge import disputes, joining, registers
 from icure_sync.model import Entity, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, clear, record_lists
 
@@ -101,6 +102,45 @@ class SealedSuite:
         before = {path: value for path, value in registers.shown_registers(body).items() if _is_content(path)}
         changed = registers.changes(before, self._registers(entity))
         return self._rewritten(stored, body, changed) if changed else None
+
+    def versions(self, stored: Stored) -> Mapping[registers.Path, Sequence[disputes.Version]]:
+        return disputes.versions(self._body(stored))
+
+    def settle(self, stored: Stored, choices: Changes) -> Written:
+        body = self._body(stored)
+        changed = {path: value for path, value in choices.items() if path != registers.DELETED}
+        if choices.get(registers.DELETED) is not True:
+            back = registers.restoring() if registers.DELETED in choices else {}
+            return self._rewritten(stored, body, {**changed, **back})
+        after = self._write(stored.id, body, changed)  # the deletion must have seen it
+        return self._rewritten(stored, after, registers.deletion(after))
+
+    def offered(self, shown: Stored, leaf: Stored) -> Changes:
+        """What adopting this leaf would write over what is shown: registers that it changed unseen.
+
+        Who wrote it is not looked at. Raises NoAccess, Tampered, InvalidEntity.
+        """
+        subject = Subject.of(leaf.id, leaf.document)
+        body = sealing.check_body(subject, leaf.document, self._keyring)
+        registers.check_body(body)
+        return disputes.news(self._body(shown), body)
+
+    def adopt(self, shown: Stored, leaf: Stored) -> Written:
+        """The next revision, with what the leaf offers, and the leaf's end beside it.
+
+        Raises as `offered`. `leaf`: by somebody who is out, and verified but for that. What it states of access is
+        stated on, since a merge would do so too, and only then does its end count.
+        """
+        document = shown.document
+        others = sorted(set(document["merged"]) - {leaf.rev}, key=rev_order)
+        taken_in = {
+            **document,
+            "access": union(document["access"], leaf.document["access"]),
+            "merged": canonical_set([leaf.rev, *others[1 - MERGED_MOST :]]),
+        }
+        end = _tombstone(merging.retirement(_sealed(leaf)), leaf.rev)
+        base = replace(shown, document=taken_in, beside=(*shown.beside, end))
+        return self.settle(base, self.offered(shown, leaf))
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         self._parties.key_towards(delegate)

@@ -7,25 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from icure_sync.engine.attempt import Outcome
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import HcpId
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Refusal
 from icure_sync.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """A record that was written concurrently. `leaves`: its live leaves, the winner, which is shown, first."""
-
-    id: DocId
-    leaves: tuple[Rev, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """The state of a replica.
 
-    `documents`: live ones by type. `unsent`: changes since the last push. `refused`: by a server, kept for retry.
+    `documents`: live ones by type. `conflicts`: records that a person should look at. `unsent`: changes since the last
+    push. `refused`: by a server, kept for retry.
     `unreadable`: records passed over since the replica was opened, and why. `untrusted`: Hcps whose document is not
     believed, and why. `last_sync`: ms since 1970, None before the first. `rsa_decryptions`: since it was opened.
     """
@@ -41,16 +34,6 @@ class Status:
     untrusted: Mapping[str, str]
     last_sync: int | None
     rsa_decryptions: int
-
-
-def conflicts_of(store: Store) -> list[Conflict]:
-    """Every document with more than one live leaf."""
-    found = []
-    for doc_id in store.documents.conflicted_ids():
-        tree = store.documents.tree(doc_id)
-        leaves = tree.leaves() if tree else ()
-        found.append(Conflict(doc_id, tuple(leaf.rev for leaf in leaves if not leaf.deleted)))
-    return found
 
 
 class SyncFacts:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.merge.disputes import Version
+from icure_sync.merge.registers import Path
 from icure_sync.model import Entity
 
 Document = Mapping[str, Any]
@@ -104,6 +106,12 @@ class Suite(Protocol):
 
     def edit(self, stored: Stored, entity: Entity) -> Written | None:
         """The next revision, which shows this entity; None if nothing would change."""
+
+    def versions(self, stored: Stored) -> Mapping[Path, Sequence[Version]]:
+        """Of each register with several values, what it shows, then the others. Raises as `open`."""
+
+    def settle(self, stored: Stored, choices: Mapping[Path, Any]) -> Written:
+        """The next revision, in which these registers have these values and no others; True or False for `deleted`."""
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         """The next revision, which `delegate` can open too."""

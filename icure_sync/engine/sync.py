@@ -24,7 +24,7 @@ class SyncReport:
     """What a sync in both directions came to.
 
     `merged`: records of which a merge was written; `undone`: revisions that somebody had hidden, written again;
-    `conflicts`: documents with several live leaves now; `lacks_index`: as in Outcome, for the pull.
+    `conflicts`: records that a person should look at now; `lacks_index`: as in Outcome, for the pull.
     """
 
     pulled: int

@@ -167,4 +167,14 @@ CREATE TABLE waiting (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS)
+_REVIEWS = """
+-- Records that a person should look at, as far as changes have been looked through.
+CREATE TABLE reviews (doc INTEGER PRIMARY KEY);
+CREATE TABLE reviewed (through INTEGER NOT NULL);
+INSERT INTO reviewed VALUES (0);
+CREATE TRIGGER unreviewed AFTER DELETE ON documents BEGIN
+    DELETE FROM reviews WHERE doc = OLD.number;
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS, _REVIEWS)

@@ -26,6 +26,7 @@ from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.lookups import Lookups
 from icure_sync.store.purges import Purges
+from icure_sync.store.reviews import Reviews
 from icure_sync.store.scans import Scans
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
@@ -49,6 +50,7 @@ class Store:
         self.documents = Documents(database)
         self.lookups = Lookups(database)
         self.contests = Contests(database)
+        self.reviews = Reviews(database)
         self.indexes = Indexes(database)
         self.scans = Scans(database)
         self.purges = Purges(database)

@@ -1,0 +1,73 @@
+"""What of a record is left to a person: values, and no decisions. Knows no store and no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.merge.disputes import Version
+from icure_sync.merge.registers import Path
+from icure_sync.model import Entity
+
+
+class Reason(StrEnum):
+    """Why a live leaf is not merged with the others."""
+
+    OUT = "out"  # who wrote it has no access any more: a person may adopt it
+    PENDING = "pending"  # a signer, or a parent, is not known here yet
+    UNREADABLE = "unreadable"  # it does not open with the keys that are here
+    TAMPERED = "tampered"  # it does not verify
+    WAITING = "waiting"  # it is in what is shown; the merge is left to devices of those who wrote the leaves
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Disputed:
+    """A field that was written concurrently.
+
+    `path`: wire names, as ("note",), ("services", "<id>"), ("deleted",); `name`: the same as `Entity.alternatives` has
+    it. Values are those of the entity's fields, None where one is removed; of `deleted`, True and False.
+    """
+
+    path: Path
+    name: str
+    shown: Version
+    alternatives: tuple[Version, ...]  # the latest first
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Standing:
+    """A live leaf that is not merged. `why`: in words; `by`: who wrote it, as far as that is known.
+
+    `offers`: of one that can be adopted, the values that this would write, by name; None of any other.
+    """
+
+    rev: Rev
+    reason: Reason
+    why: str
+    by: HcpId | None = None
+    offers: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Conflict:
+    """A record that a person should look at.
+
+    `entity`: what is shown of it, None if nothing can be. `leaves`: its live leaves, the winner first. Either something
+    is in dispute (`fields`), or some leaf is not merged (`standing`), or both.
+    """
+
+    id: DocId
+    type: str
+    entity: Entity | None
+    leaves: tuple[Rev, ...]
+    fields: tuple[Disputed, ...] = ()
+    standing: tuple[Standing, ...] = ()
+
+    @property
+    def versions(self) -> int:
+        """How many versions there are: values of the field that has the most, and the leaves that are not merged."""
+        most = max((1 + len(each.alternatives) for each in self.fields), default=1)
+        return most + sum(each.reason is not Reason.WAITING for each in self.standing)

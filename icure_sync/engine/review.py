@@ -1,0 +1,254 @@
+"""Review: which records a person should look at, what there is to see, and what a person's decision writes.
+
+Owns what counts as a conflict. Which leaves may be shown is opening.py's to say, what is written the suites'. A record
+is opened for this only if it may be in conflict, once for each change of it. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from icure_sync.engine.choices import chosen
+from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
+from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener, not_found
+from icure_sync.engine.records import Records
+from icure_sync.engine.sealed import SealedSuite
+from icure_sync.engine.suite import Stored
+from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuite, WriterOut
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.merge.registers import Path
+from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
+from icure_sync.store import Store
+
+PAGE = 128  # records opened between two looks of the event loop: some 100 ms
+
+# In a sealed document that was never merged; alternatives come from merges alone. JSON has no other text for it that
+# anybody writes; where somebody does, the record is opened in vain.
+_NEVER_MERGED = b'"merged":[]'
+
+_TYPES = {cls.TYPE for cls in ENTITY_CLASSES}
+_ORDER = "order"
+
+
+class Review:
+    """The records of one Hcp in one store that are left to a person."""
+
+    def __init__(self, store: Store, *, opener: Opener, records: Records, sealed: SealedSuite) -> None:
+        self._store = store
+        self._opener = opener
+        self._records = records
+        self._sealed = sealed
+
+    # Finding
+
+    def advance(self) -> bool:
+        """Look at a page of what has changed. False: there is no more, or the file cannot be written."""
+        if self._store.read_only:
+            return False
+        since = self._store.reviews.through()
+        with self._store.transaction():
+            ids, through = self._store.reviews.changed(since, _NEVER_MERGED, PAGE)
+            if through != since:
+                self._store.reviews.put(through, [doc_id for doc_id in ids if self.look(doc_id) is not None])
+        return through != since
+
+    def ids(self) -> list[DocId]:
+        """Records to look at, as far as `advance` has come; of a file that cannot be written, all of them."""
+        listed = self._store.reviews.ids()
+        if not self._store.read_only:
+            return listed
+        since = self._store.reviews.through()
+        while True:
+            found, through = self._store.reviews.changed(since, _NEVER_MERGED, PAGE)
+            if through == since:
+                return [doc_id for doc_id in dict.fromkeys(listed) if self.look(doc_id) is not None]
+            listed += found
+            since = through
+
+    def look(self, doc_id: DocId) -> Conflict | None:
+        """What there is to see of one record; None if nothing is left to a person."""
+        leaves = self._opener.leaves(doc_id)
+        shown = self._shown(doc_id)
+        fields = _fields(shown) if shown else ()
+        standing = self._standing(doc_id, leaves, shown)
+        if shown is not None and fields:
+            standing += _waiting(leaves, shown)
+        live = [leaf.rev for leaf in self._tree_leaves(doc_id) if leaf.rev in leaves.others or _has(leaves, leaf.rev)]
+        type_ = shown.content.type if shown else self._stated_type(doc_id, live)
+        if not (fields or standing) or (shown is None and (len(live) < 2 or type_ not in _TYPES)):
+            return None
+        return Conflict(doc_id, type_, shown.entity if shown else None, tuple(live), fields, standing)
+
+    # Deciding
+
+    def resolve(self, record: Conflict | Entity | str, choices: Any) -> Entity:
+        """Write the registers that are chosen, over what was seen. See `chosen`."""
+        opened = self._seen(record)
+        written = opened.suite.settle(opened.stored, chosen(opened.stored.id, _fields(opened), choices))
+        return self._records.keep(written, opened.suite)
+
+    def adopt(self, record: Conflict | Entity | str, rev: Rev | None) -> Entity:
+        """Write what a leaf of somebody who is out offers, over what is shown, and end the leaf.
+
+        Raises NotFound for what is no such leaf, and what stands against one that cannot be adopted.
+        """
+        doc_id = DocId(record if isinstance(record, str) else record.id)
+        leaves, shown = self._opener.leaves(doc_id), self._opener.open(doc_id)
+        outs = _outs(leaves, shown)
+        if rev is None:
+            if len(outs) != 1:
+                wrong = f"{len(outs)} of its leaves are by somebody who is out"
+                raise InvalidEntity(f"adopt a leaf of {doc_id}", wrong, "name one that conflicts() lists as out")
+            rev = outs[0]
+        if rev not in outs:
+            if rev in leaves.others:
+                raise leaves.others[rev]
+            wrong = "it is in what is shown" if _has(leaves, rev) else "it is no live leaf of that record"
+            raise NotFound(f"adopt {rev} of {doc_id}", wrong, "name one that conflicts() lists as out")
+        return self._records.keep(self._sealed.adopt(shown.stored, self._stored(doc_id, rev)), self._sealed)
+
+    def _seen(self, record: Conflict | Entity | str) -> Opened:
+        """Over what was seen: values that nobody has looked at yet must stay."""
+        entity = record.entity if isinstance(record, Conflict) else record
+        if isinstance(entity, str):
+            return self._opener.open(DocId(entity))
+        if entity is None:
+            raise not_found(Entity, DocId(str(getattr(record, "id", ""))))
+        return self._records.shown(entity)
+
+    def _shown(self, doc_id: DocId) -> Opened | None:
+        try:
+            return self._opener.open(doc_id)
+        except UNREADABLE:
+            return None
+
+    def _standing(self, doc_id: DocId, leaves: Leaves, shown: Opened | None) -> tuple[Standing, ...]:
+        outs = _outs(leaves, shown) if shown else ()
+        found = [self._out(doc_id, rev, shown) for rev in outs if shown]
+        for rev, error in leaves.others.items():
+            if rev in outs or not isinstance(error, UNREADABLE):
+                continue
+            reason = _reason(error)
+            by = None if reason is Reason.TAMPERED else self._by(doc_id, rev)
+            found.append(Standing(rev, reason, error.wrong, by))
+        return tuple(found)
+
+    def _out(self, doc_id: DocId, rev: Rev, shown: Opened) -> Standing:
+        leaf = self._stored(doc_id, rev)
+        by = _writer(leaf)
+        why = f"{by}, who wrote it, has no access any more"
+        try:
+            offered = _named(
+                shown, {path: (value,) for path, value in self._sealed.offered(shown.stored, leaf).items()}
+            )
+        except UNREADABLE as error:
+            return Standing(rev, Reason.OUT, f"{why}, and it does not open: {error.wrong}", by)
+        return Standing(rev, Reason.OUT, why, by, {name: value for name, (value,) in offered.values()})
+
+    def _stored(self, doc_id: DocId, rev: Rev) -> Stored:
+        return next(
+            self._opener.read(held) for held in self._store.documents.held_leaves(doc_id) if held.revision.rev == rev
+        )
+
+    def _by(self, doc_id: DocId, rev: Rev) -> HcpId | None:
+        try:
+            return _writer(self._stored(doc_id, rev))
+        except InvalidEntity:
+            return None
+
+    def _stated_type(self, doc_id: DocId, live: Sequence[Rev]) -> str:
+        for rev in live:
+            try:
+                type_ = self._stored(doc_id, rev).document.get("type")
+            except InvalidEntity:
+                continue
+            if isinstance(type_, str):
+                return type_
+        return ""
+
+    def _tree_leaves(self, doc_id: DocId) -> Sequence[Any]:
+        tree = self._store.documents.tree(doc_id)
+        return tree.leaves() if tree else ()
+
+
+def live_leaves(store: Store) -> list[Conflict]:
+    """For who has no keys: documents with several live leaves, of which it can say no more."""
+    found = []
+    for doc_id in store.documents.conflicted_ids():
+        leaves = (leaf.rev for leaf in store.documents.leaves(doc_id) if not leaf.deleted)
+        found.append(Conflict(doc_id, "", None, tuple(leaves)))
+    return found
+
+
+async def conflict_ids(store: Store, review: Review) -> list[DocId]:
+    """Every record to look at, those that sync has just brought included."""
+    while await store.run(review.advance):
+        pass
+    return await store.run(review.ids)
+
+
+async def conflict_count(store: Store, review: Review | None) -> int:
+    """How many there are; without keys, documents with several live leaves."""
+    if review is None:
+        return len(await store.run(store.documents.conflicted_ids))
+    return len(await conflict_ids(store, review))
+
+
+def _fields(shown: Opened) -> tuple[Disputed, ...]:
+    """Of a deleted record nothing is in dispute, until it is restored."""
+    if shown.content.deleted or not shown.content.siblings:
+        return ()
+    versions = shown.suite.versions(shown.stored)
+    named = _named(shown, {path: [each.value for each in found] for path, found in versions.items()})
+    fields = []
+    for path, (name, values) in named.items():
+        first, *others = [replace(each, value=value) for each, value in zip(versions[path], values, strict=True)]
+        fields.append(Disputed(path, name, first, tuple(others)))
+    return tuple(fields)
+
+
+def _named(shown: Opened, values: Mapping[Path, Sequence[Any]]) -> dict[Path, tuple[str, tuple[Any, ...]]]:
+    """Values of registers as the entity's fields have them, with the field's name; no orders. Raises InvalidEntity."""
+    found = {}
+    cls = entity_class(shown.content.type)
+    for path, each in values.items():
+        if path[0] != _ORDER:
+            read = from_record(cls, {}, id=shown.stored.id, rev=shown.stored.rev, siblings={path: each})
+            ((name, typed),) = read.alternatives.items()
+            found[path] = name, typed
+    return found
+
+
+def _outs(leaves: Leaves, shown: Opened) -> tuple[Rev, ...]:
+    """Leaves that verify, but that who wrote them is out; some since they were first looked at."""
+    taken = {*shown.stored.leaves, shown.stored.rev}
+    left = [leaf.stored.rev for leaf in leaves.opened if leaf.suite.is_authenticated and leaf.stored.rev not in taken]
+    return (*left, *(rev for rev, error in leaves.others.items() if isinstance(error, WriterOut)))
+
+
+def _waiting(leaves: Leaves, shown: Opened) -> tuple[Standing, ...]:
+    merged = [leaf.stored for leaf in leaves.opened if leaf.stored.rev in shown.stored.leaves]
+    if len(merged) < 2:
+        return ()
+    return tuple(
+        Standing(leaf.rev, Reason.WAITING, "its merge is shown, and not written yet", _writer(leaf)) for leaf in merged
+    )
+
+
+def _has(leaves: Leaves, rev: Rev) -> bool:
+    return any(leaf.stored.rev == rev for leaf in leaves.opened)
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, NotFound):
+        return Reason.PENDING
+    return Reason.UNREADABLE if isinstance(error, NoAccess | UnsupportedSuite) else Reason.TAMPERED
+
+
+def _writer(stored: Stored) -> HcpId | None:
+    """Who wrote it, or says so."""
+    mark = stored.document.get("written")
+    by = mark.get("by") if isinstance(mark, dict) else None
+    return HcpId(by) if isinstance(by, str) else None
