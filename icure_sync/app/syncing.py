@@ -163,8 +163,8 @@ def _text(report: SyncReport) -> str:
             "This large database has no index, and was read whole. Its administrator can make one: " + _PROVISION
         )
     if report.conflicts:
-        verb = "has" if report.conflicts == 1 else "have"
-        lines.append(f"{counted(report.conflicts, 'record')} {verb} several versions: see icure-sync conflicts list.")
+        verb = "needs" if report.conflicts == 1 else "need"
+        lines.append(f"{counted(report.conflicts, 'record')} {verb} a look: see icure-sync conflicts list.")
     lines += refused_lines(report.refused)
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     PENDING = "pending"  # a signer, or a parent, is not known here yet
     UNREADABLE = "unreadable"  # it does not open with the keys that are here
     TAMPERED = "tampered"  # it does not verify
+    APART = "apart"  # it has other files than what is shown, in a suite whose merges would lose them
     WAITING = "waiting"  # it is in what is shown; the merge is left to devices of those who wrote the leaves
 
 

@@ -7,6 +7,7 @@ is opened for this only if it may be in conflict, once for each change of it. Sy
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ _NEVER_MERGED = b'"merged":[]'
 
 _TYPES = {cls.TYPE for cls in ENTITY_CLASSES}
 _ORDER = "order"
+_OTHER_FILES = "it has other files than what is shown, and a merge would lose them"
 
 
 class Review:
@@ -70,7 +72,7 @@ class Review:
     def look(self, doc_id: DocId) -> Conflict | None:
         """What there is to see of one record; None if nothing is left to a person."""
         leaves = self._opener.leaves(doc_id)
-        shown = self._shown(doc_id)
+        shown = self._shown(doc_id, leaves)
         fields = _fields(shown) if shown else ()
         standing = self._standing(doc_id, leaves, shown)
         if shown is not None and fields:
@@ -118,7 +120,11 @@ class Review:
             raise not_found(Entity, DocId(str(getattr(record, "id", ""))))
         return self._records.shown(entity)
 
-    def _shown(self, doc_id: DocId) -> Opened | None:
+    def _shown(self, doc_id: DocId, leaves: Leaves) -> Opened | None:
+        """What `Opener.open` gives; most leaves are open already."""
+        with suppress(*UNREADABLE):
+            if leaves.opened:
+                return self._opener.join(leaves.opened)
         try:
             return self._opener.open(doc_id)
         except UNREADABLE:
@@ -127,6 +133,7 @@ class Review:
     def _standing(self, doc_id: DocId, leaves: Leaves, shown: Opened | None) -> tuple[Standing, ...]:
         outs = _outs(leaves, shown) if shown else ()
         found = [self._out(doc_id, rev, shown) for rev in outs if shown]
+        found += [Standing(leaf.stored.rev, Reason.APART, _OTHER_FILES) for leaf in _apart(leaves)]
         for rev, error in leaves.others.items():
             if rev in outs or not isinstance(error, UNREADABLE):
                 continue
@@ -226,6 +233,10 @@ def _outs(leaves: Leaves, shown: Opened) -> tuple[Rev, ...]:
     taken = {*shown.stored.leaves, shown.stored.rev}
     left = [leaf.stored.rev for leaf in leaves.opened if leaf.suite.is_authenticated and leaf.stored.rev not in taken]
     return (*left, *(rev for rev, error in leaves.others.items() if isinstance(error, WriterOut)))
+
+
+def _apart(leaves: Leaves) -> list[Opened]:
+    return [leaf for leaf in leaves.opened if not leaf.joins(leaves.opened[0])]
 
 
 def _waiting(leaves: Leaves, shown: Opened) -> tuple[Standing, ...]:

@@ -21,7 +21,7 @@ from icure_sync.crypto.sealing import SECRET_ID_BYTES, Draft, Link, Sealed
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
-from icure_sync.errors import NotFound, UntrustedKey, WeakKey, WriterOut
+from icure_sync.errors import NoAccess, NotFound, UntrustedKey, WeakKey, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev, rev_order
 from icure_sync.merge import disputes, joining, registers
 from icure_sync.model import Entity, to_record, with_record_ids
@@ -138,6 +138,9 @@ class SealedSuite:
             "access": union(document["access"], leaf.document["access"]),
             "merged": canonical_set([leaf.rev, *others[1 - MERGED_MOST :]]),
         }
+        me = self._keyring.identity.hcp_id
+        if me not in parties_with_access(Subject.of(leaf.id, leaf.document), taken_in["access"]):
+            raise NoAccess(f"adopt {leaf.rev} of {leaf.id}", f"it says that {me} is out", "leave it to who has access")
         end = _tombstone(merging.retirement(_sealed(leaf)), leaf.rev)
         base = replace(shown, document=taken_in, beside=(*shown.beside, end))
         return self.settle(base, self.offered(shown, leaf))

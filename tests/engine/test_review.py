@@ -6,12 +6,15 @@ import json
 
 import pytest
 
-from icure_sync import Conflict, Reason
+from icure_sync import Conflict, Identity, Reason
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision, Tampered
 from icure_sync.model import Contact, Patient, Service
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
+from tests.crypto.classic_clinic import A, vectors
+
+VECTORS = vectors()
 
 
 @pytest.fixture
@@ -203,6 +206,67 @@ async def test_a_merge_that_is_left_to_others_is_listed_once_there_is_something_
     assert {each.by for each in conflict.standing} == {"hcp-a"}
     settled = await b.resolve(conflict, {"note": "B's"})
     assert await leaves(b, john.id) == [settled.rev]
+
+
+async def test_a_file_that_cannot_be_written_lists_the_same(open_replica, server, monkeypatch):
+    laptop, _, john = await disputed(open_replica, server)
+    monkeypatch.setattr(laptop._store, "read_only", True)
+    assert [each.id for each in await listed(laptop)] == [john.id]
+
+
+# icure-classic
+
+
+@pytest.fixture
+async def classic(open_replica, identities, server):
+    """Two devices of the SDK's first party, with its patient."""
+    identities[A] = Identity.from_private_key(A, bytes.fromhex(VECTORS["keys"][A]["pkcs8Hex"]))
+    clocks = {"laptop": 1_000, "phone": 2_000}
+    found = [
+        await open_replica(A, name, suites=("icure-classic",), clock=lambda at=at: at) for name, at in clocks.items()
+    ]
+    given = [
+        Revision(doc["_id"], (doc["_rev"],), json.dumps({k: v for k, v in doc.items() if k[0] != "_"}).encode())
+        for doc in VECTORS["docs"]
+    ]
+    await found[0]._store.run(found[0]._store.documents.apply, given)
+    await met(server, *found)
+    return (*found, await found[0].get(Patient, VECTORS["ids"]["patient"]))
+
+
+@pytest.mark.parametrize("which", ["shown", "other", "new"])
+async def test_fields_of_classic_records_are_listed_and_settled_alike(classic, server, which):
+    laptop, phone, john = classic
+    await laptop.save(john.replace(note="laptop"))
+    await phone.save(john.replace(note="phone", last_name="Keats"))
+    await met(server, laptop, phone)
+    (conflict,) = await listed(laptop)
+    assert [conflict] == await listed(phone)
+    (field,) = conflict.fields
+    found = {each.value: (each.hcp, each.device, each.time) for each in (field.shown, *field.alternatives)}
+    assert found == {"laptop": (A, laptop.device, 1_000), "phone": (A, phone.device, 2_000)}
+    choice = {"shown": field.shown, "other": field.alternatives[0], "new": "both"}[which]
+    settled = await laptop.resolve(conflict, {"note": choice})
+    assert (settled.note, settled.last_name) == (choice if which == "new" else choice.value, "Keats")
+    await met(server, laptop, phone)
+    assert await phone.get(Patient, john.id) == settled
+    assert await listed(laptop) == await listed(phone) == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_deletion_of_a_classic_record_is_decided_alike(classic, server, gone):
+    laptop, phone, john = classic
+    john = await laptop.save(john.replace(note="stamped"))
+    await met(server, laptop, phone)
+    await laptop.delete(john)
+    await phone.save(john.replace(note="still needed"))
+    await met(server, laptop, phone)
+    (conflict,) = await listed(phone)
+    assert [(each.name, each.shown.value) for each in conflict.fields] == [("deleted", False)]
+    assert (await phone.resolve(conflict, gone)).deleted == gone
+    await met(server, laptop, phone)
+    assert await listed(phone) == await listed(laptop) == []
+    assert (john.id in {each.id async for each in laptop.find_deleted(Patient)}) == gone
 
 
 # Leaves of those who are out
