@@ -130,23 +130,44 @@ def _unsigned(above: Sealed, members: Mapping[str, Any]) -> Sealed:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Keys:
-    """The content keys that the leaves are sealed with, and who knows each."""
+    """The content keys that the leaves are sealed with, and who may know each.
+
+    `holders`: who knows a key, as far as can be told of it alone. `joints`: sets of keys that a leaf is sealed with
+    jointly, and who may know some of a set, but not all.
+    """
 
     known: Mapping[Kid, SymmetricKey]
     holders: Mapping[Kid, frozenset[str]]
+    joints: Sequence[tuple[frozenset[Kid], frozenset[str]]]
 
     @classmethod
     def of(cls, subject: Subject, leaves: Sequence[Sealed], keyring: Keyring) -> _Keys:
-        """Holders: every owner and delegate of an entry for the key in any leaf, and who wrote one sealed with it."""
+        """Holders: every owner and delegate of an entry for the key in any leaf, and who wrote one sealed with it.
+
+        The entries of those who are out are gone. So whoever was ever granted access in a leaf that has a key, and is
+        sealed otherwise, counts as a holder too: that key may have been given up because of him.
+        """
         known: dict[Kid, SymmetricKey] = {}
         holders: dict[Kid, set[str]] = {}
+        joints: list[tuple[frozenset[Kid], frozenset[str]]] = []
         for leaf in leaves:
-            for name, key in sealing_keys(subject, leaf.document, keyring):
-                known[name] = key
-                holders.setdefault(name, set()).add(leaf.document["written"]["by"])
-            for entry in chained.from_iterable(leaf.document["encryptionKeys"].values()):
-                holders.setdefault(Kid(entry["of"]), set()).update((entry["owner"], entry["delegatedTo"]))
-        return cls(known, {name: frozenset(each) for name, each in holders.items()})
+            sealing = sealing_keys(subject, leaf.document, keyring)
+            known.update(sealing)
+            names = frozenset(name for name, _ in sealing)
+            entries = [*chained.from_iterable(leaf.document["encryptionKeys"].values())]
+            granted = frozenset(each["grant"] for each in leaf.document["access"] if "grant" in each)
+            for name in {*names, *(Kid(entry["of"]) for entry in entries)}:
+                more = {leaf.document["written"]["by"]} if name in names else granted
+                holders.setdefault(name, set()).update(more)
+            for entry in entries:
+                holders[Kid(entry["of"])].update((entry["owner"], entry["delegatedTo"]))
+            if len(names) > 1:
+                joints.append((names, granted))
+        for names, granted in joints * len(joints):  # as often as one may tell more of another: in any order the same
+            partly = granted.intersection(chained.from_iterable(holders[name] for name in names))
+            for name in names:
+                holders[name].update(partly)
+        return cls(known, {name: frozenset(each) for name, each in holders.items()}, joints)
 
     def choice(self, inside: frozenset[HcpId]) -> list[Kid]:
         """The lowest key that nobody who is out knows; if there is none, all of them, joint."""
@@ -154,9 +175,16 @@ class _Keys:
         return sorted(self.known) if single is None else [single]
 
     def are_safe(self, names: Sequence[str], inside: frozenset[HcpId]) -> bool:
-        """Nobody who is out knows all of these."""
-        everyone = frozenset(chained.from_iterable(self.holders.values()))
-        return not any(all(out in self.holders[Kid(name)] for name in names) for out in everyone - inside)
+        """Nobody who is out may know all of these."""
+        together = frozenset(Kid(name) for name in names)
+        named = [*self.holders.values(), *(granted for _, granted in self.joints)]
+        outs = frozenset(chained.from_iterable(named)) - inside
+        return not any(all(self._may_know(out, name, together) for name in together) for out in outs)
+
+    def _may_know(self, out: str, name: Kid, together: frozenset[Kid]) -> bool:
+        return out in self.holders[name] or any(
+            name in joint and out in granted and not joint <= together for joint, granted in self.joints
+        )
 
 
 def _sealed_body(
