@@ -136,12 +136,15 @@ def _devices(link: Link, name: str, wish: Wish, told: Callable[[Device], None] |
 def _device(
     link: Link, device: str, name: str, given: str | None, *, reset: bool, told: Callable[[Device], None] | None
 ) -> Device:
-    password = None
-    if reset or not server_steps.user_is_there(link, device):
-        password = given or generated_password()
+    role = server_steps.device_role(name)
+    is_there = server_steps.user_is_there(link, device)
+    password = None if is_there and not reset else given or generated_password()
     state = State.UNCERTAIN
     try:
-        state = server_steps.user(link, device, server_steps.device_role(name), password)
+        if is_there or password is None:
+            state = server_steps.user(link, device, role, password)
+        else:
+            state = server_steps.new_user(link, device, role, password)
     except (Unauthorized, Forbidden, Throttled, InvalidEntity, ConflictError):
         password = None  # refused: it is not set
         raise

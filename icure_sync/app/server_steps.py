@@ -126,14 +126,15 @@ def begin_index(link: Link, name: str) -> None:
     link.get(name, *DESIGN.split("/"), "_view", BY_DELEGATE, limit=0, update="lazy")
 
 
+def new_user(link: Link, name: str, role: str, password: str) -> State:
+    """Raises ConflictError if there is one already: somebody else may have shown him another password by now."""
+    link.put(USERS, _USER + name, body={"name": name, "type": "user", "roles": [role], "password": password})
+    return State.CREATED
+
+
 def user(link: Link, name: str, role: str, password: str | None) -> State:
-    """Give the user the role, and the password unless it is None; a user who is not there is made, and needs one."""
-    stored = link.get(USERS, _USER + name)
-    if isinstance(stored, Missing):
-        body = {"name": name, "type": "user", "roles": [role], "password": password}
-        link.put(USERS, _USER + name, body=body)
-        return State.CREATED
-    before = _object(stored)
+    """Give a user who is there the role, and the password unless it is None."""
+    before = _object(link.get(USERS, _USER + name))
     roles = before.get("roles", [])
     after = {**before, "roles": roles if role in roles else [*roles, role]}
     if password is not None:

@@ -337,16 +337,20 @@ def test_text_beyond_ascii_is_written_as_it_is(fresh: str, password: str) -> Non
 def test_a_password_that_was_set_is_shown_whatever_fails_afterwards(
     hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
-    write = server_steps.user
+    create, change = server_steps.new_user, server_steps.user
     failures = {"second": Forbidden("make a user", "no", "ask"), "third": TimedOut("make a user", "nothing", "wait")}
 
-    def fails(link: Any, name: str, role: str, password: str | None) -> State:
-        state = write(link, name, role, password)
-        if name in failures:
-            raise failures[name]
-        return state
+    def failing(write: Any) -> Any:
+        def fails(link: Any, name: str, role: str, password: str | None) -> State:
+            state: State = write(link, name, role, password)
+            if name in failures:
+                raise failures[name]
+            return state
 
-    monkeypatch.setattr(server_steps, "user", fails)
+        return fails
+
+    monkeypatch.setattr(server_steps, "new_user", failing(create))
+    monkeypatch.setattr(server_steps, "user", failing(change))
     url = f"{hub.database}-half"
     for unlucky, shown in (("second", ["first"]), ("third", ["first", "third"])):
         arguments = ["server", "provision", url, "--reset-passwords", "--device", "first", "--device", unlucky]
@@ -659,7 +663,7 @@ async def test_a_couchdb_that_was_never_set_up_gets_its_users_database() -> None
         script.on("PUT /_users/org.couchdb.user:phone", DONE)
         missing = refusal(404, "not_found", "missing")
         user = json_answer({"name": "phone", "roles": ["icure-sync:clinic"]})
-        script.on("GET /_users/org.couchdb.user:phone", missing, missing, user)
+        script.on("GET /_users/org.couchdb.user:phone", missing, user)
         done = await provision(script, Wish(devices=("phone",), passwords=("typed-in",)))
         assert done.devices[0].state is State.CREATED
         sent = json.loads(script.last("PUT /_users/org.couchdb.user:phone").body)
