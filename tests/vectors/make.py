@@ -21,6 +21,8 @@ from icure_sync.crypto.primitives import SymmetricKey, lock_secret, sha256
 from icure_sync.crypto.sealing import Sealed, body_data
 from icure_sync.ids import Rev
 from tests.keys import HCPS, A, B, C, hcp_key, identity, seeded
+from tests.vectors.make_hcp_merges import hcp_merges
+from tests.vectors.make_merges import joins, merges
 from tests.vectors.make_records import bodies, describe, hcp_document, make_documents
 from tests.vectors.make_refused import refused
 
@@ -52,8 +54,11 @@ def vectors() -> dict[str, Any]:
         "access": access(subject),
         "associated": associated(subject, documents["shared"]),
         "bodies": bodies(),
+        "joins": joins(),
         "documents": described,
+        "merges": merges(),
         "hcpDocuments": {hcp_id: hcp_document(identity(hcp_id)) for hcp_id in HCPS},
+        "hcpMerges": hcp_merges(),
         "files": files(subject),
         "locked": locked(),
         "refused": refused(documents),

@@ -43,6 +43,7 @@ def bodies() -> list[dict[str, Any]]:
         *made,
         {"author": None, "changes": None, **shown_of(CONFLICT)},
         {"author": None, "changes": None, **shown_of(SURVIVOR)},
+        {"author": None, "changes": None, **shown_of(RENEWED)},
     ]
 
 
@@ -63,6 +64,15 @@ SURVIVOR: dict[str, Any] = {
         [["deleted"], [[LAPTOP.writer, 2, {LAPTOP.writer: 1}]]],
         [["note"], [[PHONE.writer, 2, "typed meanwhile"]]],
         [["secretId"], [[LAPTOP.writer, 1, SECRET_ID]]],
+    ],
+}
+RENEWED: dict[str, Any] = {  # a deletion that had not seen the second secret id, which nobody typed
+    "context": {LAPTOP.writer: 2, PHONE.writer: 2},
+    "writers": {},
+    "fields": [
+        [["deleted"], [[LAPTOP.writer, 2, {LAPTOP.writer: 1}]]],
+        [["note"], [[LAPTOP.writer, 1, "typed before"]]],
+        [["secretId"], [[PHONE.writer, 2, CONTACT_SECRET_ID]]],
     ],
 }
 

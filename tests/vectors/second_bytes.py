@@ -109,6 +109,10 @@ def text(value: Any) -> bytes:
     return data
 
 
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def sha256(data: bytes) -> bytes:
     return SHA256.new(data).digest()
 

@@ -282,6 +282,8 @@ def hcp_document(doc_id: str, rev: str, document: dict[str, Any]) -> bytes:
     for owner, delegate, name, ciphertexts, mark in wrapped_keys(doc_id, document):
         hashed = [sha256(text(each)).hex() for each in ciphertexts]
         signed(key, mark["signature"], "hcp-key", owner, delegate, name, hashed, mark["epochs"], mark["fingerprints"])
+    for item in document["retiredKeys"]:
+        signed(key, item["signature"], "retired-key", doc_id, item["kid"])
     return key
 
 
