@@ -157,6 +157,25 @@ def test_a_deleted_record_breaks_no_list_of_conflicts(practice: CommandLine, pho
     assert practice.json("sync")["conflicts"] == 0
 
 
+def test_a_deletion_that_had_not_seen_an_edit_is_decided(
+    practice: CommandLine, phone: CommandLine, hub: RunningHub
+) -> None:
+    patient = practice.json("patient", "add", "--last-name", "Hunt")["id"]
+    practice.json("sync", "--server", hub.database)
+    phone.json("sync", "--server", hub.database)
+    phone.json("patient", "delete", patient)
+    practice.json("patient", "edit", patient, "--note", "still needed")
+    practice.json("sync")
+    phone.json("sync")
+    page = phone.run("conflicts", "show", patient).out
+    assert re.search(r"0 \(shown\) +kept +unknown\n1 +deleted +hcp-a, device", page)
+    assert "use --take deleted=N" in phone.error("conflicts", "resolve", patient, "--set", "deleted=yes")
+    assert phone.json("conflicts", "resolve", patient, "--take", "deleted=1")["inDispute"] == []
+    phone.json("sync")
+    practice.json("sync")
+    assert patient not in {item["id"] for item in practice.json("patient", "list")["items"]}
+
+
 def test_what_a_delegate_wrote_before_it_heard_that_it_is_out_is_adopted(
     practice: CommandLine, specialist: CommandLine, hub: RunningHub
 ) -> None:

@@ -380,3 +380,75 @@ async def test_a_keyless_replica_tells_which_documents_have_several_leaves(open_
     await keyless._store.run(keyless._store.documents.apply, [Revision(genuine.id, (f"1-{'f' * 32}",), genuine.body)])
     (conflict,) = await listed(keyless)
     assert (conflict.id, len(conflict.leaves)) == (john.id, 2)
+
+
+async def test_adopting_lets_nobody_in_whom_the_leaf_let_in_and_its_end_counts_where_it_had_been_believed(
+    open_replica, server
+):
+    """B had shared the record on: what that states is carried on, and does not count, since B is out."""
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    b, c = await open_replica("hcp-b"), await open_replica("hcp-c")
+    await met(server, laptop, phone, b, c)
+    john = await laptop.share(await laptop.save(Patient(first_name="John")), with_="hcp-b")
+    await met(server, laptop, phone, b)
+    shared = await b.share(await b.get(Patient, john.id), with_="hcp-c")
+    await b.save(shared.replace(note="by B"))
+    await b.push(server)
+    await phone.pull(server)
+    assert (await phone.get(Patient, john.id)).shared_with == {"hcp-a", "hcp-b", "hcp-c"}
+    await laptop.revoke(john, from_="hcp-b")
+    await laptop.sync(server)
+    adopted = await laptop.adopt(john.id)
+    assert (adopted.note, adopted.shared_with) == ("by B", {"hcp-a"})
+    stored = await laptop._store.run(laptop._store.documents.get, john.id)
+    assert set(json.loads(stored.body)["encryptionKeys"]) == {"hcp-a"}
+    await met(server, laptop, phone, c)
+    assert await phone.get(Patient, john.id) == adopted
+    assert await leaves(phone, john.id) == [adopted.rev]
+    assert await listed(phone) == await listed(laptop) == []
+
+
+async def test_a_deletion_by_somebody_who_is_out_is_adopted_as_such(open_replica, server):
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    b = await open_replica("hcp-b")
+    await met(server, laptop, phone, b)
+    john = await laptop.share(await laptop.save(Patient(first_name="John")), with_="hcp-b")
+    await met(server, laptop, phone, b)
+    await b.delete(await b.get(Patient, john.id))
+    await b.push(server)
+    await laptop.revoke(john, from_="hcp-b")
+    await laptop.sync(server)
+    (conflict,) = await listed(laptop)
+    assert conflict.standing[0].offers == {"deleted": True}
+    assert (await laptop.adopt(conflict)).deleted
+    await met(server, laptop, phone)
+    assert [each.id async for each in phone.find_deleted(Patient)] == [john.id]
+    assert await listed(laptop) == await listed(phone) == []
+
+
+async def test_leaves_that_cannot_be_judged_yet_are_listed_as_such(open_replica, server):
+    """C, who is not known to B, edits."""
+    a, b, c = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c")]
+    elsewhere = MemoryPeer("elsewhere")
+    await met(server, a, b)
+    await met(elsewhere, a, c)
+    john = await a.save(Patient(first_name="John"))
+    for delegate in ("hcp-b", "hcp-c"):
+        john = await a.share(john, with_=delegate)
+    given = await a._store.run(a._store.documents.get, john.id)
+    for replica in (b, c):
+        hcp_a = await a._store.run(a._store.documents.get, "hcp-a")
+        await replica._store.run(replica._store.documents.apply, [hcp_a, given])
+        await replica._store.run(replica._keyed.parties.refresh)
+    by_c = await c.save((await c.get(Patient, john.id)).replace(note="by C"))
+    await b.save((await b.get(Patient, john.id)).replace(gender="male"))
+    given = await c._store.run(c._store.documents.get, john.id)
+    await b._store.run(b._store.documents.apply, [given])
+    (conflict,) = await listed(b)
+    assert [(each.rev, each.reason, each.by) for each in conflict.standing] == [(by_c.rev, Reason.PENDING, "hcp-c")]
+    assert (conflict.entity.note, conflict.fields) == (None, ())
+    with pytest.raises(NotFound, match="not here yet"):
+        await b.adopt(conflict, by_c.rev)
+    await met(server, a, b, a)
+    assert (await b.get(Patient, john.id)).note == "by C"
+    assert await listed(b) == []
