@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, identity_members, wrap
@@ -42,23 +42,30 @@ def hcp_merges() -> dict[str, Any]:
         ("one key with two pairs of ciphertexts", ["keyed", "rewrapped"]),
         ("three, one with a member that no version here knows", ["named", "renamed", "foreign"]),
         ("a merge, and a leaf that it took in", ["merged", "named"]),
+        ("one leaf stays as it is", ["named"]),
     ]
     return {
         "id": A,
         "documents": {name: {"rev": each.rev, "document": each.document} for name, each in found.items()},
-        "cases": [_case(why, names, found) for why, names in cases],
+        "cases": [
+            *(_case(why, [found[name] for name in names], names) for why, names in cases),
+            _case("what was displaced by something that does not count", [named], ["named"], standing=()),
+        ],
     }
 
 
-def _case(why: str, names: list[str], found: Mapping[str, Stored]) -> dict[str, Any]:
+def _case(
+    why: str, revisions: list[Stored], names: list[str], standing: Collection[Stored] | None = None
+) -> dict[str, Any]:
     """`rev`: of what is written, None if a leaf, `same`, is the merge already. `ends`: tombstones, by what they end."""
-    leaves = [found[name] for name in names]
-    joined = hcp_document.join(identity(A), leaves, [leaf.rev for leaf in leaves])
+    leaves = revisions if standing is None else standing
+    joined = hcp_document.join(identity(A), revisions, [leaf.rev for leaf in leaves])
     live = [each for each in joined.written or () if not each.deleted]
     ends = [end for each in joined.written or () for end in (each, *each.beside) if end.deleted]
     return {
         "why": why,
         "leaves": names,
+        "standing": len(leaves) > 0,
         "rev": live[0].rev if live else None,
         "document": live[0].document if live else None,
         "same": None if live else joined.shown.rev,

@@ -199,11 +199,34 @@ CASES: list[tuple[str, HcpId, list[str], bool]] = [
 ]
 
 
+ENDS = [
+    ("a parent", "twoByA", "laptop"),
+    ("the parent that it extends", "twoByA", "phone"),
+    ("a leaf that was ended before", "twoByA", "withB"),
+    ("a leaf that it knows nothing of", "twoByA", "tablet"),
+    ("a leaf in the same state, by another Hcp", "twoByA", "twoByB"),
+    ("a revision that it descends from, but does not list", "laptop", "created"),
+    ("a parent of which it does not say whom it put out", "silent", "endC"),
+]
+
+
+def _took_in(leaf: Sealed, ended: Sealed) -> bool:
+    """Whether the retirement of `ended` counts where this leaf is."""
+    document = leaf.document
+    if ended.rev in document["parents"] or ended.rev in document["merged"]:
+        carried = len(union(document["access"], ended.document["access"])) == len(document["access"])
+        if carried:
+            return True
+    return merge(A, [leaf, ended]).same == leaf.rev
+
+
 def merges() -> dict[str, Any]:
     """Revisions by name, their merges, and the tombstones that go with them."""
     found = revisions()
     subject = Subject.of(found["base"].id, found["base"].document)
     end_c = revocation(subject, C, identity(A), seeded("remembered"))
+    hidden = rewritten(found["joint"], A, access=found["endB"].document["access"])
+    found["silent"] = hidden  # it says nothing of the revocation that one of its parents states
     return {
         "id": subject.id,
         "documents": {name: {"rev": each.rev, "document": each.document} for name, each in found.items()},
@@ -212,6 +235,9 @@ def merges() -> dict[str, Any]:
             for why, by, names, ends_c in CASES
         ],
         "retirements": [{"of": name, **_plain(merging.retirement(found[name]))} for name in ("phone", "endB")],
+        "counting": [
+            {"why": why, "leaf": leaf, "of": of, "counts": _took_in(found[leaf], found[of])} for why, leaf, of in ENDS
+        ],
         "notices": [
             _notice("base", found["base"], found["endC"], [C]),
             _notice("endB", found["endB"], found["joint"], [B, C]),

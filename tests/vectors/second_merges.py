@@ -246,19 +246,20 @@ def unsigned(doc_id: str, members: dict[str, Any]) -> Revision:
     return {"rev": revision_id(doc_id, {**document, "written": {"by": ""}}), "document": document}
 
 
-def ends(leaf: Revision, ended: Revision) -> bool:
-    """Whether a leaf that verifies lists this one, and carries what it states of access."""
+def ends(doc_id: str, leaf: Revision, ended: Revision, me: Me) -> bool:
+    """Whether a leaf that verifies has all that this one states of access, and lists it or makes up for it."""
     document = leaf["document"]
-    carried = {digest(statement) for statement in document["access"]}
-    listed = ended["rev"] in (*document["parents"], *document["merged"])
-    return listed and {digest(statement) for statement in ended["document"]["access"]} <= carried
+    carried, stated = ({digest(each) for each in one["access"]} for one in (document, ended["document"]))
+    if ended["rev"] in (*document["parents"], *document["merged"]) and stated <= carried:
+        return True
+    return bool(merge(doc_id, [leaf, ended], [], me)["same"] == leaf["rev"])
 
 
 # Hcp documents
 
 
 def merge_hcp(doc_id: str, leaves: list[Revision], signing_key: EccKey) -> dict[str, Any]:
-    """The merge, and the leaf that is in its state already."""
+    """The merge, and the revision that is in its state already."""
     leaves = sorted(leaves, key=lambda each: order(each["rev"]))
     body = join([{name: leaf["document"][name] for name in STAMPS} for leaf in leaves])
     stamped = {path[0] for path, _ in body["fields"]}
