@@ -78,28 +78,35 @@ class Records:
             if opened is not None:
                 yield opened
 
-    def shown(self, entity: Entity) -> Opened:
-        """What this entity was opened from, or what sharing made of that. Raises NotFound, StaleRevision."""
+    def opened(self, entity: Entity) -> Opened:
+        """What stands for this entity now. Raises NotFound, NoAccess, Tampered."""
         doc_id = DocId(entity.id)
         if self._store.documents.tree(doc_id) is None:
             raise not_found(type(entity), doc_id)
         opened = self._opener.open(doc_id)
-        rev = self._same_content.get((doc_id, entity.rev), entity.rev)
-        while (doc_id, rev) in self._same_content:
-            rev = self._same_content[doc_id, rev]
-        if opened.stored.rev != rev:
-            opened = self._leaf(entity)
         if opened.content.type != entity.TYPE:
             raise not_found(type(entity), doc_id)
         return opened
 
+    def shown(self, entity: Entity) -> Opened:
+        """What this entity was opened from, or what sharing made of that. Raises NotFound, StaleRevision."""
+        opened = self.opened(entity)
+        doc_id = opened.stored.id
+        rev = self._same_content.get((doc_id, entity.rev), entity.rev)
+        while (doc_id, rev) in self._same_content:
+            rev = self._same_content[doc_id, rev]
+        return opened if opened.stored.rev == rev else self._leaf(entity)
+
     # Writing
 
     def create(self, entity: Entity, parent: Entity | None) -> Entity:
-        """A new record, filed under `parent` if one is given, and then in that one's suite."""
+        """A new record, filed under `parent` if one is given, and then in that one's suite.
+
+        Filing writes nothing to the parent, so it may have changed since it was read.
+        """
         if parent is None:
             return self.keep(self._first_suite.create(entity, []), self._first_suite)
-        above = self.shown(parent)
+        above = self.opened(parent)
         link = Parent(above.stored.id, above.content.type, above.suite.secret_ids(above.stored)[0])
         return self.keep(above.suite.create(entity, [link]), above.suite)
 

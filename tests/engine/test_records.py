@@ -234,3 +234,11 @@ async def test_a_replica_that_cannot_be_written_can_be_read(identities):
             finally:
                 store.close()
         folder.chmod(0o755)
+
+
+async def test_a_contact_can_be_filed_under_a_patient_that_was_written_since_it_was_read(open_replica):
+    replica = await open_replica("hcp-a")
+    john = await replica.save(Patient(first_name="John"))
+    await replica.save(john.replace(note="edited"))
+    visit = await replica.save(Contact(description="Cough"), patient=john)
+    assert [each.id async for each in replica.contacts_of(john)] == [visit.id]
