@@ -68,9 +68,14 @@ class Hidden:
                 self._drop(doc_id, opened, above)
             elif self._awaits(above, leaves):
                 is_waiting = True
-            else:
+            elif self._is_in(opened.stored):
                 hidden.append(opened)
         return Look(tuple(hidden), is_waiting)
+
+    def _is_in(self, stored: Stored) -> bool:
+        """Whether who wrote this has access by all that is stated here now: else nobody signs it again for him."""
+        subject = Subject.of(stored.id, stored.document)
+        return stored.document["written"]["by"] in parties(subject, self._verdicts.statements(stored.id))
 
     def _ends(self, held: Held, opened: Opened, leaves: Sequence[Opened]) -> bool:
         """Whether this is a tombstone of the revision, and a leaf that verifies took it in with all it states."""
@@ -87,7 +92,8 @@ class Hidden:
         listed = ended.rev in document["parents"] or ended.rev in document["merged"]
         if listed and _carries(document, ended.document):
             return True
-        return self._sealed.join([leaf.stored, ended]).shown.rev == leaf.stored.rev
+        joined = self._sealed.join([leaf.stored, ended])
+        return joined.shown.rev == leaf.stored.rev and not joined.out
 
     def _drop(self, doc_id: DocId, ended: Opened, above: Iterable[Held]) -> None:
         if self._store.read_only:

@@ -100,7 +100,7 @@ class Reconciler:
             self._opener.unreadable[doc_id] = error.wrong
             self._store.contests.wait(doc_id, self._clock())
             return Reconciled()
-        if look.is_waiting or not self._is_settled(doc_id):
+        if look.is_waiting or undone < len(look.hidden) or not self._is_settled(doc_id):
             self._store.contests.wait(doc_id, self._clock())
         else:
             self._store.contests.settle(doc_id)

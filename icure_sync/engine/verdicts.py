@@ -88,7 +88,7 @@ class Verdicts:
         is_alone = len(revision.history) == 1 and held.live == 1
         tree = None if is_alone else self._store.documents.tree(revision.id)
         parents = tree.parents(revision.rev) if tree else ()
-        known = self._statements(revision.id) if tree and len(tree.leaves()) > 1 else ()
+        known = self.statements(revision.id) if tree and len(tree.leaves()) > 1 else ()
         seen = Seen(parents, known, self._displaced(revision.id, document))
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
@@ -96,7 +96,7 @@ class Verdicts:
             registers.check_body(sealing.check_body(subject, document, self._keyring))
         return verdict
 
-    def _statements(self, doc_id: DocId) -> tuple[Statement, ...]:
+    def statements(self, doc_id: DocId) -> tuple[Statement, ...]:
         """Those of the document's revisions that were verified, as far as they are here.
 
         What a verified revision carries all that descend from it carry, so a body that is gone hides no statement.

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from icure_sync.engine.reconciling import PATIENCE_MS
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import StaleRevision
+from icure_sync.ids import DocId, Rev, generation
 from icure_sync.model import Contact, Patient, Service
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
+from icure_sync.replication.wire import Revision
+from tests.replicas import rev
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 
@@ -247,3 +251,27 @@ async def test_of_two_crossing_revocations_both_count_and_those_who_stay_read_on
     edited = await a.save(seen.replace(note="for A alone"))
     await met(server, a, b, c)
     assert (await a.get(Patient, john.id)) == edited
+
+
+async def test_what_somebody_who_is_out_wrote_and_a_server_hid_is_signed_again_by_nobody(open_replica, server):
+    """B's offline edit comes before A's revocation is known to B; a forged tombstone then lies on B's leaf."""
+    a, b, _, john = await three(open_replica, server)
+    of_b = await b.save((await b.get(Patient, john.id)).replace(note="by B"))
+    await b.push(server)
+    now = [1_800_000_000_000]
+    phone = await open_replica("hcp-a", "phone", clock=lambda: now[0])
+    await phone.sync(server)
+    assert (await phone.get(Patient, john.id)).note == "by B"
+    await a.revoke(john, from_="hcp-b")
+    await a.push(server)
+    leaf = await phone._store.run(phone._store.documents.get, DocId(john.id), Rev(of_b.rev))
+    forged = Revision(leaf.id, (rev(generation(leaf.rev) + 1, 9), *leaf.history), b"{}", deleted=True)
+    await phone._store.run(phone._store.documents.apply, [forged])
+    await phone.sync(server)
+    now[0] += 2 * PATIENCE_MS
+    await met(server, phone, a)
+    for replica in (a, phone):
+        for held in await replica._store.run(replica._store.documents.leaves, DocId(john.id)):
+            seen = await replica.get(Patient, john.id)
+            assert seen.note != "by B"
+            assert held.deleted or held.rev == seen.rev or b'"by":"hcp-b"' in held.body
