@@ -23,11 +23,10 @@ from icure_sync.crypto.revision import revision_id
 from icure_sync.engine.opening import UNREADABLE, Leaves
 from icure_sync.errors import CryptoError, NotFound
 from icure_sync.ids import DocId, HcpId, Kid, Rev
-from icure_sync.merge import registers
 from icure_sync.model import Contact, Entity, Patient
 from tests.keys import HCPS, identity
 from tests.simulation.clinic import Clinic, Device
-from tests.simulation.steps import all_values, shown
+from tests.simulation.steps import all_values, body_values, shown
 
 Document = Mapping[str, Any]
 
@@ -167,13 +166,7 @@ def _values(world: World, doc_id: str, document: Document) -> set[str]:
             body = sealing.open_body(subject, document, keyring)
         except CryptoError:
             continue
-        return {
-            value.get("label") if isinstance(value, dict) else value
-            for path, siblings in body["fields"]
-            for _, _, value in siblings
-            if tuple(path) not in (registers.SECRET_ID, registers.DELETED)
-            and (isinstance(value, str) or (isinstance(value, dict) and "label" in value))
-        }
+        return body_values(body)
     return set()
 
 

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from icure_sync.crypto import merging
-from icure_sync.crypto.sealing import Sealed
+from icure_sync.crypto.access import Subject
+from icure_sync.crypto.sealing import Sealed, open_body
+from icure_sync.engine.conflict import Reason
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, StaleRevision, Tampered, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, Rev
+from icure_sync.merge.registers import DELETED, SECRET_ID, Body
 from icure_sync.model import Contact, Entity, Patient, Service
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
@@ -118,6 +121,50 @@ async def restore(clinic: Clinic, device: Device) -> None:
         await device.replica.restore(entity)
 
 
+async def resolve(clinic: Clinic, device: Device) -> None:
+    """Somebody says that what is shown is right."""
+    entity = await _one(clinic, device)
+    conflict = await device.replica.conflict_of(entity)
+    if conflict is not None and conflict.fields:
+        clinic.ledger.revived.add(entity.id)
+        after = await device.replica.resolve(conflict)
+        _decided(clinic, entity.id, all_values(entity) - all_values(after))
+
+
+async def adopt(clinic: Clinic, device: Device) -> None:
+    """Somebody takes in what somebody wrote who is out; or leaves it, where it was changed since."""
+    entity = await _one(clinic, device)
+    conflict = await device.replica.conflict_of(entity)
+    leaves = [each.rev for each in conflict.standing if each.reason is Reason.OUT] if conflict else []
+    if leaves:
+        rev = clinic.chance.choice(leaves)
+        seen = all_values(entity) | await device.run(_offered, device, DocId(entity.id), rev)
+        clinic.ledger.revived.add(entity.id)
+        after = await device.replica.adopt(entity.id, rev)
+        _decided(clinic, entity.id, seen - all_values(after))
+
+
+def _offered(device: Device, doc_id: DocId, rev: Rev) -> set[str]:
+    document = json.loads(device.store.documents.get(doc_id, rev).body)
+    return body_values(open_body(Subject.of(doc_id, document), document, device.replica._keyed.parties.keyring))
+
+
+def body_values(body: Body) -> set[str]:
+    """What was written, in a stamped body."""
+    return {
+        value["label"] if isinstance(value, dict) else value
+        for path, siblings in body["fields"]
+        for _, _, value in siblings
+        if tuple(path) not in (SECRET_ID, DELETED)
+        and (isinstance(value, str) or (isinstance(value, dict) and "label" in value))
+    }
+
+
+def _decided(clinic: Clinic, doc_id: str, gone: set[str]) -> None:
+    for place in clinic.ledger.of(doc_id):
+        clinic.ledger.wrote(doc_id, place, None, gone)
+
+
 async def sync(clinic: Clinic, device: Device) -> None:
     await clinic.sync(device, _other_side(clinic, device))
 
@@ -189,6 +236,8 @@ WEIGHTS: dict[Step, int] = {
     revoke: 4,
     delete: 2,
     restore: 2,
+    resolve: 3,
+    adopt: 3,
     sync: 22,
     pull: 4,
     push: 4,
@@ -214,9 +263,11 @@ async def take(clinic: Clinic) -> str:
 
 
 async def _one(clinic: Clinic, device: Device) -> Entity:
-    if not clinic.ledger.documents:
-        raise NotFound("open a record", "there is none", "make one")
-    return await shown(device, clinic.chance.choice(clinic.ledger.documents))
+    """One of those that the device can open."""
+    for doc_id in clinic.chance.sample(clinic.ledger.documents, len(clinic.ledger.documents)):
+        with suppress(*REFUSED):
+            return await shown(device, doc_id)
+    raise NotFound("open a record", "there is none", "make one, or sync")
 
 
 async def _edit(clinic: Clinic, device: Device, entity: Entity) -> None:
