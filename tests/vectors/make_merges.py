@@ -206,6 +206,7 @@ ENDS = [
     ("a leaf that it knows nothing of", "twoByA", "tablet"),
     ("a leaf in the same state, by another Hcp", "twoByA", "twoByB"),
     ("a revision that it descends from, but does not list", "laptop", "created"),
+    ("a leaf whose writer is out by what it states: it made up for nothing there", "endC", "tablet"),
     ("a parent of which it does not say whom it put out", "silent", "endC"),
 ]
 
@@ -217,7 +218,8 @@ def _took_in(leaf: Sealed, ended: Sealed) -> bool:
         carried = len(union(document["access"], ended.document["access"])) == len(document["access"])
         if carried:
             return True
-    return merge(A, [leaf, ended]).same == leaf.rev
+    both = merge(A, [leaf, ended])
+    return both.same == leaf.rev and ended.rev in both.sealed.document["parents"]
 
 
 def merges() -> dict[str, Any]:

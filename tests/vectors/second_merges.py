@@ -252,7 +252,8 @@ def ends(doc_id: str, leaf: Revision, ended: Revision, me: Me) -> bool:
     carried, stated = ({digest(each) for each in one["access"]} for one in (document, ended["document"]))
     if ended["rev"] in (*document["parents"], *document["merged"]) and stated <= carried:
         return True
-    return bool(merge(doc_id, [leaf, ended], [], me)["same"] == leaf["rev"])
+    both = merge(doc_id, [leaf, ended], [], me)
+    return both["same"] == leaf["rev"] and ended["rev"] in both["document"]["parents"]
 
 
 # Hcp documents
