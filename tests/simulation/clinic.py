@@ -129,6 +129,12 @@ class Clinic:
         for device in self.devices:
             self.stop(device)
 
+    def neighbours(self, device: Device) -> list[Device]:
+        """Whom it can meet directly: not another life of itself, with which it has its checkpoints in common."""
+        if not self.meets_directly:
+            return []
+        return [each for each in self.devices if each.replica.device != device.replica.device]
+
     async def sync(self, device: Device, peer: Peer) -> None:
         self.merged += (await device.replica.sync(peer)).merged
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from icure_sync.engine.reconciling import PATIENCE_MS
@@ -35,13 +34,9 @@ async def _round(clinic: Clinic) -> None:
     for device in order:
         for server in clinic.servers:
             await clinic.sync(device, server)
-    if clinic.meets_directly:
-        for device, other in _pairs(order, clinic.chance):
-            await clinic.sync(device, other.peer)
-
-
-def _pairs(devices: list[Device], chance: random.Random) -> list[tuple[Device, Device]]:
-    return [(each, chance.choice([other for other in devices if other is not each])) for each in devices]
+    for device in order:
+        if neighbours := clinic.neighbours(device):
+            await clinic.sync(device, clinic.chance.choice(neighbours).peer)
 
 
 async def _leaves(clinic: Clinic) -> Any:

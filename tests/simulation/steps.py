@@ -293,8 +293,6 @@ async def _edit(clinic: Clinic, device: Device, entity: Entity) -> None:
 
 def _other_side(clinic: Clinic, device: Device) -> Peer:
     """A server or another device, for one sync."""
-    others: list[MemoryPeer | Device] = list(clinic.servers) * 3
-    if clinic.meets_directly:
-        others += [each for each in clinic.devices if each is not device]
+    others: list[MemoryPeer | Device] = [*clinic.servers * 3, *clinic.neighbours(device)]
     chosen = clinic.chance.choice(others)
     return chosen.peer if isinstance(chosen, Device) else chosen
