@@ -89,17 +89,21 @@ class Reconciler:
         return done
 
     def _reconcile(self, doc_id: DocId) -> Reconciled:
+        """All that one record needs, or nothing of it: none may keep the others from their turn."""
         try:
-            leaves = self._opener.leaves(doc_id)
-            look = self._hidden.look(doc_id, leaves)
-            undone = sum(self._write_again(opened) for opened in look.hidden)
-            if undone:
-                leaves = self._opener.leaves(doc_id)
-            merged = self._merge(leaves.opened)
+            with self._store.transaction():
+                return self._reconciled(doc_id)
         except UNREADABLE as error:
-            self._opener.unreadable[doc_id] = error.wrong
-            self._store.contests.wait(doc_id, self._clock())
+            self._pass_over(doc_id, error.wrong)
             return Reconciled()
+
+    def _reconciled(self, doc_id: DocId) -> Reconciled:
+        leaves = self._opener.leaves(doc_id)
+        look = self._hidden.look(doc_id, leaves)
+        undone = sum(self._write_again(opened) for opened in look.hidden)
+        if undone:
+            leaves = self._opener.leaves(doc_id)
+        merged = self._merge(leaves.opened)
         if look.is_waiting or undone < len(look.hidden) or not self._is_settled(doc_id):
             self._store.contests.wait(doc_id, self._clock())
         else:
@@ -134,9 +138,16 @@ class Reconciler:
         opened = self._opener.try_open(doc_id)
         if opened is None or opened.suite is not self._sealed or opened.stored.leaves:
             return
-        repaired = self._sealed.repair(opened.stored)
-        if repaired is not None:
-            self._records.keep(repaired, self._sealed)
+        try:
+            repaired = self._sealed.repair(opened.stored)
+            if repaired is not None:
+                self._records.keep(repaired, self._sealed)
+        except UNREADABLE as error:  # an entry that is junk, say
+            self._pass_over(doc_id, error.wrong)
+
+    def _pass_over(self, doc_id: DocId, why: str) -> None:
+        self._opener.unreadable[doc_id] = why
+        self._store.contests.wait(doc_id, self._clock())
 
     def _is_due(self, written: Sequence[Stored]) -> bool:
         """Devices of the Hcps who wrote one of these write what comes of them; others do once that has not happened for

@@ -1,0 +1,80 @@
+"""What a pull brought is reconciled record by record: none stops the others, whatever is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from icure_sync import strict_json
+from icure_sync.canonical import canonical_set
+from icure_sync.crypto.access import Subject
+from icure_sync.crypto.sealing import signed
+from icure_sync.engine.replica import Replica
+from icure_sync.errors import InvalidEntity
+from icure_sync.ids import DocId
+from icure_sync.model import Entity, Patient
+from icure_sync.replication.wire import Revision
+from tests.engine.test_revoking import replicas, server, stored_of, synced  # noqa: F401  # fixtures
+from tests.replicas import rev
+
+
+async def evil(replica: Replica, entity: Entity, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Revision:
+    """A revision over what the replica shows, as its Hcp signs it, with these members."""
+    stored = await stored_of(replica, entity)
+    document = {**stored.document, **change(dict(stored.document)), "parents": [stored.rev]}
+    made = signed(Subject.of(stored.id, document), document, replica._keyed.parties.keyring)
+    tree = await replica._store.run(replica._store.documents.tree, stored.id)
+    return Revision(stored.id, (made.rev, *tree.history(stored.rev)), strict_json.dumps(made.document), deleted=False)
+
+
+def with_a_junk_entry(document: dict[str, Any]) -> dict[str, Any]:
+    entries = document["delegations"]["hcp-a"]
+    junk = {**entries[0], "key": entries[0]["key"][:-8] + "AAAAAAA="}
+    return {"delegations": {**document["delegations"], "hcp-a": canonical_set([*entries, junk])}}
+
+
+async def test_a_record_with_a_junk_entry_stops_no_sync(replicas, server):  # noqa: F811
+    a, b, *_ = replicas
+    john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
+    await synced(server, a, b)
+    leaf = await evil(b, john, with_a_junk_entry)
+    server.put(leaf)
+    server.put(Revision(leaf.id, (rev(2, 9), leaf.history[-1]), b"{}", deleted=False))  # so that it is contested
+    other = await a.save(Patient(first_name="Other"))
+    for _ in range(2):
+        await a.sync(server)
+    assert server.tree(DocId(other.id)) is not None
+    assert john.id in a._keyed.opener.unreadable
+    assert (await a.get(Patient, john.id)).first_name == "John"
+    through = await a._store.run(a._store.settings.get, "engine/reconciled")
+    assert through == await a._store.run(a._store.documents.update_seq)
+
+
+async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_other(
+    open_replica,
+    server,  # noqa: F811
+    monkeypatch,
+):
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    records = [await laptop.save(Patient(first_name=name)) for name in ("John", "Fanny")]
+    await synced(server, laptop, phone)
+    for each in records:
+        await laptop.save(each.replace(note="laptop"))
+        await phone.save(each.replace(last_name="phone"))
+    await laptop.push(server)
+    keep = phone._keyed.records.keep
+
+    def too_large_once_stored(written, suite):
+        kept = keep(written, suite)
+        if written.id == records[0].id:
+            raise InvalidEntity("write a document", "it is too large", "make it smaller")
+        return kept
+
+    monkeypatch.setattr(phone._keyed.records, "keep", too_large_once_stored)
+    assert (await phone.sync(server)).merged == 1
+    trees = [await phone._store.run(phone._store.documents.tree, each.id) for each in records]
+    assert [len([leaf for leaf in tree.leaves() if not leaf.deleted]) for tree in trees] == [2, 1]
+    monkeypatch.undo()
+    seen = await phone.get(Patient, records[0].id)
+    edited = await phone.save(seen.replace(first_name="Keats"))
+    assert (edited.note, edited.last_name) == ("laptop", "phone")
