@@ -35,7 +35,7 @@ from icure_sync.engine.classic_stamps import (
     write_stamped,
 )
 from icure_sync.engine.opening import entity_of
-from icure_sync.engine.suite import Content, Joined, Parent, Stored, Written
+from icure_sync.engine.suite import Content, Document, Joined, Parent, Stored, Written
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity, NoAccess, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId
@@ -80,8 +80,8 @@ class ClassicSuite:
         """Everything that my entries give. Raises NoAccess, Tampered, InvalidEntity."""
         return open_document(stored.id, stored.document, self._hcp_id, self._parties.keys_from)
 
-    def join(self, leaves: Sequence[Stored]) -> Joined:
-        """As `join_leaves`; raises NoAccess too."""
+    def join(self, leaves: Sequence[Stored], known: Sequence[Document] = ()) -> Joined:
+        """As `join_leaves`; raises NoAccess too. Nothing is stated of access here."""
         return join_leaves({leaf.rev: (leaf, self.opened(leaf)) for leaf in leaves})
 
     def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:

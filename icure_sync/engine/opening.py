@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from icure_sync.crypto.access import Statement, Subject
 from icure_sync.engine.suite import Content, Stored, Suite
 from icure_sync.engine.verdicts import REFUSED, Verdicts
-from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, UnsupportedSuite
+from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, Rev
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
 from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
@@ -51,10 +52,17 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Leaves:
-    """The live leaves of a record. `opened`: those that may be shown, the winner first; `others`: why not."""
+    """The live leaves of a record. `opened`: those that may be shown, the winner first; `others`: why not. `known`: what
+    those of them state of access with signatures that hold that are kept out only since who wrote them is out."""
 
     opened: tuple[Opened, ...]
     others: Mapping[Rev, Exception]
+    known: tuple[Statement, ...] = ()
+
+    @property
+    def alike(self) -> list[Stored]:
+        """The opened ones for which one revision can stand."""
+        return [leaf.stored for leaf in self.opened if leaf.joins(self.opened[0])]
 
 
 class Opener:
@@ -74,7 +82,7 @@ class Opener:
         first = next(iter(leaves.others.values()), None)
         try:
             if leaves.opened:
-                return self.join(leaves.opened)
+                return self.join(leaves)
         except UNREADABLE as error:
             first = error
         for held in self._hidden(doc_id):
@@ -88,26 +96,32 @@ class Opener:
         """Each live leaf by itself."""
         opened: list[Opened] = []
         others: dict[Rev, Exception] = {}
+        known: list[Statement] = []
         for held in self._store.documents.held_leaves(doc_id):
             if not held.revision.deleted:
                 try:
                     opened.append(self.open_held(held))
                 except UNREADABLE as error:
                     others[held.revision.rev] = error
-        return Leaves(tuple(opened), others)
+                    if isinstance(error, WriterOut):
+                        known += self._stated(held)
+        return Leaves(tuple(opened), others, tuple(known))
 
-    def join(self, leaves: Sequence[Opened]) -> Opened:
-        """What these leaves of one record come to; those that do not join the first take no part."""
-        suite = leaves[0].suite
-        alike = [leaf.stored for leaf in leaves if leaf.joins(leaves[0])]
-        if len(alike) == 1:
-            return leaves[0]
-        shown = suite.join(alike).shown
+    def join(self, leaves: Leaves) -> Opened:
+        """What the opened leaves of one record come to; those that do not join the first take no part. There is one."""
+        first = leaves.opened[0]
+        suite = first.suite
+        alike = leaves.alike
+        if len(alike) == 1 and not leaves.known:
+            return first
+        shown = suite.join(alike, leaves.known).shown
+        if [shown.rev] == [leaf.rev for leaf in alike]:
+            return first
         self._joined[shown.id, shown.rev] = shown.leaves
         while len(self._joined) > JOINS_REMEMBERED:
             del self._joined[next(iter(self._joined))]
         content = suite.open(shown)
-        return Opened(shown, suite, content, entity_of(shown, content), leaves[0].files)
+        return Opened(shown, suite, content, entity_of(shown, content), first.files)
 
     def reopen(self, doc_id: DocId, rev: Rev) -> Opened | None:
         """What was shown under this revision id, as far as it still stands: a live leaf, or the merge of some."""
@@ -115,7 +129,8 @@ class Opener:
         held = {each.revision.rev: each for each in self._store.documents.held_leaves(doc_id)}
         if any(leaf not in held or held[leaf].revision.deleted for leaf in leaves):
             return None
-        return self.join([self.open_held(held[leaf]) for leaf in leaves])
+        opened = tuple(self.open_held(held[leaf]) for leaf in leaves)
+        return self.join(Leaves(opened, {}, self.leaves(doc_id).known))
 
     def read(self, held: Held) -> Stored:
         """Its members, neither verified nor opened. Raises InvalidEntity."""
@@ -166,6 +181,12 @@ class Opener:
         """What the documents of a class say they are, in each suite."""
         terms = [cls.TYPE] if SEALED_1 in self._suites else []
         return [*terms, java_type(cls.TYPE)] if CLASSIC in self._suites and cls.CLASSIC_TYPE else terms
+
+    def _stated(self, held: Held) -> list[Statement]:
+        """What a leaf states of access. It counts whether the leaf came before it was known that its writer is out, and
+        was looked at then, or later: so all devices write the same merge."""
+        stored = _stored(held)
+        return self._verdicts.proven(Subject.of(stored.id, stored.document), stored.document)
 
     def _hidden(self, doc_id: DocId) -> Iterator[Held]:
         """Whole bodies that only `_deleted` calls deleted; then what was displaced and is not refused, the highest

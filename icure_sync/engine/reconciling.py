@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from icure_sync.engine.hidden import Hidden
-from icure_sync.engine.opening import UNREADABLE, Opened, Opener
+from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
@@ -103,20 +103,20 @@ class Reconciler:
         undone = sum(self._write_again(opened) for opened in look.hidden)
         if undone:
             leaves = self._opener.leaves(doc_id)
-        merged = self._merge(leaves.opened)
+        merged = self._merge(leaves)
         if look.is_waiting or undone < len(look.hidden) or not self._is_settled(doc_id):
             self._store.contests.wait(doc_id, self._clock())
         else:
             self._store.contests.settle(doc_id)
         return Reconciled(merged, undone)
 
-    def _merge(self, leaves: Sequence[Opened]) -> int:
+    def _merge(self, leaves: Leaves) -> int:
         """1 if a merge was written. A leaf that another one covers is only ended."""
-        alike = [leaf.stored for leaf in leaves if leaf.joins(leaves[0])]
-        if len(alike) < 2:
+        alike = leaves.alike
+        if not alike or (len(alike) == 1 and not leaves.known):
             return 0
-        suite = leaves[0].suite
-        joined = suite.join(alike)
+        suite = leaves.opened[0].suite
+        joined = suite.join(alike, leaves.known)
         merges = [written for written in joined.written or () if not written.deleted]
         if merges and not self._is_due(alike):
             return 0

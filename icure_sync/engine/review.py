@@ -124,7 +124,7 @@ class Review:
         """What `Opener.open` gives; most leaves are open already."""
         with suppress(*UNREADABLE):
             if leaves.opened:
-                return self._opener.join(leaves.opened)
+                return self._opener.join(leaves)
         try:
             return self._opener.open(doc_id)
         except UNREADABLE:

@@ -64,7 +64,9 @@ class SealedSuite:
         if not taken:
             raise WriterOut(f"merge document {subject.id}", "all who wrote its leaves are out", "adopt one of them")
         merged = merging.merge([*map(_sealed, taken)], self._joined(taken), self._keyring, statements)
-        return _joined_leaves(taken, merged, tuple(leaf.rev for leaf in leaves if leaf not in taken))
+        joined = _joined_leaves(taken, merged, tuple(leaf.rev for leaf in leaves if leaf not in taken))
+        # Who is out by then may look, but nobody would take a merge of his.
+        return joined if self._keyring.identity.hcp_id in inside else replace(joined, written=None)
 
     def again(self, stored: Stored) -> Written:
         """The same once more, below itself: what hid it does not count."""

@@ -98,8 +98,9 @@ class Suite(Protocol):
     def open(self, stored: Stored) -> Content:
         """What the document shows. Raises NoAccess, Tampered, InvalidEntity."""
 
-    def join(self, leaves: Sequence[Stored]) -> Joined:
-        """What these leaves of one record, each of which opens here, come to. Raises NoAccess, Tampered, WriterOut."""
+    def join(self, leaves: Sequence[Stored], known: Sequence[Document] = ()) -> Joined:
+        """What these leaves of one record, each of which opens here, come to. `known`: proven statements of access
+        beside those that they carry. Raises NoAccess, Tampered, WriterOut."""
 
     def create(self, entity: Entity, parents: Sequence[Parent]) -> Written:
         """The first revision of a new record."""

@@ -13,7 +13,9 @@ from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId
 from icure_sync.model import Entity, Patient
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
+from tests.engine.test_merging import leaves
 from tests.engine.test_revoking import replicas, server, stored_of, synced  # noqa: F401  # fixtures
 from tests.replicas import rev
 
@@ -78,3 +80,27 @@ async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_o
     seen = await phone.get(Patient, records[0].id)
     edited = await phone.save(seen.replace(first_name="Keats"))
     assert (edited.note, edited.last_name) == ("laptop", "phone")
+
+
+async def test_arrival_order(replicas, open_replica, server):  # noqa: F811
+    """What B states of access counts whether A's device saw B's leaf before it knew that B is out, or after."""
+    laptop, b, *_ = replicas
+    phone = await open_replica("hcp-a", "phone")
+    john = await laptop.share(await laptop.save(Patient(first_name="John")), with_="hcp-b")
+    await synced(server, laptop, b, phone)
+    await b.share(await b.get(Patient, john.id), with_="hcp-d")
+    await b.push(server)
+    await laptop.sync(server)
+    await phone.revoke(await phone.get(Patient, john.id), from_="hcp-b")
+    await phone.push(server)
+    to_phone, to_laptop = MemoryPeer("to phone"), MemoryPeer("to laptop")  # so that neither gets what the other merges
+    await b.push(to_phone)
+    await phone.push(to_laptop)
+    assert [(await phone.sync(to_phone)).merged, (await laptop.sync(to_laptop)).merged] == [1, 1]
+    live = [set(await leaves(each, john.id)) for each in (laptop, phone)]
+    assert live[0] == live[1]
+    assert (await laptop.get(Patient, john.id)) == (await phone.get(Patient, john.id))
+    await synced(server, laptop, phone, b)
+    for replica in (laptop, phone, b):
+        assert (await replica.sync(server)).merged == 0
+    assert (await phone.get(Patient, john.id)).shared_with == {"hcp-a"}
