@@ -7,7 +7,7 @@ is signed says so. Decides; reconciling.py writes. Synchronous: runs in the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
 from icure_sync.engine.verdicts import REFUSED, Verdicts
 from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered, UnsupportedSuite
-from icure_sync.ids import DocId
+from icure_sync.ids import DocId, Rev
 from icure_sync.merge.revtree import RevTree
 from icure_sync.store import Held, Store
 
@@ -44,33 +44,43 @@ class Hidden:
         self._sealed = sealed
 
     def look(self, doc_id: DocId, leaves: Leaves) -> Look:
-        """Bodies that a tombstone ends which counts are dropped on the way."""
+        """Bodies of what counts as displaced are dropped on the way."""
         tree = self._store.documents.tree(doc_id) or RevTree()
         held = {each.revision.rev: each for each in self._store.documents.held_leaves(doc_id)}
         lines = {rev: tree.history(rev) for rev in held}
-        shown = {rev for opened in leaves.opened for rev in lines[opened.stored.rev]}
+        below = {rev for opened in leaves.opened for rev in lines[opened.stored.rev]}
+        done: set[Rev] = set()
         hidden: list[Opened] = []
         is_waiting = False
         for displaced in self._store.documents.displaced(doc_id):
             rev = displaced.revision.rev
-            if rev in shown or displaced.state == REFUSED:
+            if rev in done or displaced.state == REFUSED:
                 continue
             try:
                 opened = self._opener.open_held(displaced)
             except UNREADABLE as error:
-                is_waiting |= isinstance(error, _MAY_BE_GENUINE)
+                is_waiting |= rev not in below and isinstance(error, _MAY_BE_GENUINE)
                 continue
             if not opened.suite.is_authenticated:
                 continue  # there, a deletion is a deletion
             above = [held[leaf] for leaf, line in lines.items() if rev in line]
-            shown.update(tree.history(rev))
-            if any(self._ends(each, opened, leaves.opened) for each in above):
-                self._drop(doc_id, opened, above)
-            elif self._awaits(above, leaves):
+            if self._is_taken_in(opened, above, leaves.opened):
+                self._drop(opened)
+                continue
+            done.update(tree.history(rev)[1:])
+            if self._awaits(opened, above, leaves):
                 is_waiting = True
             elif self._is_in(opened.stored):
                 hidden.append(opened)
         return Look(tuple(hidden), is_waiting)
+
+    def _is_taken_in(self, opened: Opened, above: Sequence[Held], leaves: Sequence[Opened]) -> bool:
+        """Whether what displaced this revision counts: a tombstone of a leaf that a merge took in, or a leaf that shows
+        and has seen all that it does. That the revision tree has it below a leaf proves nothing: a server made that."""
+        if any(self._ends(each, opened, leaves) for each in above):
+            return True
+        shown_above = {each.revision.rev for each in above if not each.revision.deleted}
+        return any(self._covers(leaf, opened.stored) for leaf in leaves if leaf.stored.rev in shown_above)
 
     def _is_in(self, stored: Stored) -> bool:
         """Whether who wrote this has access by all that is stated here now: else nobody signs it again for him."""
@@ -87,43 +97,43 @@ class Hidden:
 
     def _took_in(self, leaf: Opened, ended: Stored) -> bool:
         document = leaf.stored.document
-        if leaf.suite is not self._sealed:
+        if leaf.suite is not self._sealed or not _carries(document, ended.document):
             return False
-        listed = ended.rev in document["parents"] or ended.rev in document["merged"]
-        if listed and _carries(document, ended.document):
-            return True
-        joined = self._sealed.join([leaf.stored, ended])
-        return joined.shown.rev == leaf.stored.rev and not joined.out
+        return ended.rev in (*document["parents"], *document["merged"]) or self._sealed.covers(leaf.stored, ended)
 
-    def _drop(self, doc_id: DocId, ended: Opened, above: Iterable[Held]) -> None:
-        if self._store.read_only:
-            return
-        for held in above:
-            if held.revision.deleted and held.revision.history[1:2] == (ended.stored.rev,):
-                self._verdicts.accept_end(doc_id, held.revision.rev)
+    def _covers(self, leaf: Opened, other: Stored) -> bool:
+        if leaf.suite is not self._sealed or not _carries(leaf.stored.document, other.document):
+            return False
+        return self._sealed.covers(leaf.stored, other)
 
-    def _awaits(self, above: Sequence[Held], leaves: Leaves) -> bool:
+    def _drop(self, opened: Opened) -> None:
+        if not self._store.read_only:
+            self._store.documents.prune(opened.stored.id, [opened.stored.rev])
+
+    def _awaits(self, opened: Opened, above: Sequence[Held], leaves: Leaves) -> bool:
         """Whether what stands above may yet turn out to count: a revision that cannot be judged here yet, or a notice,
         which says that there is one."""
         return any(
-            self._is_notice(held)
+            self._is_notice(held, opened.stored)
             if held.revision.deleted
             else isinstance(leaves.others.get(held.revision.rev), _MAY_BE_GENUINE)
             for held in above
         )
 
-    def _is_notice(self, held: Held) -> bool:
-        """It counts if what it states puts those out whom it names, of whom this Hcp may be one."""
+    def _is_notice(self, held: Held, above: Stored) -> bool:
+        """It counts if what it states puts those out whom it names, of whom this Hcp may be one, and who were in by
+        what stands above it: anybody may write one that names somebody else."""
         document = self._opener.read(held).document
-        if document.get("notice") is not True:
+        named = document.get("delegations")
+        if document.get("notice") is not True or not isinstance(named, dict) or not named:
             return False
+        subject = Subject.of(above.id, above.document)
         try:
-            subject = Subject.of(held.revision.id, document)
-            inside = parties(subject, self._verdicts.proven(subject, document))
+            stated = self._verdicts.proven(subject, document)
         except Tampered:
             return False
-        named = document.get("delegations")
-        return isinstance(named, dict) and len(named) > 0 and inside.isdisjoint(named)
+        before = parties(subject, above.document["access"])
+        return before >= named.keys() and parties(subject, stated).isdisjoint(named)
 
 
 def _carries(document: Mapping[str, Any], ended: Mapping[str, Any]) -> bool:

@@ -144,9 +144,9 @@ class Records:
         """Store a revision that was written here, durably, with its text in the index."""
         with self._store.transaction():
             store_written(self._store, written, attachments)
-            self._verdicts.accept(written.id, written.rev)
+            self._verdicts.accept(written.id, written.rev, written.document)
             for other in written.beside:
-                self._verdicts.accept_end(other.id, other.rev)
+                self._verdicts.accept_end(other.id, other.rev, other.document)
             stored = Stored(written.id, written.rev, written.document)
             entity = entity_of(stored, suite.open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
@@ -156,7 +156,7 @@ class Records:
         """Store the end of a leaf that another one covers."""
         with self._store.transaction():
             store_written(self._store, tombstone)
-            self._verdicts.accept_end(tombstone.id, tombstone.rev)
+            self._verdicts.accept_end(tombstone.id, tombstone.rev, tombstone.document)
 
     def _keep_same(self, opened: Opened, written: Written) -> Entity:
         """As `keep`, of a revision that shows what the one before it did, but for who may read it."""

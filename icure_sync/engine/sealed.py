@@ -68,6 +68,10 @@ class SealedSuite:
         # Who is out by then may look, but nobody would take a merge of his.
         return joined if self._keyring.identity.hcp_id in inside else replace(joined, written=None)
 
+    def covers(self, one: Stored, other: Stored) -> bool:
+        """Whether the content of one shows and has seen all that the other does. Raises NoAccess, Tampered."""
+        return joining.covers(self._body(one), self._body(other))
+
     def again(self, stored: Stored) -> Written:
         """The same once more, below itself: what hid it does not count."""
         return _written(merging.again(_sealed(stored), self._keyring), stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from icure_sync import strict_json
 from icure_sync.engine.suite import Written
@@ -20,8 +20,7 @@ def store_written(store: Store, written: Written, attachments: Mapping[str, Atta
     """
     with store.transaction():
         _store(store, written, attachments)
-        for other in written.beside:
-            _graft(store, other)
+        _graft(store, written.beside)
 
 
 def _store(store: Store, written: Written, attachments: Mapping[str, Attachment] | None) -> None:
@@ -36,15 +35,20 @@ def _store(store: Store, written: Written, attachments: Mapping[str, Attachment]
     if any(leaf.rev == written.parent for leaf in tree.leaves()):
         documents.write(written.id, written.rev, body, written.parent, deleted=written.deleted, attachments=stubs)
         return
-    _graft(store, written, stubs)  # what was displaced by something that cannot be shown is extended beside it
+    _graft(store, [written], stubs)  # what was displaced by something that cannot be shown is extended beside it
 
 
-def _graft(store: Store, written: Written, stubs: Mapping[str, Attachment] | None = None) -> None:
-    """Below its parent, whatever stands there already. A revision that is here stays as it is."""
-    assert written.parent is not None  # it ends or tells of a revision
-    tree = store.documents.tree(written.id) or RevTree()
-    history = (written.rev, *tree.history(written.parent))
-    body = strict_json.dumps(written.document)
-    revision = Revision(written.id, history, body, written.deleted, {} if written.deleted else stubs or {})
-    for refusal in store.documents.apply([revision]):
-        raise InvalidEntity(f"write document {written.id}", refusal.reason, "correct it and repeat")
+def _graft(store: Store, written: Sequence[Written], stubs: Mapping[str, Attachment] | None = None) -> None:
+    """Each below its parent, whatever stands there already; of one document, which may have hundreds of leaves. A
+    revision that is here stays as it is."""
+    if not written:
+        return
+    tree = store.documents.tree(written[0].id) or RevTree()
+    revisions = []
+    for each in written:
+        assert each.parent is not None  # it ends or tells of a revision
+        history = (each.rev, *tree.history(each.parent))
+        files = {} if each.deleted else stubs or {}
+        revisions.append(Revision(each.id, history, strict_json.dumps(each.document), each.deleted, files))
+    for refusal in store.documents.apply(revisions):
+        raise InvalidEntity(f"write document {refusal.id}", refusal.reason, "correct it and repeat")

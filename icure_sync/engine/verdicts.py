@@ -6,15 +6,18 @@ Owns what a state means. Synchronous: runs in the store's thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.crypto import sealing
-from icure_sync.crypto.access import Statement, Subject, carried, check_statement
+from icure_sync.crypto.access import Statement, Subject, carried, check_statement, union
 from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.revision import check_revision_id, extended
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
 from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NotFound, Tampered, WriterOut
-from icure_sync.ids import DocId, Rev, generation, is_rev
+from icure_sync.ids import DocId, Rev, is_rev
 from icure_sync.merge import registers
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
@@ -25,6 +28,15 @@ UNSEEN, VERIFIED, REFUSED = 0, 1, 2  # what `Held.state` says
 SigningKeys = Callable[[str], bytes | None]
 
 
+@dataclass(slots=True)
+class _Known:
+    """The statements known of a document, as it stood at a seq."""
+
+    doc_id: DocId
+    seq: int
+    statements: list[Statement]
+
+
 class Verdicts:
     """Says of a revision whether it may be shown, merged or extended."""
 
@@ -32,6 +44,7 @@ class Verdicts:
         self._store = store
         self._keyring = keyring
         self._signing_keys = signing_keys
+        self._known: _Known | None = None  # of the document that was looked at last: it may have hundreds of leaves
 
     def require(self, held: Held) -> None:
         """That this revision of a `sealed-1` record verifies. Looks only once at each.
@@ -45,7 +58,8 @@ class Verdicts:
         if held.state == REFUSED:
             raise _refused(doc_id, held.why)
         try:
-            verdict = self._verify(held)
+            document = strict_json.loads(held.revision.body, f"document {doc_id}")
+            verdict = self._verify(held, document)
         except (WriterOut, Misplaced):
             raise  # not for good: it follows from the statements and the tree known now
         except (Tampered, InvalidEntity) as error:
@@ -56,43 +70,63 @@ class Verdicts:
             unknown = ", ".join(sorted(verdict.pending))
             raise NotFound(f"trust document {doc_id}", f"the keys of {unknown} are not here yet", "sync again")
         if not self._store.read_only:
-            self.accept(doc_id, rev)
+            self.accept(doc_id, rev, document)
 
-    def accept(self, doc_id: DocId, rev: Rev) -> None:
-        """This revision verifies (or was just written here): what it descends from need not be kept any longer.
+    def accept(self, doc_id: DocId, rev: Rev, document: Mapping[str, Any]) -> None:
+        """This revision verifies (or was just written here): what it was made from need not be kept any longer.
 
-        What something else displaced stays: it may be all that is genuine on its branch.
+        What that is its signature says, and not the revision tree, in which a server may put anything above anything.
         """
         with self._store.transaction():
             self._store.documents.mark_verified(doc_id, rev, VERIFIED)
-            tree = self._store.documents.tree(doc_id) if generation(rev) > 1 else None
-            if tree is not None:
-                self._store.documents.prune(doc_id, tree.history(rev)[1:])
+            if made_from := self._made_from(doc_id, document):
+                self._store.documents.prune(doc_id, made_from)
+        if self._known is not None and self._known.doc_id == doc_id:
+            self._known.statements.extend(document.get("access", ()))
 
-    def accept_end(self, doc_id: DocId, tombstone: Rev) -> None:
+    def accept_end(self, doc_id: DocId, tombstone: Rev, document: Mapping[str, Any]) -> None:
         """This tombstone counts: the body of what it ends need not be kept any longer."""
         with self._store.transaction():
             self._store.documents.mark_verified(doc_id, tombstone, VERIFIED)
-            tree = self._store.documents.tree(doc_id)
-            if tree is not None:
-                self._store.documents.prune(doc_id, tree.history(tombstone)[1:])
+            self._store.documents.prune(doc_id, self._made_from(doc_id, document))
+
+    def _made_from(self, doc_id: DocId, document: Mapping[str, Any]) -> list[Rev]:
+        """What this revision extends, as signed: its parent, that one's parent, as far as the bodies are here.
+
+        A revision id states the content, and with it the parents; so a body counts whose id is the computed one.
+        """
+        line: list[Rev] = []
+        above = _extended(document)
+        while above is not None and (revision := self._store.documents.get(doc_id, above)) is not None:
+            line.append(above)
+            stated = self._as_its_id_says(revision)
+            above = None if stated is None else _extended(stated)
+        return line
+
+    def _as_its_id_says(self, revision: Revision) -> Mapping[str, Any] | None:
+        """The document, if its revision id is that of its content."""
+        try:
+            document = strict_json.loads(revision.body, f"document {revision.id}")
+            check_revision_id(revision.id, revision.rev, document)
+        except (Tampered, InvalidEntity):
+            return None
+        return document  # type: ignore[no-any-return]  # an object, or it would have no revision id
 
     def proven(self, subject: Subject, document: Mapping[str, Any]) -> list[Statement]:
         """The statements of a document whose signatures hold. Raises Tampered if one does not, or is malformed."""
         statements = carried(subject.id, document)
         return [each for each in statements if check_statement(subject, each, self._signing_keys)]
 
-    def _verify(self, held: Held) -> Verdict:
+    def _verify(self, held: Held, document: Mapping[str, Any]) -> Verdict:
         revision = held.revision
-        document = strict_json.loads(revision.body, f"document {revision.id}")
         is_alone = len(revision.history) == 1 and held.live == 1
         tree = None if is_alone else self._store.documents.tree(revision.id)
         parents = tree.parents(revision.rev) if tree else ()
         known = self.statements(revision.id) if tree and len(tree.leaves()) > 1 else ()
-        seen = Seen(parents, known, self._displaced(revision.id, document))
+        subject = Subject.of(revision.id, document)
+        seen = Seen(parents, known, self._displaced(subject, document) if _states_parents(document) else ())
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
-            subject = Subject.of(revision.id, document)
             registers.check_body(sealing.check_body(subject, document, self._keyring))
         return verdict
 
@@ -101,23 +135,31 @@ class Verdicts:
 
         What a verified revision carries all that descend from it carry, so a body that is gone hides no statement.
         """
-        found: list[Statement] = []
         documents = self._store.documents
-        for held in (*documents.held_leaves(doc_id), *documents.displaced(doc_id)):
-            if held.state == VERIFIED and not held.revision.deleted:
-                found += _access(held.revision.body)
-        return tuple(found)
+        seq = documents.seq_of(doc_id) or 0
+        if self._known is None or (self._known.doc_id, self._known.seq) != (doc_id, seq):
+            found: list[Statement] = []
+            for held in (*documents.held_leaves(doc_id), *documents.displaced(doc_id)):
+                if held.state == VERIFIED and not held.revision.deleted:
+                    found += _access(held.revision.body)
+            self._known = _Known(doc_id, seq, union(found))
+        return tuple(self._known.statements)
 
-    def _displaced(self, doc_id: DocId, document: Mapping[str, Any]) -> tuple[Statement, ...]:
-        """Those of the verified revisions that it lists as parents, as far as their bodies are still here."""
+    def _displaced(self, subject: Subject, document: Mapping[str, Any]) -> tuple[Statement, ...]:
+        """The proven ones of the revisions that it lists as parents, as far as their bodies are still here.
+
+        Whether anybody has looked at these before makes no difference.
+        """
         found: list[Statement] = []
-        parents = document.get("parents")
-        for parent in parents if isinstance(parents, list) else ():
-            if not is_rev(parent) or self._store.documents.verification(doc_id, parent) != (VERIFIED, ""):
+        for parent in document["parents"]:
+            displaced = self._store.documents.get(subject.id, parent)
+            if displaced is None or displaced.deleted:
                 continue
-            displaced = self._store.documents.get(doc_id, parent)
-            if displaced is not None and not displaced.deleted:
+            if self._store.documents.verification(subject.id, parent) == (VERIFIED, ""):
                 found += _access(displaced.body)
+            elif (stated := self._as_its_id_says(displaced)) is not None:
+                with suppress(Tampered):
+                    found += self.proven(subject, stated)
         return tuple(found)
 
 
@@ -125,6 +167,15 @@ def above(store: Store, revision: Revision) -> tuple[Rev, ...]:
     """What the tree has above a revision; several if somebody claims a second parent for it."""
     tree = store.documents.tree(revision.id) if len(revision.history) > 1 else None
     return tree.parents(revision.rev) if tree else ()
+
+
+def _states_parents(document: Mapping[str, Any]) -> bool:
+    parents = document.get("parents")
+    return isinstance(parents, list) and all(map(is_rev, parents))
+
+
+def _extended(document: Mapping[str, Any]) -> Rev | None:
+    return extended(document["parents"]) if _states_parents(document) else None
 
 
 def _access(body: bytes) -> list[Statement]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -59,6 +59,7 @@ class RevTree:
 
     paths: tuple[Path, ...] = ()
     deleted: frozenset[Rev] = _NONE
+    _pairs_once: dict[Rev, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def graft(self, history: Sequence[Rev], deleted: bool = False) -> RevTree:
         """This tree and one more path. `deleted` says it of `history[0]`."""
@@ -109,14 +110,14 @@ class RevTree:
 
     def parents(self, rev: Rev) -> tuple[Rev, ...]:
         """The known parent of `rev`; none if it is a root or unknown; several, highest first, if they contradict."""
-        return _pairs(self.paths).get(rev, ())
+        return self._known_pairs().get(rev, ())
 
     def history(self, rev: Rev) -> Path:
         """`rev` and its known ancestors, newest first. Raises LookupError for an unknown revision."""
         if len(self.paths) == 1 and rev in self.paths[0]:
             path = self.paths[0]
             return path[path.index(rev) :]
-        pairs = _pairs(self.paths)
+        pairs = self._known_pairs()
         line = [rev]
         above = pairs[rev]
         while above:
@@ -159,6 +160,12 @@ class RevTree:
                 kept.add(rev)
                 walk += pairs[rev]
         return RevTree(_cover({rev: above for rev, above in pairs.items() if rev in kept}), self.deleted & kept)
+
+    def _known_pairs(self) -> dict[Rev, Path]:
+        """Worked out once for a tree: a wide one is asked for the history of each of its leaves."""
+        if not self._pairs_once:
+            self._pairs_once.update(_pairs(self.paths))
+        return self._pairs_once
 
     def to_value(self) -> list[Any]:
         """A compact plain value for msgpack: `[[[generation, hashes], …], [deleted revision, …]]`."""

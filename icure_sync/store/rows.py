@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,8 @@ from icure_sync.ids import DocId, Rev
 from icure_sync.merge.revtree import Leaf, RevTree
 from icure_sync.replication.wire import Attachment, Revision
 from icure_sync.store.database import Database
+
+_WIDE = 2_000  # bytes of a packed tree; one with so many leaves is read once for each of them, one after the other
 
 NO_ATTACHMENTS: Mapping[str, Attachment] = MappingProxyType({})
 
@@ -53,7 +56,14 @@ def read_tree(rev: Rev, deleted: int, packed: bytes | None) -> RevTree:
     """The tree of a `documents` row."""
     if packed is None:
         return RevTree().graft((rev,), bool(deleted))
+    return _wide_tree(packed) if len(packed) > _WIDE else _unpack(packed)
+
+
+def _unpack(packed: bytes) -> RevTree:
     return RevTree.from_value(msgpack.unpackb(packed))
+
+
+_wide_tree = lru_cache(maxsize=4)(_unpack)
 
 
 def pack_tree(tree: RevTree) -> bytes | None:
