@@ -173,7 +173,9 @@ def _version_json(version: Version) -> dict[str, Any]:
 
 
 def _standing_json(standing: Standing) -> dict[str, Any]:
-    offers = None if standing.offers is None else {name: plain(value) for name, value in standing.offers.items()}
+    offers = None
+    if standing.offers is not None:
+        offers = {name: [plain(each) for each in found] for name, found in standing.offers.items()}
     return {
         "rev": standing.rev,
         "reason": standing.reason.value,
@@ -205,7 +207,11 @@ def _page(conflict: Conflict) -> str:
         by = f" by {standing.by}" if standing.by else ""
         lines += ["", printable(f"Not merged: {standing.rev}{by}: {standing.why}.")]
         if standing.offers is not None:
-            said = [printable(f"  {name}: {_text(conflict, name, each)}") for name, each in standing.offers.items()]
+            said = [
+                printable(f"  {name}: {_text(conflict, name, each)}")
+                for name, found in standing.offers.items()
+                for each in found
+            ]
             lines += said or ["  It says nothing that is not here already."]
             lines.append(f"Take it over: icure-sync conflicts adopt {conflict.id} {standing.rev}")
     return "\n".join(lines)

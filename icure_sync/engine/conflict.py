@@ -42,14 +42,15 @@ class Disputed:
 class Standing:
     """A live leaf that is not merged. `why`: in words; `by`: who wrote it, as far as that is known.
 
-    `offers`: of one that can be adopted, the values that this would write, by name; None of any other.
+    `offers`: of one that can be adopted, the values that this would write, by name, the latest first: that one would be
+    shown, the others would be its alternatives. None of any other.
     """
 
     rev: Rev
     reason: Reason
     why: str
     by: HcpId | None = None
-    offers: Mapping[str, Any] | None = None
+    offers: Mapping[str, tuple[Any, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -147,12 +147,10 @@ class Review:
         by = _writer(leaf)
         why = f"{by}, who wrote it, has no access any more"
         try:
-            offered = _named(
-                shown, {path: (value,) for path, value in self._sealed.offered(shown.stored, leaf).items()}
-            )
+            offered = _named(shown, self._sealed.offered(shown.stored, leaf))
         except UNREADABLE as error:
             return Standing(rev, Reason.OUT, f"{why}, and it does not open: {error.wrong}", by)
-        return Standing(rev, Reason.OUT, why, by, {name: value for name, (value,) in offered.values()})
+        return Standing(rev, Reason.OUT, why, by, dict(offered.values()))
 
     def _stored(self, doc_id: DocId, rev: Rev) -> Stored:
         return next(

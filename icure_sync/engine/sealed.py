@@ -121,15 +121,12 @@ class SealedSuite:
         after = self._write(stored.id, body, changed)  # the deletion must have seen it
         return self._rewritten(stored, after, registers.deletion(after))
 
-    def offered(self, shown: Stored, leaf: Stored) -> Changes:
-        """What adopting this leaf would write over what is shown: registers that it changed unseen.
+    def offered(self, shown: Stored, leaf: Stored) -> Mapping[registers.Path, Sequence[Any]]:
+        """What adopting this leaf would write over what is shown, see `disputes.news`.
 
         Who wrote it is not looked at. Raises NoAccess, Tampered, InvalidEntity.
         """
-        subject = Subject.of(leaf.id, leaf.document)
-        body = sealing.check_body(subject, leaf.document, self._keyring)
-        registers.check_body(body)
-        return disputes.news(self._body(shown), body)
+        return disputes.news(self._body(shown), self._checked_body(leaf))
 
     def adopt(self, shown: Stored, leaf: Stored) -> Written:
         """The next revision, with what the leaf offers, and the leaf's end beside it.
@@ -149,7 +146,17 @@ class SealedSuite:
             raise NoAccess(f"adopt {leaf.rev} of {leaf.id}", f"it says that {me} is out", "leave it to who has access")
         end = _tombstone(merging.retirement(_sealed(leaf)), leaf.rev)
         base = replace(shown, document=taken_in, beside=(*shown.beside, end))
-        return self.settle(base, self.offered(shown, leaf))
+        body = self._body(shown)
+        author = self._writers.author(shown.id, body["context"])
+        after = disputes.adopted(body, self._checked_body(leaf), author)
+        self._writers.wrote(shown.id, author, after["context"])
+        return self._rewritten(base, after, {})
+
+    def _checked_body(self, leaf: Stored) -> dict[str, Any]:
+        """The body of a leaf that was refused for who wrote it, which is all that was looked at before."""
+        body = sealing.check_body(Subject.of(leaf.id, leaf.document), leaf.document, self._keyring)
+        registers.check_body(body)
+        return body
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         self._parties.key_towards(delegate)

@@ -1,10 +1,10 @@
 """What of a stamped body is left to a person: registers with several values, who wrote each, and what another body
-would bring. Pure; decides nothing, and knows no keys. See MERGE.md.
+would bring, which a person may adopt. Pure; decides nothing, and knows no keys. See MERGE.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from icure_sync.merge.registers import (
     DELETED,
     LINKS,
     SECRET_ID,
+    Author,
     Body,
     Path,
     Sibling,
+    deletion,
     is_deleted,
     read,
-    shown_registers,
     sibling_order,
+    write,
 )
 
 
@@ -48,20 +50,104 @@ def versions(body: Body) -> dict[Path, tuple[Version, ...]]:
     }
 
 
-def news(body: Body, other: Body) -> dict[Path, Any]:
-    """What `other` shows in registers which were written there in a way that `body` has not seen.
+def news(body: Body, other: Body) -> dict[Path, tuple[Any, ...]]:
+    """What `other` has that `body` has not seen, of each register that this would change: the latest first.
 
-    Fields only, no links and no secret id. Of `deleted`: whether `other` counts as deleted.
+    Fields only, no links and no secret id. Of `deleted`: (True,) if `other` counts as deleted; else False, and then
+    True if it has an unseen deletion, which does not count there.
     """
-    context = body["context"]
-    unseen = {
-        tuple(path)
-        for path, siblings in other["fields"]
-        if any(context.get(writer, 0) < n for writer, n, _ in siblings)
+    brought = _brought(body, other)
+    found = {path: tuple(reversed(each.values)) for path, each in brought.items() if path != DELETED}
+    if _deletes(body, other, brought):
+        found[DELETED] = (True,)
+    elif DELETED in brought:
+        found[DELETED] = (False, True) if any(value is not None for value in brought[DELETED].values) else (False,)
+    return found
+
+
+def adopted(body: Body, other: Body, author: Author) -> dict[str, Any]:
+    """`body` with what `news` says, as writes of this author; the context of `other` is not taken over.
+
+    Both pass `check_body`. Several values of one register get successive stamps, and stand beside each other and beside
+    those siblings that `other` had not seen. What comes of it has to be written (`registers.write`), which checks that
+    there are stamps left.
+    """
+    brought = _brought(body, other)
+    last = max(body["context"].values())
+    most = max((len(each.values) for each in brought.values()), default=1)  # at least one, for the author to go on from
+    fields: dict[Path, Sequence[Sibling]] = {tuple(path): siblings for path, siblings in body["fields"]}
+    for path, each in brought.items():
+        own = [[author.writer, last + number, value] for number, value in enumerate(each.values, 1)]
+        fields[path] = sorted([*each.kept, *own], key=sibling_order)
+    context = {**body["context"], author.writer: last + most}
+    writers = {**body["writers"], author.writer: [author.hcp, author.device, author.time]}
+    after = {
+        "context": {writer: context[writer] for writer in sorted(context)},
+        "writers": {writer: writers[writer] for writer in sorted(writers)},
+        "fields": [[list(path), fields[path]] for path in sorted(fields)],
     }
-    shown = shown_registers(other)
-    found = {path: shown[path] for path in sorted(unseen) if path not in (SECRET_ID, DELETED) and path[0] != LINKS}
-    return found | {DELETED: is_deleted(other)} if DELETED in unseen else found
+    # It covers all the others, as it did there: they come first.
+    return write(after, deletion(after), author) if _deletes(body, other, brought) else after
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Brought:
+    """Of one register: siblings which stay, and values which another body has unseen, the latest last, each once."""
+
+    kept: Sequence[Sibling]
+    values: Sequence[Any]
+
+
+def _brought(body: Body, other: Body) -> dict[Path, _Brought]:
+    """Registers that come to hold other values. A deletion that counts in `other` is none of them: see `_deletes`."""
+    mine: dict[Path, Sequence[Sibling]] = {tuple(path): siblings for path, siblings in body["fields"]}
+    theirs: dict[Path, Sequence[Sibling]] = {tuple(path): siblings for path, siblings in other["fields"]}
+    found: dict[Path, _Brought] = {}
+    for path in sorted(theirs, key=lambda each: each == DELETED):  # `deleted` last
+        values = _unseen(body["context"], theirs[path])
+        if path == DELETED:
+            values = [] if is_deleted(other) else _kept_alive(values, is_deleted(body) and not found)
+        if not values or path == SECRET_ID or path[0] == LINKS:
+            continue
+        held = mine.get(path, [])
+        kept = _not_replaced(held, theirs[path], other["context"])
+        before = {canonical(value) for _, _, value in held} or {canonical(None)}
+        if before != {canonical(value) for value in (*values, *(value for _, _, value in kept))}:
+            found[path] = _Brought(kept, values)
+    return found
+
+
+def _not_replaced(held: Sequence[Sibling], theirs: Sequence[Sibling], seen: Mapping[str, int]) -> list[Sibling]:
+    """As in a join."""
+    stamps = {(writer, n) for writer, n, _ in theirs}
+    return [each for each in held if (each[0], each[1]) in stamps or seen.get(each[0], 0) < each[1]]
+
+
+def _unseen(context: Mapping[str, int], siblings: Sequence[Sibling]) -> list[Any]:
+    distinct: dict[bytes, Any] = {}
+    for writer, n, value in sorted(siblings, key=sibling_order, reverse=True):
+        if context.get(writer, 0) < n:
+            distinct.setdefault(canonical(value), value)
+    return [*distinct.values()][::-1]
+
+
+def _kept_alive(unseen: Sequence[Any], stays_deleted: bool) -> list[Any]:
+    """What to write of `deleted` where the other body does not count as deleted: a null comes last, so it stays alive.
+
+    Deletions alone, which did not count there, are no reason to bring back what would stay deleted.
+    """
+    deletions = [value for value in unseen if value is not None]
+    if not unseen or (stays_deleted and len(deletions) == len(unseen)):
+        return []
+    return [*deletions, None]
+
+
+def _deletes(body: Body, other: Body, brought: Mapping[Path, _Brought]) -> bool:
+    """Whether adopting deletes, or deletes again what it would otherwise bring back."""
+    if not is_deleted(other) or (is_deleted(body) and not brought):
+        return False
+    theirs = next(siblings for path, siblings in other["fields"] if tuple(path) == DELETED)
+    return bool(_unseen(body["context"], theirs))
 
 
 def _versions(body: Body, siblings: Sequence[Sibling]) -> tuple[Version, ...]:

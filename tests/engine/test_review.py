@@ -300,7 +300,7 @@ async def test_a_leaf_of_somebody_who_is_out_is_listed_and_adopted_by_a_person(o
         assert (conflict.fields, conflict.entity.note, conflict.versions) == ((), None, 2)
         (standing,) = conflict.standing
         assert (standing.reason, standing.by) == (Reason.OUT, "hcp-b")
-        assert standing.offers == {"first_name": "Johnny", "note": "by B"}
+        assert standing.offers == {"first_name": ("Johnny",), "note": ("by B",)}
     adopted = await laptop.adopt(conflict, standing.rev)
     assert (adopted.note, adopted.first_name, adopted.gender) == ("by B", "Johnny", "other")
     assert adopted.shared_with == {"hcp-a", "hcp-c"}
@@ -419,11 +419,40 @@ async def test_a_deletion_by_somebody_who_is_out_is_adopted_as_such(open_replica
     await laptop.revoke(john, from_="hcp-b")
     await laptop.sync(server)
     (conflict,) = await listed(laptop)
-    assert conflict.standing[0].offers == {"deleted": True}
+    assert conflict.standing[0].offers == {"deleted": (True,)}
     assert (await laptop.adopt(conflict)).deleted
     await met(server, laptop, phone)
     assert [each.id async for each in phone.find_deleted(Patient)] == [john.id]
     assert await listed(laptop) == await listed(phone) == []
+
+
+async def test_adopting_keeps_what_the_leaf_had_as_an_alternative_and_lists_it(open_replica, server):
+    """B had merged its note with A's, which shows; A's phone put B out without having seen that merge."""
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    b = await open_replica("hcp-b")
+    await met(server, laptop, phone, b)
+    john = await laptop.share(await laptop.save(Patient(first_name="John")), with_="hcp-b")
+    await met(server, laptop, phone, b)
+    seen = await laptop.get(Patient, john.id)
+    for note in ("1", "2", "laptop"):
+        seen = await laptop.save(seen.replace(note=note))
+    await laptop.push(server)
+    await phone.sync(server)
+    await b.save((await b.get(Patient, john.id)).replace(note="typed by B"))
+    await b.sync(server)
+    merged = await b.get(Patient, john.id)
+    assert (merged.note, merged.alternatives) == ("laptop", {"note": ("typed by B",)})
+    await phone.revoke(await phone.get(Patient, john.id), from_="hcp-b")
+    await phone.sync(server)
+    (conflict,) = await listed(phone)
+    assert [each.offers for each in conflict.standing] == [{"note": ("typed by B",)}]
+    adopted = await phone.adopt(conflict)
+    assert (adopted.note, adopted.alternatives) == ("typed by B", {"note": ("laptop",)})
+    await met(server, phone, laptop)
+    assert await laptop.get(Patient, john.id) == adopted
+    for replica in (laptop, phone):
+        (conflict,) = await listed(replica)
+        assert (conflict.standing, [each.name for each in conflict.fields]) == ((), ["note"])
 
 
 async def test_leaves_that_cannot_be_judged_yet_are_listed_as_such(open_replica, server):

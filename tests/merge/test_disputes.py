@@ -7,13 +7,31 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icure_sync.merge.disputes import Version, news, versions
-from icure_sync.merge.joining import join
-from icure_sync.merge.registers import DELETED, SECRET_ID, Author, deletion, link, read, restoring, write
+from icure_sync.canonical import canonical
+from icure_sync.merge.disputes import Version, adopted, news, versions
+from icure_sync.merge.joining import covers, join
+from icure_sync.merge.registers import (
+    DELETED,
+    LINKS,
+    SECRET_ID,
+    Author,
+    Body,
+    Path,
+    check_body,
+    deletion,
+    is_deleted,
+    link,
+    read,
+    restoring,
+    shown_registers,
+    write,
+)
+from tests.merge.test_joining import histories
 
 LAPTOP = Author("aa", "hcp-a", "laptop", 1_000)
 PHONE = Author("bb", "hcp-a", "phone", 2_000)
 TABLET = Author("cc", "hcp-b", "tablet", 3_000)
+ADOPTER = Author("ff" * 8, "hcp-a", "laptop", 9_000)
 NAME, NOTE = ("firstName",), ("note",)
 
 
@@ -53,17 +71,101 @@ def test_another_body_brings_what_it_wrote_unseen_and_nothing_older():
     base = first()
     ours = write(base, {NAME: "Johnny"}, LAPTOP)
     theirs = write(base, {NOTE: "x", SECRET_ID: "22" * 16, link("33" * 16): {"type": "Patient", "id": "p"}}, PHONE)
-    assert news(ours, theirs) == {NOTE: "x"}
+    assert news(ours, theirs) == {NOTE: ("x",)}
     assert news(ours, base) == {}
-    assert news(ours, join([ours, theirs])) == {NOTE: "x"}
+    assert news(ours, join([ours, theirs])) == {NOTE: ("x",)}
     assert news(join([ours, theirs]), theirs) == {}
 
 
 def test_another_body_brings_its_deletion_or_its_restoring():
     base = first()
     gone = write(base, deletion(base), PHONE)
-    assert news(base, gone) == {DELETED: True}
-    assert news(gone, write(gone, restoring(), PHONE)) == {DELETED: False}
+    assert news(base, gone) == {DELETED: (True,)}
+    assert news(gone, write(gone, restoring(), PHONE)) == {DELETED: (False,)}
+
+
+def test_an_alternative_that_nobody_has_seen_here_is_adopted_beside_what_is_shown():
+    ours = write(write(first(), {NOTE: "draft"}, LAPTOP), {NOTE: "laptop"}, LAPTOP)
+    theirs = join([ours, write(first(), {NOTE: "phone"}, PHONE)])
+    assert read(theirs).record["note"] == "laptop"
+    assert news(ours, theirs) == {NOTE: ("phone",)}
+    shown = read(adopted(ours, theirs, ADOPTER))
+    assert (shown.record["note"], shown.alternatives) == ("phone", {NOTE: ("laptop",)})
+
+
+def test_several_unseen_values_are_adopted_as_alternatives_of_each_other():
+    theirs = join([write(first(), {NOTE: author.device}, author) for author in (PHONE, TABLET)])
+    for ours, more in ((first(), ()), (write(first(), {NOTE: "laptop"}, LAPTOP), ("laptop",))):
+        assert news(ours, theirs) == {NOTE: ("tablet", "phone")}
+        after = adopted(ours, theirs, ADOPTER)
+        assert (read(after).record["note"], read(after).alternatives) == ("tablet", {NOTE: ("phone", *more)})
+        assert {line.hcp for line in versions(after)[NOTE]} == {"hcp-a"}
+
+
+def test_what_the_other_body_had_replaced_goes_and_what_is_the_same_is_not_written():
+    theirs = write(write(first(), {NAME: "Johnny"}, PHONE), {NOTE: "x"}, PHONE)
+    ours = write(first(), {NOTE: "x"}, LAPTOP)
+    assert news(ours, theirs) == {NAME: ("Johnny",)}
+    shown = read(adopted(ours, theirs, ADOPTER))
+    assert (shown.record, shown.alternatives) == ({"firstName": "Johnny", "note": "x"}, {})
+
+
+def test_a_deletion_that_did_not_count_there_is_an_alternative_here():
+    base = first()
+    theirs = join([write(base, deletion(base), TABLET), write(base, {NOTE: "still needed"}, PHONE)])
+    assert news(base, theirs) == {NOTE: ("still needed",), DELETED: (False, True)}
+    after = adopted(base, theirs, ADOPTER)
+    assert [each.value for each in versions(after)[DELETED]] == [False, True]
+    gone = write(write(base, {NOTE: "still needed"}, PHONE), {NOTE: "no more"}, LAPTOP)
+    gone = write(gone, deletion(gone), LAPTOP)
+    assert news(gone, theirs) == {}
+    assert is_deleted(adopted(gone, theirs, ADOPTER))
+
+
+def held(body: Body) -> dict[Path, set[bytes]]:
+    """The values of each register that can be adopted, but `deleted`; without those that were never there."""
+    values = {tuple(path): {canonical(value) for _, _, value in siblings} for path, siblings in body["fields"]}
+    return {
+        path: each
+        for path, each in values.items()
+        if path[0] not in (*SECRET_ID, *DELETED, LINKS) and each != {canonical(None)}
+    }
+
+
+@given(histories(), st.data())
+def test_after_adopting_every_unseen_value_is_there_and_none_is_lost_that_was_not_replaced(
+    bodies: list[Body], data: st.DataObject
+):
+    ours, theirs = (data.draw(st.sampled_from(bodies)) for _ in range(2))
+    after = adopted(ours, theirs, ADOPTER)
+    check_body(after)
+    assert covers(after, ours)
+    unseen = {
+        tuple(path)
+        for path, siblings in theirs["fields"]
+        if any(ours["context"].get(writer, 0) < n for writer, n, _ in siblings)
+    }
+    before, joined, now = held(ours), held(join([ours, theirs])), held(after)
+    wanted = {path: joined.get(path) if path in unseen else before.get(path) for path in {*before, *joined, *now}}
+    assert {path: now.get(path) for path in wanted} == wanted
+    shown = read(after)
+    for path, (latest, *_) in news(ours, theirs).items():
+        assert path == DELETED or canonical(shown_registers(after)[path]) == canonical(latest)
+    if DELETED in unseen:
+        assert shown.deleted or not is_deleted(theirs)
+        assert shown.deleted or DELETED in shown.alternatives or not has_unseen_deletion(ours, theirs)
+    again = adopted(after, theirs, Author("ee" * 8, "hcp-a", "phone", 1))
+    assert news(after, theirs) == {}
+    assert (held(again), read(again)) == (now, shown)
+
+
+def has_unseen_deletion(ours: Body, theirs: Body) -> bool:
+    return any(
+        value is not None and ours["context"].get(writer, 0) < n
+        for path, siblings in theirs["fields"]
+        if tuple(path) == DELETED
+        for writer, n, value in siblings
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from([LAPTOP, PHONE, TABLET]), st.sampled_from([NAME, NOTE]), st.integers(0, 2))))
