@@ -80,7 +80,7 @@ class ClassicSuite:
         """Everything that my entries give. Raises NoAccess, Tampered, InvalidEntity."""
         return open_document(stored.id, stored.document, self._hcp_id, self._parties.keys_from)
 
-    def join(self, leaves: Sequence[Stored], known: Sequence[Document] = ()) -> Joined:
+    def join(self, leaves: Sequence[Stored], known: Sequence[Document] = ()) -> Joined:  # noqa: ARG002  # the port has it
         """As `join_leaves`; raises NoAccess too. Nothing is stated of access here."""
         return join_leaves({leaf.rev: (leaf, self.opened(leaf)) for leaf in leaves})
 

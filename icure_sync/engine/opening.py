@@ -52,8 +52,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Leaves:
-    """The live leaves of a record. `opened`: those that may be shown, the winner first; `others`: why not. `known`: what
-    those of them state of access with signatures that hold that are kept out only since who wrote them is out."""
+    """The live leaves of a record. `opened`: those that may be shown, the winner first; `others`: why not. `known`:
+    proven statements of access in those whose only fault is that who wrote them is out."""
 
     opened: tuple[Opened, ...]
     others: Mapping[Rev, Exception]

@@ -17,9 +17,14 @@ from icure_sync.engine.suite import Stored
 from icure_sync.engine.verdicts import VERIFIED, Verdicts
 from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
+from icure_sync.store.contests import Merge
 
 PATIENCE_MS = 86_400_000  # a day, in which the Hcps who wrote the leaves merge them; then anyone does
 PAGE = 64  # documents between two commits: some 20 ms
+
+# In a sealed document; what was never merged has an empty one. A merge may be all that comes here of a share that
+# crossed a revocation, and who shared may have no other device that saw the leaves.
+_MERGE = Merge(member=b'"merged":[', empty=b'"merged":[]')
 
 _LOOKED_THROUGH = "engine/reconciled"  # the setting that holds the seq
 
@@ -64,6 +69,7 @@ class Reconciler:
         if self._store.read_only:
             return
         now = self._clock()
+        self._store.contests.begin(now)
         after = ""
         while waiting := self._store.contests.waiting(now if learnt else now - PATIENCE_MS, after, PAGE):
             yield self._page(waiting)
@@ -73,7 +79,7 @@ class Reconciler:
         through = None
         while through != since:
             since = since if through is None else through
-            contested, through = self._store.contests.changed(since, VERIFIED)
+            contested, through = self._store.contests.changed(since, VERIFIED, _MERGE)
             for start in range(0, len(contested), PAGE):
                 yield self._page(contested[start : start + PAGE])
             if through != since:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from icure_sync.ids import DocId
+from icure_sync.store.contests import window
 from icure_sync.store.database import Database
-
-WINDOW = 5_000  # changes looked through at a time: some milliseconds
 
 
 class Reviews:
@@ -23,9 +22,7 @@ class Reviews:
         """Documents among the next changes after `since` that have several live leaves, keep a displaced body, or have
         a live leaf in whose body `plain` does not stand, `limit` at most; and the seq looked through, `since` at the
         end."""
-        through = self._database.value(
-            "SELECT max(seq) FROM (SELECT seq FROM documents WHERE seq > ? ORDER BY seq LIMIT ?)", (since, WINDOW)
-        )
+        through = window(self._database, since)
         if through is None:
             return [], since
         rows = self._database.rows(
@@ -34,7 +31,7 @@ class Reviews:
             "OR (NOT r.deleted AND instr(r.body, ?) = 0)))) ORDER BY seq LIMIT ?",
             (since, through, plain, limit),
         )
-        return [row[0] for row in rows], int(rows[-1][1] if len(rows) == limit else through)
+        return [row[0] for row in rows], int(rows[-1][1]) if len(rows) == limit else through
 
     def through(self) -> int:
         """Every change up to this seq has been looked at."""

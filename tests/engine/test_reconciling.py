@@ -7,6 +7,7 @@ from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.canonical import canonical_set
+from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Subject
 from icure_sync.crypto.sealing import signed
 from icure_sync.engine.replica import Replica
@@ -104,3 +105,54 @@ async def test_arrival_order(replicas, open_replica, server):  # noqa: F811
     for replica in (laptop, phone, b):
         assert (await replica.sync(server)).merged == 0
     assert (await phone.get(Patient, john.id)).shared_with == {"hcp-a"}
+
+
+async def test_a_device_that_never_saw_the_leaves_serves_whom_a_merge_left_without_a_key(
+    replicas,  # noqa: F811
+    open_replica,
+    server,  # noqa: F811
+):
+    """A shares with C while B puts D out with a new key, and B's device merges. A has only another device left."""
+    a, b, c, d = replicas
+    john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
+    await synced(server, a, b)
+    await b.share(await b.get(Patient, john.id), with_="hcp-d")
+    await synced(server, b, a, d)
+    await a.share(await a.get(Patient, john.id), with_="hcp-c")
+    await a.push(server)
+    await b.revoke(await b.get(Patient, john.id), from_="hcp-d")
+    await b.sync(server)
+    phone = await open_replica("hcp-a", "phone")
+    await synced(server, phone, b, c)
+    assert (await c.get(Patient, john.id)).first_name == "John"
+    before = await leaves(phone, john.id)
+    await synced(server, phone, b, c)
+    assert await leaves(phone, john.id) == before
+
+
+def with_an_id_in_the_body(body: dict[str, Any]) -> dict[str, Any]:
+    n = 1 + max(body["context"].values())
+    fields = [*body["fields"], [["id"], [["ee" * 8, n, "other"]]]]
+    return {**body, "context": dict(sorted({**body["context"], "ee" * 8: n}.items())), "fields": sorted(fields)}
+
+
+async def test_a_record_in_whose_body_somebody_wrote_an_id_can_be_edited(replicas, server):  # noqa: F811
+    a, b, *_ = replicas
+    john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
+    await synced(server, a, b)
+    keyring = b._keyed.parties.keyring
+
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        subject = Subject.of(DocId(john.id), document)
+        body = with_an_id_in_the_body(sealing.open_body(subject, document, keyring))
+        keys = sealing.sealing_keys(subject, document, keyring)
+        return {"encryptedSelf": sealing.seal_body(subject, keys, body, bytes(24))}
+
+    server.put(await evil(b, john, change))
+    await a.save(john.replace(note="by A"))
+    await synced(server, a)
+    seen = await a.get(Patient, john.id)
+    assert (seen.id, seen.note, seen.extra) == (john.id, "by A", {})
+    edited = await a.save(seen.replace(note="again"))
+    assert (edited.id, edited.note) == (john.id, "again")
+    assert (await a.delete(edited)).deleted
