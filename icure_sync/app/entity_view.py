@@ -62,7 +62,7 @@ def as_page(entity: Entity) -> str:
             lines[field.name] = _text(field.kind, value)
     lines |= {name: _json_text(value) for name, value in entity.extra.items()}
     for path, items in entity.alternatives.items():
-        lines[f"{path}, also"] = "; ".join(_json_text(plain(item)) for item in items)
+        lines[f"{path}, also"] = "; ".join(_alternative(path, item) for item in items)
     if entity.shared_with:
         lines["readable by"] = ", ".join(sorted(entity.shared_with))
     if entity.parent_ids:
@@ -70,6 +70,13 @@ def as_page(entity: Entity) -> str:
     if not entity.authenticated:
         lines["authenticated"] = "no: its suite cannot tell who wrote it"
     return fields(lines)
+
+
+def _alternative(path: str, value: Any) -> str:
+    """Of a deletion there is nothing to show but that it is one."""
+    if value is None:
+        return "(removed)"
+    return "yes" if path == "deleted" else _json_text(plain(value))
 
 
 def as_text(cls: type[Entity], name: str, value: Any) -> str:

@@ -141,6 +141,8 @@ class Reconciler:
 
     def _repair(self, doc_id: DocId) -> None:
         """Whoever has access, and by the merge of a share with a revocation lacks the key, gets it."""
+        if not self._opener.is_record(doc_id):
+            return
         opened = self._opener.try_open(doc_id)
         if opened is None or opened.suite is not self._sealed or opened.stored.leaves:
             return

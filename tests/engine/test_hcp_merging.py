@@ -122,6 +122,7 @@ async def test_two_devices_that_mint_the_same_key_offline_lose_no_record(devices
     for replica in (phone, b):
         assert await live(replica, OWN) == {rev: document}
     assert all(not replica._keyed.parties.troubles for replica in devices)
+    assert [dict((await replica.status()).unreadable) for replica in devices] == [{}, {}, {}]
 
 
 async def test_the_delegate_reads_everything_before_the_merge_is_written(devices):
