@@ -99,10 +99,9 @@ class Exchange:
         async with _closing(peer):
             try:
                 pulled = await self._attempt(Direction.PULL, peer, report)
-            except BaseException:
-                await self._learn()  # what came before a failure counts
-                raise
-            return pulled, await self._learn()
+            finally:
+                reconciled = await self._learn()  # what came before a failure counts
+            return pulled, reconciled
 
     async def _attempt(
         self,

@@ -97,14 +97,16 @@ class Hidden:
 
     def _took_in(self, leaf: Opened, ended: Stored) -> bool:
         document = leaf.stored.document
-        if leaf.suite is not self._sealed or not _carries(document, ended.document):
-            return False
-        return ended.rev in (*document["parents"], *document["merged"]) or self._sealed.covers(leaf.stored, ended)
+        return self._stands_for(leaf, ended) and (
+            ended.rev in (*document["parents"], *document["merged"]) or self._sealed.covers(leaf.stored, ended)
+        )
 
     def _covers(self, leaf: Opened, other: Stored) -> bool:
-        if leaf.suite is not self._sealed or not _carries(leaf.stored.document, other.document):
-            return False
-        return self._sealed.covers(leaf.stored, other)
+        return self._stands_for(leaf, other) and self._sealed.covers(leaf.stored, other)
+
+    def _stands_for(self, leaf: Opened, other: Stored) -> bool:
+        """What an end by this leaf takes before anything else: it states all that the other states of access."""
+        return leaf.suite is self._sealed and _carries(leaf.stored.document, other.document)
 
     def _drop(self, opened: Opened) -> None:
         if not self._store.read_only:

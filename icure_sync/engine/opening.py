@@ -25,11 +25,9 @@ from icure_sync.replication.wire import Attachment
 from icure_sync.store import Held, Store
 
 UNREADABLE = (CryptoError, NotFound, InvalidEntity)  # why one record of many may be passed over, and listed
+JOINS_REMEMBERED = 10_000  # so that what was shown of several leaves can be written over after more have come
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-JOINS_REMEMBERED = 10_000  # so that what was shown of several leaves can be written over after more have come
 
 
 @dataclass(frozen=True, slots=True, repr=False)
