@@ -14,10 +14,10 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 
+from icure_sync.app.arguments import Nouns, add_command, add_group, everywhere
 from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Answer, printable, show, show_error
+from icure_sync.app.trust_arguments import add_trust
 from icure_sync.errors import IcureSyncError
-
-Nouns = argparse._SubParsersAction  # noqa: SLF001  # argparse gives its type no public name
 
 # The flags of `add` and `edit`, by noun: the fields that people fill in most. The others go by --set.
 RECORD_FLAGS: dict[str, dict[str, str]] = {
@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="icure-sync",
         description="Medical records, encrypted on this device, in sync with a CouchDB server or a hub.",
-        parents=[_everywhere()],
+        parents=[everywhere()],
         allow_abbrev=False,
     )
     nouns = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -116,32 +116,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_records(nouns, noun, flags)
     _add_exchange(nouns)
     _add_conflicts(nouns)
+    add_trust(nouns)
     _add_hub(nouns)
     _add_servers(nouns)
     _add_demo(nouns)
     return parser
-
-
-def _everywhere() -> argparse.ArgumentParser:
-    """The flags of every command. Without defaults: a subcommand must not take back what was said before its name."""
-    flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    flags.add_argument("--home", metavar="DIR", help="the home folder (or ICURE_SYNC_HOME; usually ~/.icure-sync)")
-    flags.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    flags.add_argument(
-        "--passphrase-file", metavar="FILE", help="read the passphrase there (or from ICURE_SYNC_PASSPHRASE)"
-    )
-    return flags
-
-
-def _command(nouns: Nouns[argparse.ArgumentParser], name: str, run: str, text: str) -> argparse.ArgumentParser:
-    command = nouns.add_parser(name, help=text, description=text, parents=[_everywhere()], allow_abbrev=False)
-    command.set_defaults(run=run)
-    return command
-
-
-def _group(nouns: Nouns[argparse.ArgumentParser], name: str, text: str) -> Nouns[argparse.ArgumentParser]:
-    group = nouns.add_parser(name, help=text, description=text, parents=[_everywhere()], allow_abbrev=False)
-    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -159,35 +138,35 @@ def _name_and_url(text: str) -> tuple[str, str]:
 
 
 def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    init = _command(nouns, "init", "device:init", "Make this home folder: identity, replica and config.")
+    init = add_command(nouns, "init", "device:init", "Make this home folder: identity, replica and config.")
     init.add_argument("--hcp-id", metavar="ID", help="the id of a new healthcare party: letters, digits, - and _")
     init.add_argument("--name", help="its name, as others see it")
     init.add_argument("--identity", metavar="FILE", help="instead: the Hcp of another device, by its exported file")
     init.add_argument("--server", metavar="URL", help="where to sync, as http://user:password@host:5984/database")
     init.set_defaults(usage_error=init.error)
-    identity = _group(nouns, "identity", "The identity of this device's Hcp.")
-    export = _command(
+    identity = add_group(nouns, "identity", "The identity of this device's Hcp.")
+    export = add_command(
         identity, "export", "device:export_identity", "Write the identity to a file, locked by the passphrase."
     )
     export.add_argument("file", metavar="FILE")
-    _command(nouns, "status", "status:status", "What this replica holds, and how it stands with its server.")
+    add_command(nouns, "status", "status:status", "What this replica holds, and how it stands with its server.")
 
 
 def _add_records(nouns: Nouns[argparse.ArgumentParser], noun: str, flags: dict[str, str]) -> None:
-    verbs = _group(nouns, noun, f"Add, list, show, edit and delete {noun}s.")
-    add = _command(verbs, "add", "records:add", f"Add {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
-    edit = _command(verbs, "edit", "records:edit", f"Change fields of a {noun}.")
+    verbs = add_group(nouns, noun, f"Add, list, show, edit and delete {noun}s.")
+    add = add_command(verbs, "add", "records:add", f"Add {'an' if noun[0] in 'aeiou' else 'a'} {noun}.")
+    edit = add_command(verbs, "edit", "records:edit", f"Change fields of a {noun}.")
     for command in (add, edit):
         for name, text in flags.items():
             command.add_argument(f"--{name.replace('_', '-')}", dest=f"field_{name}", metavar="TEXT", help=text)
         command.add_argument(
             "--set", action="append", default=[], metavar="FIELD=VALUE", help="any field; lists and records as JSON"
         )
-    show_one = _command(verbs, "show", "records:show", f"Show one {noun}.")
-    delete = _command(verbs, "delete", "records:delete", f"Delete a {noun}: it is kept, and hidden.")
+    show_one = add_command(verbs, "show", "records:show", f"Show one {noun}.")
+    delete = add_command(verbs, "delete", "records:delete", f"Delete a {noun}: it is kept, and hidden.")
     for command in (edit, show_one, delete):
         command.add_argument("id", metavar="ID")
-    listed = _command(verbs, "list", "records:list_all", f"List the {noun}s.")
+    listed = add_command(verbs, "list", "records:list_all", f"List the {noun}s.")
     if noun != "patient":
         add.add_argument("--patient", metavar="ID", help="the patient that it belongs to")
         listed.add_argument("--patient", metavar="ID", help="of this patient only")
@@ -196,15 +175,7 @@ def _add_records(nouns: Nouns[argparse.ArgumentParser], noun: str, flags: dict[s
 
 
 def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    share = _command(nouns, "share", "sharing:share", "Let another healthcare party read and write a record.")
-    share.add_argument("id", metavar="DOC_ID")
-    share.add_argument("--with", required=True, dest="with_", metavar="HCP_ID", help="the healthcare party")
-    share.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
-    revoke = _command(nouns, "revoke", "sharing:revoke", "Put a healthcare party out: it reads nothing written later.")
-    revoke.add_argument("id", metavar="DOC_ID")
-    revoke.add_argument("--from", required=True, dest="from_", metavar="HCP_ID", help="the healthcare party")
-    revoke.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
-    sync = _command(nouns, "sync", "syncing:sync", "Exchange everything new with the server, in both directions.")
+    sync = add_command(nouns, "sync", "syncing:sync", "Exchange everything new with the server, in both directions.")
     sync.add_argument("--server", metavar="URL", help="another server than the last one; remembered once it has worked")
     sync.add_argument(
         "--ca",
@@ -215,18 +186,23 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
     how = sync.add_mutually_exclusive_group()
     how.add_argument("--live", action="store_true", help="go on as changes come, until Ctrl-C; has the home to itself")
     how.add_argument("--audit", action="store_true", help="then have the server prove that it holds everything")
-    search = _command(nouns, "search", "searching:search", "Find records by words in them, offline.")
+    search = add_command(nouns, "search", "searching:search", "Find records by words in them, offline.")
     search.add_argument("text", metavar="TEXT", nargs="+")
 
 
 def _add_conflicts(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    conflicts = _group(nouns, "conflicts", "What was written at once and is left to a person.")
-    _command(conflicts, "list", "conflicts:list_all", "List the records that need a look.")
-    show = _command(conflicts, "show", "conflicts:show", "Show one, field by field: each value, by whom, and when.")
-    resolve = _command(conflicts, "resolve", "conflicts:resolve", "Settle fields that are in dispute.")
-    adopt = _command(conflicts, "adopt", "conflicts:adopt", "Take over what somebody wrote who has no access any more.")
+    conflicts = add_group(nouns, "conflicts", "What was written at once and is left to a person.")
+    add_command(conflicts, "list", "conflicts:list_all", "List the records that need a look.")
+    show = add_command(conflicts, "show", "conflicts:show", "Show one, field by field: each value, by whom, and when.")
+    resolve = add_command(conflicts, "resolve", "conflicts:resolve", "Settle fields that are in dispute.")
+    adopt = add_command(
+        conflicts, "adopt", "conflicts:adopt", "Take over what somebody wrote who has no access any more."
+    )
     for command in (show, resolve, adopt):
         command.add_argument("id", metavar="ID")
+    resolve.add_argument(
+        "--rev", metavar="REV", help="what you saw, as conflicts show names it; else nothing is written"
+    )
     resolve.add_argument("--keep", action="store_true", help="keep what is shown, of each field not named otherwise")
     resolve.add_argument(
         "--take", action="append", default=[], metavar="FIELD=N", help="this version, by its number in conflicts show"
@@ -237,7 +213,7 @@ def _add_conflicts(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 
 def _add_hub(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    hub = _command(nouns, "hub", "serving:hub", "Run the embedded server, until Ctrl-C.")
+    hub = add_command(nouns, "hub", "serving:hub", "Run the embedded server, until Ctrl-C.")
     hub.add_argument("--listen", type=_host_and_port, default="127.0.0.1:5984", metavar="HOST:PORT")
     hub.add_argument("--data", required=True, metavar="DIR", help="where its databases are kept")
     hub.add_argument("--tls-certificate", metavar="FILE", help="serve https with this certificate (PEM)")
@@ -261,8 +237,8 @@ def _add_hub(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 
 def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    server = _group(nouns, "server", "Prepare a CouchDB server or a hub.")
-    provision = _command(
+    server = add_group(nouns, "server", "Prepare a CouchDB server or a hub.")
+    provision = add_command(
         server,
         "provision",
         "server:provision",
@@ -296,7 +272,7 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 
 def _add_demo(nouns: Nouns[argparse.ArgumentParser]) -> None:
-    demo = _command(nouns, "demo", "demo:demo", "Watch clinicians work offline and their devices agree.")
+    demo = add_command(nouns, "demo", "demo:demo", "Watch clinicians work offline and their devices agree.")
     demo.add_argument("--server", metavar="URL", help="a CouchDB or hub with an administrator, instead of its own hub")
     demo.add_argument("--folder", metavar="DIR", help="where the homes are left (else a new folder in demo-homes)")
     demo.add_argument("--patients", type=int, default=300, metavar="N", help="in the clinic's day (300)")
