@@ -26,7 +26,7 @@ from icure_sync.merge.registers import (
     shown_registers,
     write,
 )
-from tests.merge.test_joining import histories
+from tests.merge.histories import histories, picked
 
 LAPTOP = Author("aa", "hcp-a", "laptop", 1_000)
 PHONE = Author("bb", "hcp-a", "phone", 2_000)
@@ -132,40 +132,36 @@ def held(body: Body) -> dict[Path, set[bytes]]:
     }
 
 
+def unseen(ours: Body, theirs: Body) -> dict[Path, list[Any]]:
+    """What the other body's registers hold that this one has not seen; null is a restoring, in `deleted`."""
+    values = {
+        tuple(path): [value for writer, n, value in siblings if ours["context"].get(writer, 0) < n]
+        for path, siblings in theirs["fields"]
+    }
+    return {path: each for path, each in values.items() if each}
+
+
 @given(histories(), st.data())
 def test_after_adopting_every_unseen_value_is_there_and_none_is_lost_that_was_not_replaced(
     bodies: list[Body], data: st.DataObject
 ):
-    ours, theirs = (data.draw(st.sampled_from(bodies)) for _ in range(2))
+    ours, theirs = picked(data, bodies, 2)
     after = adopted(ours, theirs, ADOPTER)
     check_body(after)
     assert covers(after, ours)
-    unseen = {
-        tuple(path)
-        for path, siblings in theirs["fields"]
-        if any(ours["context"].get(writer, 0) < n for writer, n, _ in siblings)
-    }
+    fresh = unseen(ours, theirs)
     before, joined, now = held(ours), held(join([ours, theirs])), held(after)
-    wanted = {path: joined.get(path) if path in unseen else before.get(path) for path in {*before, *joined, *now}}
+    wanted = {path: joined.get(path) if path in fresh else before.get(path) for path in {*before, *joined, *now}}
     assert {path: now.get(path) for path in wanted} == wanted
     shown = read(after)
     for path, (latest, *_) in news(ours, theirs).items():
         assert path == DELETED or canonical(shown_registers(after)[path]) == canonical(latest)
-    if DELETED in unseen:
+    if DELETED in fresh:
         assert shown.deleted or not is_deleted(theirs)
-        assert shown.deleted or DELETED in shown.alternatives or not has_unseen_deletion(ours, theirs)
+        assert shown.deleted or DELETED in shown.alternatives or all(value is None for value in fresh[DELETED])
     again = adopted(after, theirs, Author("ee" * 8, "hcp-a", "phone", 1))
     assert news(after, theirs) == {}
     assert (held(again), read(again)) == (now, shown)
-
-
-def has_unseen_deletion(ours: Body, theirs: Body) -> bool:
-    return any(
-        value is not None and ours["context"].get(writer, 0) < n
-        for path, siblings in theirs["fields"]
-        if tuple(path) == DELETED
-        for writer, n, value in siblings
-    )
 
 
 @given(st.lists(st.tuples(st.sampled_from([LAPTOP, PHONE, TABLET]), st.sampled_from([NAME, NOTE]), st.integers(0, 2))))
