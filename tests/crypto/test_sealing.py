@@ -40,19 +40,17 @@ from tests.crypto.records import (
     JSON_VALUES,
     SECRET_ID,
     altered,
-    at,
     contact,
     edited_patient,
     opened,
     patient,
-    places,
     shared_contact,
     shared_patient,
     subject_of,
     unwrapped,
-    with_value,
 )
 from tests.keys import A, B, C, hcp_key, identity, keyring, seeded
+from tests.places import at, places, with_value
 
 RECORDS = (shared_patient, shared_contact)
 

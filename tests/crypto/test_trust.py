@@ -21,14 +21,13 @@ from tests.crypto.records import (
     contact,
     edited_patient,
     patient,
-    places,
     rewritten,
     shared_contact,
     shared_patient,
     subject_of,
-    with_value,
 )
 from tests.keys import A, B, C, hcp_key, identity, keyring, seeded, signing_key
+from tests.places import places, with_value
 
 NOTHING = Seen()
 GRANT_B = shared_patient().document["access"]

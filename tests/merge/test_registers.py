@@ -32,6 +32,7 @@ from icure_sync.merge.registers import (
     shown_registers,
     write,
 )
+from tests.places import places, with_value
 
 LISTS = ("services", "addresses")
 NAME, NOTE = ("firstName",), ("note",)
@@ -459,19 +460,6 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", W]), inner, max_size=2),
     max_leaves=5,
 )
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for name, item in inner for place in places(item, (*path, name)))]
-
-
-def with_value(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    if not path:
-        return new
-    changed = value.copy()
-    changed[path[0]] = with_value(value[path[0]], path[1:], new)
-    return changed
 
 
 @given(st.sampled_from(places(WHOLE)), JSON_VALUES)
