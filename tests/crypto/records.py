@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
 
-from icure_sync.crypto.access import Subject
+from icure_sync.crypto.access import Subject, parties
 from icure_sync.crypto.chain import Chain, unwrap_chain
 from icure_sync.crypto.revision import written
 from icure_sync.crypto.sealing import Draft, Link, Sealed, create, edit, open_body, share
@@ -69,6 +67,11 @@ def subject_of(sealed: Sealed) -> Subject:
     return Subject.of(sealed.id, sealed.document)
 
 
+def inside(sealed: Sealed) -> frozenset[HcpId]:
+    """Those with access."""
+    return parties(subject_of(sealed), sealed.document["access"])
+
+
 def opened(sealed: Sealed, reader: HcpId) -> dict[str, Any]:
     return open_body(subject_of(sealed), sealed.document, keyring(reader))
 
@@ -88,25 +91,3 @@ def rewritten(sealed: Sealed, by: HcpId, **members: Any) -> Sealed:
     document.pop("written", None)
     rev, signed = written(sealed.id, document, identity(by))
     return Sealed(sealed.id, rev, signed)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a document, the document's own first."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for name, item in inner for place in places(item, (*path, name)))]
-
-
-def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy that has this value at that place."""
-    if not path:
-        return value
-    changed = copy.copy(document)
-    changed[path[0]] = with_value(document[path[0]], path[1:], value)
-    return changed
-
-
-def at(document: Mapping[str, Any], path: tuple[Any, ...]) -> Any:
-    value: Any = document
-    for step in path:
-        value = value[step]
-    return value

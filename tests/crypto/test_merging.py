@@ -10,7 +10,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -26,9 +25,9 @@ from icure_sync.crypto.sealing import Draft, Sealed
 from icure_sync.errors import CryptoError, InvalidEntity, NoAccess
 from icure_sync.ids import HcpId, Kid, Rev
 from icure_sync.merge import joining, registers
+from tests.crypto.records import SECRET_ID, inside, opened, subject_of
 from tests.keys import HCPS, A, B, C, identity, keyring, seeded
 
-SECRET_ID = "11" * 16
 FIELDS = ("note", "name")
 
 
@@ -42,20 +41,8 @@ def first() -> Sealed:
     return sealing.create(Draft(subject, SECRET_ID, body), keyring(A), seeded("merged 1"))
 
 
-def subject_of(sealed: Sealed) -> Subject:
-    return Subject.of(sealed.id, sealed.document)
-
-
-def inside(sealed: Sealed) -> frozenset[HcpId]:
-    return parties(subject_of(sealed), sealed.document["access"])
-
-
-def body_of(sealed: Sealed, reader: HcpId) -> dict[str, Any]:
-    return sealing.open_body(subject_of(sealed), sealed.document, keyring(reader))
-
-
 def edited(sealed: Sealed, by: HcpId, mark: str, name: str = "note") -> Sealed:
-    body = registers.write(body_of(sealed, by), {(name,): mark}, author(f"w{mark}"))
+    body = registers.write(opened(sealed, by), {(name,): mark}, author(f"w{mark}"))
     return sealing.edit(sealed, body, keyring(by), seeded(f"edit {mark}"))
 
 
@@ -66,11 +53,11 @@ def shared(sealed: Sealed, by: HcpId, delegate: HcpId, mark: str = "") -> Sealed
 def revoked(sealed: Sealed, by: HcpId, delegate: HcpId, mark: str = "") -> Sealed:
     entropy = seeded(f"revoke {by} {delegate} {mark}")
     access = rekeying.revoked(sealed, delegate, identity(by), entropy)
-    return rekeying.rekey(sealed, Change(body_of(sealed, by), access), keyring(by), entropy).sealed
+    return rekeying.rekey(sealed, Change(opened(sealed, by), access), keyring(by), entropy).sealed
 
 
 def merged(leaves: Sequence[Sealed], by: HcpId, known: Sequence[Statement] = ()) -> merging.Merged:
-    bodies = {leaf.rev: body_of(leaf, by) for leaf in leaves}
+    bodies = {leaf.rev: opened(leaf, by) for leaf in leaves}
     body = joining.join([*bodies.values()])
     whole = {rev for rev, each in bodies.items() if joining.covers(each, body)}
     return merging.merge(leaves, merging.Joined(body, {}, [], whole), keyring(by), known)
@@ -82,7 +69,7 @@ def names(sealed: Sealed) -> set[str]:
 
 def state(sealed: Sealed, by: HcpId) -> bytes:
     """What is shown, and to whom."""
-    body = body_of(sealed, by)
+    body = opened(sealed, by)
     return canonical([body["context"], body["fields"], sealed.document["access"]])
 
 
@@ -158,19 +145,26 @@ def history(seed: int) -> History:
 
 def readable(leaves: Sequence[Sealed], by: HcpId) -> list[Sealed]:
     """Those that this party can open, by writers who are in by what all of them state."""
-    opened = [leaf for leaf in leaves if opens(leaf, by)]
-    if not opened:
+    found = [leaf for leaf in leaves if opens(leaf, by)]
+    if not found:
         return []
-    together = parties(subject_of(opened[0]), union(*(leaf.document["access"] for leaf in opened)))
-    return [leaf for leaf in opened if leaf.document["written"]["by"] in together]
+    together = parties(subject_of(found[0]), union(*(leaf.document["access"] for leaf in found)))
+    return [leaf for leaf in found if leaf.document["written"]["by"] in together]
 
 
 def opens(sealed: Sealed, by: HcpId) -> bool:
     try:
-        body_of(sealed, by)
+        opened(sealed, by)
     except CryptoError:
         return False
     return True
+
+
+def mergeable(of: int) -> list[Sealed]:
+    """The leaves of a history that A can merge."""
+    leaves = readable(history(of).leaves(), A)
+    assume(leaves)  # those who wrote them may all have put each other out
+    return leaves
 
 
 seeds = st.integers(0, 10_000)
@@ -180,9 +174,7 @@ numbers = st.integers(0, 2**32)
 @settings(max_examples=150, deadline=None)
 @given(seeds, numbers)
 def test_a_merge_is_the_same_in_every_order_and_from_every_device_of_an_hcp(of: int, seed: int):
-    made = history(of)
-    leaves = readable(made.leaves(), A)
-    assume(leaves)  # those who wrote them may all have put each other out
+    leaves = mergeable(of)
     one = merged(leaves, A)
     shuffled = random.Random(seed).sample(leaves, len(leaves))
     other = merged(shuffled, A)
@@ -193,9 +185,7 @@ def test_a_merge_is_the_same_in_every_order_and_from_every_device_of_an_hcp(of: 
 @settings(max_examples=150, deadline=None)
 @given(seeds)
 def test_a_merge_merged_with_what_it_merged_changes_nothing(of: int):
-    made = history(of)
-    leaves = readable(made.leaves(), A)
-    assume(leaves)  # those who wrote them may all have put each other out
+    leaves = mergeable(of)
     one = merged(leaves, A)
     again = merged([one.sealed, *leaves], A)
     assert state(again.sealed, A) == state(one.sealed, A)
@@ -207,9 +197,7 @@ def test_a_merge_merged_with_what_it_merged_changes_nothing(of: int):
 @settings(max_examples=150, deadline=None)
 @given(seeds, numbers)
 def test_merging_in_stages_and_all_at_once_agree_in_state(of: int, seed: int):
-    made = history(of)
-    leaves = readable(made.leaves(), A)
-    assume(leaves)  # those who wrote them may all have put each other out
+    leaves = mergeable(of)
     cut = random.Random(seed).randint(1, len(leaves))
     part = merged(leaves[:cut], A).sealed
     staged = merged([part, *leaves[cut:]], A)
@@ -235,24 +223,20 @@ def test_merges_of_the_same_leaves_by_two_hcps_are_equal_in_state_and_one_of_the
 @settings(max_examples=300, deadline=None)
 @given(seeds)
 def test_nobody_who_is_out_can_know_the_key_of_a_merge(of: int):
-    made = history(of)
-    leaves = readable(made.leaves(), A)
-    assume(leaves)  # those who wrote them may all have put each other out
+    leaves = mergeable(of)
     one = merged(leaves, A)
     stay = inside(one.sealed)
     for hcp in HCPS:
         if hcp not in stay:
             assert not any(one.sealed.document[name].get(hcp) for name in MAPS)
             if one.is_safe:
-                assert not names(one.sealed) <= made.knows(hcp, leaves)
+                assert not names(one.sealed) <= history(of).knows(hcp, leaves)
 
 
 @settings(max_examples=300, deadline=None)
 @given(seeds)
 def test_a_joint_key_is_used_only_if_every_single_one_may_be_known_to_somebody_who_is_out(of: int):
-    made = history(of)
-    leaves = readable(made.leaves(), A)
-    assume(leaves)  # those who wrote them may all have put each other out
+    leaves = mergeable(of)
     one = merged(leaves, A)
     ever = {HcpId(each["grant"]) for each in one.sealed.document["access"] if "grant" in each}
     if len(names(one.sealed)) > 1:
@@ -262,6 +246,17 @@ def test_a_joint_key_is_used_only_if_every_single_one_may_be_known_to_somebody_w
 
 
 # Which key
+
+
+def with_b_and_c() -> Sealed:
+    """Shared by A with both."""
+    return shared(shared(first(), A, B), A, C)
+
+
+def crossing() -> list[Sealed]:
+    """Two leaves by A: one puts B out, the other C."""
+    common = with_b_and_c()
+    return [revoked(common, A, B, "x"), revoked(common, A, C, "y")]
 
 
 def test_a_key_that_was_given_up_for_somebody_who_is_out_is_not_taken_up_again():
@@ -275,17 +270,14 @@ def test_a_key_that_was_given_up_for_somebody_who_is_out_is_not_taken_up_again()
 
 
 def test_of_crossing_revocations_no_single_key_is_safe_and_the_joint_one_is():
-    common = shared(shared(first(), A, B), A, C)
-    lines = [revoked(common, A, B, "x"), revoked(common, A, C, "y")]
-    one = merged(lines, A)
+    one = merged(crossing(), A)
     assert (len(names(one.sealed)), one.is_safe) == (2, True)
     assert inside(one.sealed) == {A}
 
 
 def test_a_part_of_a_joint_key_is_not_used_alone_later():
     """Who knows which part can no longer be told from the merge, whose entries for them are gone."""
-    common = shared(shared(first(), A, B), A, C)
-    one = merged([revoked(common, A, B, "x"), revoked(common, A, C, "y")], A).sealed
+    one = merged(crossing(), A).sealed
     part = min(names(one))
     stripped = {**one.document, "sealedWith": [part]}
     key = dict(sealing.sealing_keys(subject_of(one), stripped, keyring(A)))[Kid(part)]
@@ -298,7 +290,7 @@ def test_a_part_of_a_joint_key_is_not_used_alone_later():
 def under(sealed: Sealed, name: Kid, key: SymmetricKey) -> Sealed:
     """A leaf under one key, which says of nobody else that he has it."""
     assert kid(key) == name
-    body = registers.write(body_of(sealed, A), {("note",): "late"}, author("late"))
+    body = registers.write(opened(sealed, A), {("note",): "late"}, author("late"))
     mine = {A: [each for each in sealed.document["encryptionKeys"][A] if each["of"] == name]}
     document = {
         **sealed.document,
@@ -312,10 +304,9 @@ def under(sealed: Sealed, name: Kid, key: SymmetricKey) -> Sealed:
 
 def test_a_joint_key_is_not_used_if_somebody_who_is_out_has_a_part_of_it_that_can_be_seen():
     """He may have the other one too: nothing tells."""
-    common = shared(shared(first(), A, B), A, C)
-    mine = revoked(common, A, B, "x")
-    one = merged([mine, revoked(common, A, C, "y")], A).sealed
-    late = edited(mine, A, "late")
+    without_b, without_c = crossing()
+    one = merged([without_b, without_c], A).sealed
+    late = edited(without_b, A, "late")
     again = merged([one, late], A)
     assert C in {each["delegatedTo"] for each in late.document["encryptionKeys"][C]}
     assert not again.is_safe
@@ -334,7 +325,7 @@ def test_a_retirement_is_a_function_of_the_leaf_alone_and_goes_to_whom_the_leaf_
 
 
 def test_a_notice_names_those_who_are_out_and_nobody_else():
-    common = shared(shared(first(), A, B), A, C)
+    common = with_b_and_c()
     out = revoked(common, A, B)
     told = merging.notice(common, out.document["access"], [B]).document
     assert (told["delegations"], told["parents"]) == ({B: []}, [common.rev])
@@ -344,7 +335,7 @@ def test_what_was_hidden_is_written_again_below_itself():
     leaf = shared(first(), A, B)
     once = merging.again(leaf, keyring(B))
     assert once.document["parents"] == [leaf.rev]
-    assert body_of(once, A) == body_of(leaf, A)
+    assert opened(once, A) == opened(leaf, A)
     assert once == merging.again(leaf, keyring(B))
     assert once.document["written"]["by"] == B
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icure_sync.crypto import merging, rekeying
-from icure_sync.crypto.access import MAPS, Subject, digest, parties, union
+from icure_sync.crypto.access import MAPS, Subject, digest, union
 from icure_sync.crypto.chain import Wrapper, unwrap_chain, wrap_data
 from icure_sync.crypto.envelope import KEY_BYTES, from_text, joint_key, open_envelope
 from icure_sync.crypto.hcp_keys import mint
@@ -24,7 +24,7 @@ from icure_sync.crypto.sealing import Draft, Link, Sealed, body_data, create, ed
 from icure_sync.crypto.trust import Seen, verify_record
 from icure_sync.errors import InvalidEntity, NoAccess, Tampered
 from icure_sync.ids import DocId, HcpId, Kid
-from tests.crypto.records import subject_of
+from tests.crypto.records import inside, subject_of
 from tests.keys import identity, seeded
 
 A, B, C, D, E = EVERYONE = tuple(HcpId(f"hcp-{letter}") for letter in "abcde")
@@ -85,10 +85,6 @@ def opened(sealed: Sealed, reader: HcpId) -> dict[str, object]:
 
 def secret_ids(sealed: Sealed, reader: HcpId) -> frozenset[str]:
     return unwrap_chain(subject_of(sealed), sealed.document, ring(reader)).secret_ids
-
-
-def inside(sealed: Sealed) -> frozenset[HcpId]:
-    return parties(subject_of(sealed), sealed.document["access"])
 
 
 def repaired(sealed: Sealed, by: HcpId) -> Sealed:
