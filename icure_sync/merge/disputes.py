@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.canonical import canonical
+from icure_sync.ids import is_hcp_id
 from icure_sync.merge.registers import (
     DELETED,
     LINKS,
@@ -36,6 +37,10 @@ class Version:
     hcp: str | None = None
     device: str | None = None
     time: int | None = None
+
+    def __repr__(self) -> str:
+        """Who wrote it, never what: medical text must not land in a log."""
+        return f"<Version by {self.hcp}>" if self.hcp is not None and is_hcp_id(self.hcp) else "<Version>"
 
 
 def versions(body: Body) -> dict[Path, tuple[Version, ...]]:
