@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from icure_sync.crypto.classic import Opened, edit_document, open_document, share_document
-from icure_sync.crypto.classic_access import ClassicPair
+from icure_sync.crypto.classic_access import ENCRYPTION_KEYS, ClassicPair, entry_value
+from icure_sync.crypto.classic_cipher import decrypt_json, key_bytes
 from icure_sync.crypto.classic_keys import ClassicParty, unwrap_exchange_key, with_exchange_key, wrapped_keys
 from icure_sync.crypto.primitives import RsaPrivateKey, system_entropy
 
@@ -60,6 +61,16 @@ class Clinic:
 
     def keys_of(self, me: str) -> Callable[[str], Iterator[bytes]]:
         return lambda owner: self.exchange_keys(owner, me, me)
+
+    def first_key(self, document: dict[str, Any], me: str) -> bytes:
+        """The content key of the first entry of `encryptionKeys[me]`, the only one that released SDKs try."""
+        entry = document[ENCRYPTION_KEYS][me][0]
+        keys = self.exchange_keys(entry["owner"], me, me)
+        return key_bytes(next(value for key in keys if (value := entry_value(entry, key))))
+
+    def sdk_reads(self, document: dict[str, Any], me: str) -> dict[str, Any]:
+        """What an SDK sees of what is sealed."""
+        return decrypt_json(self.first_key(document, me), document["encryptedSelf"])
 
     def pair(self, owner: str, delegate: str) -> ClassicPair:
         """{owner, delegate}, minted now if there is none."""

@@ -15,7 +15,6 @@ from icure_sync.crypto.classic_access import (
     ACCESS_MAPS,
     DELEGATIONS,
     ENCRYPTION_KEYS,
-    entry_value,
     with_entries,
 )
 from icure_sync.crypto.classic_cipher import (
@@ -51,13 +50,6 @@ def merge(*leaves: ClassicLeaf, deleted_at: int | None = None, **changes: Any) -
 
 def open_merged(clinic: Clinic, doc_id: str, merged: ClassicMerged, me: str) -> Opened:
     return open_document(doc_id, merged.document, me, clinic.keys_of(me))
-
-
-def first_key(clinic: Clinic, document: dict[str, Any], me: str) -> bytes:
-    """Of the first entry, the only one that released SDKs try."""
-    entry = document[ENCRYPTION_KEYS][me][0]
-    keys = clinic.exchange_keys(entry["owner"], me, me)
-    return key_bytes(next(value for key in keys if (value := entry_value(entry, key))))
 
 
 def rekeyed(clinic: Clinic, doc_id: str, delegates: tuple[str, ...], *, keep: bool = False) -> dict[str, Any]:
@@ -186,7 +178,7 @@ def test_the_key_of_the_winner_is_used_if_everybody_has_it():
     merged = merge(old, new)
     assert merged.is_safe
     for party in PARTIES:
-        assert first_key(clinic, merged.document, party) == new.opened.key
+        assert clinic.first_key(merged.document, party) == new.opened.key
         assert len(merged.document[ENCRYPTION_KEYS][party]) == 2
         assert "_sync" in decrypt_json(new.opened.key, merged.document["encryptedSelf"])
 
@@ -199,7 +191,7 @@ def test_another_leafs_key_is_used_if_only_that_one_is_known_to_all():
     assert merged.is_safe
     assert merged.alike == set()
     for party in PARTIES:
-        assert first_key(clinic, merged.document, party) == old.opened.key
+        assert clinic.first_key(merged.document, party) == old.opened.key
         assert open_merged(clinic, PATIENT, merged, party).stamps == STAMPS
 
 

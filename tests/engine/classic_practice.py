@@ -11,8 +11,8 @@ from itertools import count
 from typing import Any, cast
 
 from icure_sync.crypto.classic import edit_document, open_document
-from icure_sync.crypto.classic_access import ENCRYPTION_KEYS, ClassicPair, entry_value
-from icure_sync.crypto.classic_cipher import decrypt_json, encrypt_json, key_bytes
+from icure_sync.crypto.classic_access import ClassicPair
+from icure_sync.crypto.classic_cipher import decrypt_json, encrypt_json
 from icure_sync.crypto.primitives import sha256
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
@@ -61,6 +61,10 @@ class Practice:
         writers = Writers(hcp_id, name, self.entropy, lambda: next(self._ticks))
         return ClassicSuite(HcpId(hcp_id), parties, writers, self.entropy, lambda: next(self._ticks))
 
+    def sdk_reads(self, stored: Stored, me: str) -> dict[str, Any]:
+        """What an SDK sees of what is sealed: it tries the first entry of `encryptionKeys[me]` only."""
+        return self.clinic.sdk_reads(stored.document, me)
+
     def first(self, doc_id: str) -> Stored:
         """As the SDK wrote it."""
         return Stored(DocId(doc_id), Rev("2-" + sha256(doc_id.encode()).hex()[:32]), self.clinic.docs[doc_id])
@@ -107,11 +111,3 @@ def merged(suite: ClassicSuite, *leaves: Stored) -> Stored:
     assert joined.written is not None
     live = [each for each in joined.written if not each.deleted]
     return stored_of(live[0]) if live else replace(joined.shown, leaves=(), beside=())
-
-
-def first_reader(practice: Practice, stored: Stored, me: str) -> dict[str, Any]:
-    """What an SDK sees: it tries the first entry of `encryptionKeys[me]` only."""
-    entry = stored.document[ENCRYPTION_KEYS][me][0]
-    keys = practice.clinic.exchange_keys(entry["owner"], me, me)
-    value = next(value for key in keys if (value := entry_value(entry, key)))
-    return decrypt_json(key_bytes(value), stored.document["encryptedSelf"])

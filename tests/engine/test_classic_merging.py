@@ -25,7 +25,6 @@ from tests.engine.classic_practice import (
     PATIENT,
     Practice,
     by_sdk,
-    first_reader,
     merged,
     shown,
     stamped,
@@ -261,26 +260,29 @@ def test_our_first_revision_is_stamped_and_other_software_reads_it():
         first = stored_of(suite.create(entity, []))
         assert [*stamped(suite, first).body["context"].values()] == [1]
         assert suite.opened(first).stamps["parents"] == []
-        assert "_sync" in first_reader(practice, first, A)
+        assert "_sync" in practice.sdk_reads(first, A)
         assert list(stamped(suite, practice.edited(first, A, tags=())).body["context"].values()) == [1]
+
+
+def with_two_notes(practice: Practice) -> Stored:
+    """What A and B each wrote into one note, merged by C."""
+    leaves = [practice.edited(practice.first(PATIENT), party, note=f"by {party}") for party in (A, B)]
+    return merged(practice.device(C), *leaves)
 
 
 def test_a_shown_value_is_not_written_twice():
     practice = Practice()
-    one, two = (practice.edited(practice.first(PATIENT), party, note=f"by {party}") for party in (A, B))
-    suite = practice.device(C)
-    both = merged(suite, one, two)
-    sealed = first_reader(practice, both, C)
-    text = json.dumps([sealed, suite.opened(both).stamps])
+    both = with_two_notes(practice)
+    sealed = practice.sdk_reads(both, C)
+    text = json.dumps([sealed, practice.device(C).opened(both).stamps])
     assert text.count(f"by {A}") == text.count(f"by {B}") == 1
     assert "Keats" not in text
 
 
 def test_what_an_sdk_writes_back_in_clear_of_the_stamps_tells_nothing():
     practice = Practice()
-    one, two = (practice.edited(practice.first(PATIENT), party, note=f"by {party}") for party in (A, B))
-    both = merged(practice.device(C), one, two)
-    sealed = first_reader(practice, both, C)
+    both = with_two_notes(practice)
+    sealed = practice.sdk_reads(both, C)
     assert sealed.keys() == {"note", "_sync"}
     assert type(sealed["_sync"]) is str
     spilt = by_sdk(both, {**both.document, "_sync": sealed["_sync"]})

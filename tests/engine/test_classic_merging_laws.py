@@ -24,7 +24,6 @@ from tests.engine.classic_practice import (
     PATIENT,
     Practice,
     by_sdk,
-    first_reader,
     merged,
     shown,
     stamped,
@@ -73,6 +72,10 @@ class History:
         return [self.known[place] for place in data.draw(places)]
 
 
+def distinct(*revisions: Stored) -> list[Stored]:
+    return list({each.rev: each for each in revisions}.values())
+
+
 @st.composite
 def histories(draw: st.DrawFn, most: int = 8) -> History:
     practice, doc_id = Practice(), draw(st.sampled_from([PATIENT, CONTACT]))
@@ -87,7 +90,7 @@ def histories(draw: st.DrawFn, most: int = 8) -> History:
             stamps = draw(st.sampled_from(["kept", "dropped"]))
             known.append(practice.edited_by_sdk(above, me, draw(SDK_CHANGES[doc_id]), stamps=stamps))
         elif kind == "join":
-            known.append(merged(suite, *{each.rev: each for each in (above, other)}.values()))
+            known.append(merged(suite, *distinct(above, other)))
         elif kind == "share":
             known.append(stored_of(suite.share(above, HcpId(draw(st.sampled_from(PARTIES))))))
         elif kind == "sdk-delete":
@@ -95,7 +98,7 @@ def histories(draw: st.DrawFn, most: int = 8) -> History:
             known.append(by_sdk(above, with_deletion(above.document, at)))
         else:
             known.append(stored_of(suite.delete(above) if kind == "delete" else suite.restore(above)))
-    return History(practice, list({each.rev: each for each in known}.values()))
+    return History(practice, distinct(*known))
 
 
 @settings(max_examples=60)
@@ -124,7 +127,7 @@ def test_a_merge_holds_the_join_of_its_leaves_and_merging_it_again_changes_nothi
         assert differing(found.body[name], expected.body[name]) == []
     assert (found.times, found.modified, found.deleted_at) == (expected.times, expected.modified, expected.deleted_at)
     assert suite.open(joined.shown).deleted == (expected.deleted_at is not None)
-    again = suite.join(list({each.rev: each for each in (joined.shown, *leaves)}.values()))
+    again = suite.join(distinct(joined.shown, *leaves))
     assert again.shown.rev == joined.shown.rev
     assert again.written is not None
     assert all(each.deleted for each in again.written)
@@ -172,7 +175,7 @@ def test_released_readers_open_what_a_merge_wrote(history: History, data: st.Dat
     leaves = history.leaves(data)
     written = merged(practice.device(A), *leaves)
     for party in PARTIES:
-        sealed = first_reader(practice, written, party)
+        sealed = practice.sdk_reads(written, party)
         content = practice.device(party).open(written).record
         assert {name: value for name, value in sealed.items() if name != "_sync"}.items() <= content.items()
 
