@@ -11,7 +11,10 @@ import pytest_asyncio
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.engine.replica import Replica, replica_over
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.store import Store
+from tests.engine.meetings import met
+from tests.keys import PARTY_KEYS
 
 DATABASE_KEY = bytes(range(32))  # test only: saves each test half a second of scrypt
 
@@ -37,3 +40,18 @@ async def open_replica(tmp_path: Path, identities: dict[str, Identity]) -> Async
             return await store.run(replica_over, store, identity, **options)
 
         yield opened
+
+
+@pytest.fixture
+def server() -> MemoryPeer:
+    return MemoryPeer("clinic")
+
+
+@pytest_asyncio.fixture
+async def replicas(open_replica: OpenReplica, identities: dict[str, Identity], server: MemoryPeer) -> list[Replica]:
+    """A, B, C and D, who know one another."""
+    if "hcp-d" not in identities:
+        identities["hcp-d"] = Identity.from_private_key("hcp-d", bytes.fromhex(PARTY_KEYS["hcp-a"]))
+    opened = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c", "hcp-d")]
+    await met(server, *opened)
+    return opened

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from icure_sync.errors import Unreachable
 from icure_sync.ids import DocId
 from icure_sync.model import Patient
-from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Refusal
 from icure_sync.testing import FaultyPeer
-
-
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
 
 
 async def test_a_server_that_only_says_that_it_has_documents_gets_them_again(open_replica, server):

@@ -42,11 +42,6 @@ THREE = ("sync", "it fails", "try again")
 
 
 @pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
-
-
-@pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
     async with Hub(tmp_path / "hub", admin=("admin", "secret")) as running:
         yield running

@@ -16,6 +16,7 @@ from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
 from icure_sync.replication.wire import Revision
+from tests.engine.meetings import leaves, met
 from tests.replicas import rev
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
@@ -30,16 +31,6 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     else:
         async with fresh_database(request.getfixturevalue("couchdb_url")) as url:
             yield CouchPeer(url)
-
-
-async def met(server: Peer, *replicas: Replica) -> None:
-    for replica in (*replicas, *replicas):
-        await replica.sync(server)
-
-
-async def leaves(replica: Replica, doc_id: str) -> list[str]:
-    tree = await replica._store.run(replica._store.documents.tree, doc_id)
-    return [leaf.rev for leaf in tree.leaves() if not leaf.deleted]
 
 
 async def on_both(open_replica, server: Peer, **fields: str) -> tuple[Replica, Replica, Patient]:

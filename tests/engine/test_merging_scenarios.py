@@ -12,20 +12,11 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 from tests.engine.conftest import DATABASE_KEY
+from tests.engine.meetings import met
 from tests.replicas import rev
 
 NOW = 1_800_000_000_000
 TEN_YEARS = 10 * 365 * 86_400_000
-
-
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
-
-
-async def met(server: MemoryPeer, *replicas: Replica) -> None:
-    for replica in (*replicas, *replicas):
-        await replica.sync(server)
 
 
 async def live(replica: Replica, doc_id: str) -> dict[str, bytes]:

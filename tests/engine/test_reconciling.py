@@ -16,8 +16,7 @@ from icure_sync.ids import DocId
 from icure_sync.model import Entity, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from tests.engine.test_merging import leaves
-from tests.engine.test_revoking import replicas, server, stored_of, synced  # noqa: F401  # fixtures
+from tests.engine.meetings import leaves, met, stored_of
 from tests.replicas import rev
 
 
@@ -36,10 +35,10 @@ def with_a_junk_entry(document: dict[str, Any]) -> dict[str, Any]:
     return {"delegations": {**document["delegations"], "hcp-a": canonical_set([*entries, junk])}}
 
 
-async def test_a_record_with_a_junk_entry_stops_no_sync(replicas, server):  # noqa: F811
+async def test_a_record_with_a_junk_entry_stops_no_sync(replicas, server):
     a, b, *_ = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     leaf = await evil(b, john, with_a_junk_entry)
     server.put(leaf)
     server.put(Revision(leaf.id, (rev(2, 9), leaf.history[-1]), b"{}", deleted=False))  # so that it is contested
@@ -53,14 +52,10 @@ async def test_a_record_with_a_junk_entry_stops_no_sync(replicas, server):  # no
     assert through == await a._store.run(a._store.documents.update_seq)
 
 
-async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_other(
-    open_replica,
-    server,  # noqa: F811
-    monkeypatch,
-):
+async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_other(open_replica, server, monkeypatch):
     laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
     records = [await laptop.save(Patient(first_name=name)) for name in ("John", "Fanny")]
-    await synced(server, laptop, phone)
+    await met(server, laptop, phone)
     for each in records:
         await laptop.save(each.replace(note="laptop"))
         await phone.save(each.replace(last_name="phone"))
@@ -83,12 +78,12 @@ async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_o
     assert (edited.note, edited.last_name) == ("laptop", "phone")
 
 
-async def test_arrival_order(replicas, open_replica, server):  # noqa: F811
+async def test_arrival_order(replicas, open_replica, server):
     """What B states of access counts whether A's device saw B's leaf before it knew that B is out, or after."""
     laptop, b, *_ = replicas
     phone = await open_replica("hcp-a", "phone")
     john = await laptop.share(await laptop.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, laptop, b, phone)
+    await met(server, laptop, b, phone)
     await b.share(await b.get(Patient, john.id), with_="hcp-d")
     await b.push(server)
     await laptop.sync(server)
@@ -101,32 +96,30 @@ async def test_arrival_order(replicas, open_replica, server):  # noqa: F811
     live = [set(await leaves(each, john.id)) for each in (laptop, phone)]
     assert live[0] == live[1]
     assert (await laptop.get(Patient, john.id)) == (await phone.get(Patient, john.id))
-    await synced(server, laptop, phone, b)
+    await met(server, laptop, phone, b)
     for replica in (laptop, phone, b):
         assert (await replica.sync(server)).merged == 0
     assert (await phone.get(Patient, john.id)).shared_with == {"hcp-a"}
 
 
 async def test_a_device_that_never_saw_the_leaves_serves_whom_a_merge_left_without_a_key(
-    replicas,  # noqa: F811
-    open_replica,
-    server,  # noqa: F811
+    replicas, open_replica, server
 ):
     """A shares with C while B puts D out with a new key, and B's device merges. A has only another device left."""
     a, b, c, d = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     await b.share(await b.get(Patient, john.id), with_="hcp-d")
-    await synced(server, b, a, d)
+    await met(server, b, a, d)
     await a.share(await a.get(Patient, john.id), with_="hcp-c")
     await a.push(server)
     await b.revoke(await b.get(Patient, john.id), from_="hcp-d")
     await b.sync(server)
     phone = await open_replica("hcp-a", "phone")
-    await synced(server, phone, b, c)
+    await met(server, phone, b, c)
     assert (await c.get(Patient, john.id)).first_name == "John"
     before = await leaves(phone, john.id)
-    await synced(server, phone, b, c)
+    await met(server, phone, b, c)
     assert await leaves(phone, john.id) == before
 
 
@@ -136,10 +129,10 @@ def with_an_id_in_the_body(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "context": dict(sorted({**body["context"], "ee" * 8: n}.items())), "fields": sorted(fields)}
 
 
-async def test_a_record_in_whose_body_somebody_wrote_an_id_can_be_edited(replicas, server):  # noqa: F811
+async def test_a_record_in_whose_body_somebody_wrote_an_id_can_be_edited(replicas, server):
     a, b, *_ = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     keyring = b._keyed.parties.keyring
 
     def change(document: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +143,7 @@ async def test_a_record_in_whose_body_somebody_wrote_an_id_can_be_edited(replica
 
     server.put(await evil(b, john, change))
     await a.save(john.replace(note="by A"))
-    await synced(server, a)
+    await met(server, a)
     seen = await a.get(Patient, john.id)
     assert (seen.id, seen.note, seen.extra) == (john.id, "by A", {})
     edited = await a.save(seen.replace(note="again"))

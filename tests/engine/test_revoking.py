@@ -18,34 +18,9 @@ from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuit
 from icure_sync.model import Contact, Document, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from tests.keys import PARTY_KEYS
+from tests.engine.meetings import met, stored_of
 
 SDK_VECTORS = Path(__file__).parents[1] / "vectors" / "icure-classic-4.2.39.json"
-
-
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
-
-
-@pytest.fixture
-async def replicas(open_replica, identities, server):
-    """A, B, C and D, who know one another."""
-    if "hcp-d" not in identities:
-        identities["hcp-d"] = Identity.from_private_key("hcp-d", bytes.fromhex(PARTY_KEYS["hcp-a"]))
-    opened = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c", "hcp-d")]
-    await synced(server, *opened)
-    return opened
-
-
-async def synced(server, *replicas):
-    for replica in (*replicas, *replicas):
-        await replica.sync(server)
-
-
-async def stored_of(replica, entity) -> Stored:
-    opened = await replica._store.run(replica._keyed.opener.open, entity.id)
-    return opened.stored
 
 
 async def run(replica, method: str, *args):
@@ -73,7 +48,7 @@ async def test_what_is_written_after_a_revocation_opens_with_nothing_that_the_re
     john = await a.save(Patient(first_name="John", note="for B too"))
     for delegate in ("hcp-b", "hcp-c"):
         john = await a.share(john, with_=delegate)
-    await synced(server, a, b, c)
+    await met(server, a, b, c)
     old = await stored_of(b, john)
     subject = Subject.of(john.id, old.document)
     later = [await a.revoke(john, from_="hcp-b")]
@@ -93,7 +68,7 @@ async def test_what_is_written_after_a_revocation_opens_with_nothing_that_the_re
                 sealing.open_body(subject, document, keyring)
             await put(b, held)
             assert await shown(b, Patient, john) == "for B too"
-    await synced(server, a, c, d)
+    await met(server, a, c, d)
     for replica in (c, d):
         assert [each.note async for each in replica.find_deleted(Patient)] == ["not for B"]
 
@@ -101,7 +76,7 @@ async def test_what_is_written_after_a_revocation_opens_with_nothing_that_the_re
 async def test_who_is_put_out_is_told(replicas, server):
     a, b, *_ = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     await a.revoke(john, from_="hcp-b")
     await a.sync(server)
     told = await b.sync(server)
@@ -119,12 +94,12 @@ async def test_those_who_stay_find_contacts_that_were_filed_before_and_after(rep
     await a.save(Contact(description="before"), patient=john)
     for delegate in ("hcp-b", "hcp-c"):
         await a.share(john, with_=delegate, include_linked=True)
-    await synced(server, a, b, c)
+    await met(server, a, b, c)
     kept = await a.revoke(john, from_="hcp-b")
-    await synced(server, a, c)
+    await met(server, a, c)
     after = await c.save(Contact(description="after"), patient=await c.get(Patient, john.id))
     await c.share(after, with_="hcp-a")
-    await synced(server, c, a)
+    await met(server, c, a)
     for replica in (a, c):
         assert {each.description async for each in replica.contacts_of(kept)} == {"before", "after"}
         assert (await replica.patient_of(after)).id == john.id
@@ -140,7 +115,7 @@ async def test_files_attached_before_stay_readable_for_those_who_stay(replicas, 
     for delegate in ("hcp-b", "hcp-c"):
         await a.share(letter, with_=delegate, include_linked=True)
     await a.revoke(await a.get(Document, letter.id), from_="hcp-b", include_linked=True)
-    await synced(server, a, c)
+    await met(server, a, c)
     for replica in (a, c):
         (scan,) = [each async for each in replica.attachments_of(letter)]
         assert scan.shared_with == {"hcp-a", "hcp-c"}
@@ -150,14 +125,14 @@ async def test_files_attached_before_stay_readable_for_those_who_stay(replicas, 
 async def test_granting_again_works_and_does_not_bring_back_whom_the_party_had_granted(replicas, server):
     a, b, c, _ = replicas
     john = await a.share(await a.save(Patient(first_name="John", note="before")), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     await b.share(await b.get(Patient, john.id), with_="hcp-c")
-    await synced(server, a, b, c)
+    await met(server, a, b, c)
     out = await a.revoke(await a.get(Patient, john.id), from_="hcp-b")
     assert out.shared_with == {"hcp-a"}
     again = await a.share(await a.save(out.replace(note="after")), with_="hcp-b")
     assert again.shared_with == {"hcp-a", "hcp-b"}
-    await synced(server, a, b)
+    await met(server, a, b)
     assert await shown(b, Patient, john) == "after"
     await put(c, await a._store.run(a._store.documents.get, john.id))
     assert await shown(c, Patient, john) == "before"
@@ -180,10 +155,10 @@ async def test_what_was_linked_by_others_is_named_and_the_rest_is_revoked(replic
     a, b, *_ = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     visit = await a.share(await a.save(Contact(description="of A"), patient=john), with_="hcp-b")
-    await synced(server, a, b)
+    await met(server, a, b)
     foreign = await b.save(Contact(description="of B"), patient=await b.get(Patient, john.id))
     await b.share(foreign, with_="hcp-a")
-    await synced(server, b, a)
+    await met(server, b, a)
     with pytest.raises(NoAccess, match="1 records could not be revoked, the others were") as failed:
         await a.revoke(john, from_="hcp-b", include_linked=True)
     assert failed.value.attempts == (f"{foreign.id}: hcp-b made it, and nobody can put its creator out",)
@@ -194,7 +169,7 @@ async def test_a_revocation_that_would_change_nothing_writes_nothing(replicas, s
     a, b, *_ = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     john = await a.share(john, with_="hcp-c")
-    await synced(server, a, b)
+    await met(server, a, b)
     for replica, delegate, message in (
         (a, "hcp-a", "nobody can put its creator out"),
         (a, "hcp-d", "has no access"),
@@ -248,14 +223,14 @@ async def forked(open_replica, replicas, server) -> tuple[list[Stored], list[Sto
     phone = await open_replica("hcp-a", "phone")
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     john = await a.share(john, with_="hcp-c")
-    await synced(server, a, phone)
+    await met(server, a, phone)
     edits, accesses = [], []
     for replica, written in ((a, "laptop"), (phone, "phone")):
         before = await stored_of(replica, john)
         edits.append(as_stored(await run(replica, "edit", before, john.replace(**{_FIELDS[written]: written}))))
     accesses.append(as_stored(await run(a, "revoke", before, "hcp-b")))
     accesses.append(as_stored(await run(phone, "share", before, "hcp-d")))
-    await synced(server, a, phone)
+    await met(server, a, phone)
     return edits, accesses
 
 
@@ -287,7 +262,7 @@ async def test_a_share_that_crosses_a_revocation_is_repaired_once(open_replica, 
     assert (repaired.parent, repaired.beside) == (merged.rev, ())
     assert repaired.document["encryptedSelf"] == merged.document["encryptedSelf"]
     assert await run(a, "repair", as_stored(repaired)) is None
-    await synced(server, a, d)
+    await met(server, a, d)
     assert (await run(d, "open", as_stored(repaired))).record["firstName"] == "John"
     assert len(await run(d, "secret_ids", as_stored(repaired))) == 2
     with pytest.raises(NoAccess):
@@ -301,9 +276,9 @@ async def test_a_share_that_crosses_a_revocation_is_repaired_once(open_replica, 
 async def test_a_write_over_a_merge_that_has_no_safe_key_draws_a_new_one(replicas, server, write):
     a, b, c, d = replicas
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
-    await synced(server, a, b, c)
+    await met(server, a, b, c)
     await b.share(await b.get(Patient, john.id), with_="hcp-c")
-    await synced(server, b, a, c)
+    await met(server, b, a, c)
     before = replace(await stored_of(a, john), is_safe=False)
     if write == "repair":  # B, whom A granted it, lacks what opens it
         keys = {hcp: entries for hcp, entries in before.document["encryptionKeys"].items() if hcp != "hcp-b"}
@@ -316,7 +291,7 @@ async def test_a_write_over_a_merge_that_has_no_safe_key_draws_a_new_one(replica
     assert inside == {"hcp-a", "hcp-b", "hcp-c", *(["hcp-d"] if write == "share" else [])} - {
         *(["hcp-c"] if write == "revoke" else [])
     }
-    await synced(server, a, b, c, d)
+    await met(server, a, b, c, d)
     for replica in replicas:
         if replica.hcp_id in inside:
             content = await run(replica, "open", as_stored(written))
@@ -355,7 +330,7 @@ async def test_a_party_that_is_not_known_or_not_trusted_gets_no_key_and_its_gran
     await b._store.run(b._keyed.parties.refresh)
     served = as_stored(await run(b, "repair", written))
     assert (await run(b, "open", served)).record["note"] == "a cough"
-    await synced(server, b, c)
+    await met(server, b, c)
     with pytest.raises(NoAccess):
         await run(c, "open", written)
     assert (await run(c, "open", served)).record["note"] == "a cough"

@@ -9,17 +9,7 @@ from icure_sync.errors import Misplaced, NoAccess, NotFound, StaleRevision, Tamp
 from icure_sync.model import Contact, Document, Form, Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Refusal, Revision
-
-
-@pytest.fixture
-def server() -> MemoryPeer:
-    return MemoryPeer("clinic")
-
-
-async def _met(server, *replicas):
-    """Every Hcp document is everywhere."""
-    for replica in (*replicas, *replicas):
-        await replica.sync(server)
+from tests.engine.meetings import met
 
 
 async def test_a_second_device_of_the_same_hcp_sees_everything(open_replica, server):
@@ -33,7 +23,7 @@ async def test_a_second_device_of_the_same_hcp_sees_everything(open_replica, ser
 
 async def test_a_record_that_was_not_shared_does_not_reach_another_hcp(open_replica, server):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     john = await a.save(Patient(first_name="John"))
     await a.sync(server)
     await b.sync(server)
@@ -43,7 +33,7 @@ async def test_a_record_that_was_not_shared_does_not_reach_another_hcp(open_repl
 
 async def test_sharing_lets_the_other_read_and_edit_and_file_contacts(open_replica, server):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     john = await a.save(Patient(first_name="John"))
     john = await a.share(john, with_="hcp-b")
     assert john.shared_with == {"hcp-a", "hcp-b"}
@@ -63,7 +53,7 @@ async def test_sharing_lets_the_other_read_and_edit_and_file_contacts(open_repli
 
 async def test_a_delegate_can_share_on(open_replica, server):
     a, b, c = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c")]
-    await _met(server, a, b, c)
+    await met(server, a, b, c)
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     await a.sync(server)
     await b.sync(server)
@@ -75,7 +65,7 @@ async def test_a_delegate_can_share_on(open_replica, server):
 
 async def test_sharing_with_everything_linked_reaches_contacts_forms_documents_and_their_files(open_replica, server):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     john = await a.save(Patient(first_name="John"))
     await a.save(Contact(description="Cough"), patient=john)
     await a.save(Form(description="Intake"), patient=john)
@@ -94,7 +84,7 @@ async def test_sharing_with_everything_linked_reaches_contacts_forms_documents_a
 
 async def test_a_contact_can_be_shared_without_its_patient(open_replica, server):
     a, c = await open_replica("hcp-a"), await open_replica("hcp-c")
-    await _met(server, a, c)
+    await met(server, a, c)
     john = await a.save(Patient(first_name="John"))
     visit = await a.share(await a.save(Contact(description="Cough"), patient=john), with_="hcp-c")
     await a.sync(server)
@@ -106,7 +96,7 @@ async def test_a_contact_can_be_shared_without_its_patient(open_replica, server)
 
 async def test_sharing_twice_writes_once(open_replica, server):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     assert (await a.share(john, with_="hcp-b")).rev == john.rev
 
@@ -120,7 +110,7 @@ async def test_sharing_with_an_hcp_that_is_not_known_says_what_to_do(open_replic
 
 async def test_rsa_is_used_once_for_each_hcp_key(open_replica, server, identities):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     for number in range(20):
         await a.share(await a.save(Patient(first_name=f"P{number}")), with_="hcp-b")
     await a.sync(server)
@@ -133,10 +123,10 @@ async def test_rsa_is_used_once_for_each_hcp_key(open_replica, server, identitie
 async def test_two_devices_that_mint_a_key_for_the_same_pair_lose_nothing(open_replica, server):
     laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
     b = await open_replica("hcp-b")
-    await _met(server, laptop, phone, b)
+    await met(server, laptop, phone, b)
     one = await laptop.share(await laptop.save(Patient(first_name="One")), with_="hcp-b")
     two = await phone.share(await phone.save(Patient(first_name="Two")), with_="hcp-b")
-    await _met(server, laptop, phone, b)
+    await met(server, laptop, phone, b)
     for replica in (laptop, phone, b):
         assert (await replica.get(Patient, one.id)).first_name == "One"
         assert (await replica.get(Patient, two.id)).first_name == "Two"
@@ -157,7 +147,7 @@ async def test_a_forged_revision_is_not_shown_and_the_genuine_one_stays(open_rep
 
 async def test_a_document_of_a_signer_not_known_yet_waits(open_replica, server):
     a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
-    await _met(server, a, b)
+    await met(server, a, b)
     john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
     await a.sync(server)
     c = await open_replica("hcp-c")
@@ -234,7 +224,7 @@ async def test_status_lists_what_each_server_refused(open_replica):
 
 async def test_an_entity_read_before_sharing_can_be_written_after_it(open_replica, server):
     a, b, c = [await open_replica(hcp) for hcp in ("hcp-a", "hcp-b", "hcp-c")]
-    await _met(server, a, b, c)
+    await met(server, a, b, c)
     john = await a.save(Patient(first_name="John"))
     visit = await a.save(Contact(description="Cough"), patient=john)
     for delegate in ("hcp-b", "hcp-c"):
