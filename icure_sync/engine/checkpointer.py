@@ -30,6 +30,7 @@ class LogChanged(Exception):
 @dataclass(slots=True)
 class _Side:
     peer: Peer
+    log_id: str
     info: PeerInfo
     log: Log  # as it is there
     mark: str  # of the other side
@@ -63,11 +64,16 @@ class Checkpointer:
 
         Raises what `Peer.info` raises.
         """
+        pull = plan.direction is Direction.PULL
+        ids = (plan.log_id, plan.own_log_id) if pull else (plan.own_log_id, plan.log_id)
         infos = [await source.info(), await target.info()]
-        logs = [read_log(await peer.read_local(plan.log_id)) for peer in (source, target)]
+        logs = [read_log(await peer.read_local(log_id)) for peer, log_id in zip((source, target), ids, strict=True)]
         marks = [peer_mark(info.name, info.instance) for info in infos]
-        sides = [_Side(source, infos[0], logs[0], marks[1]), _Side(target, infos[1], logs[1], marks[0])]
-        other, device = sides if plan.direction is Direction.PULL else reversed(sides)
+        sides = (
+            _Side(source, ids[0], infos[0], logs[0], marks[1]),
+            _Side(target, ids[1], infos[1], logs[1], marks[0]),
+        )
+        other, device = sides if pull else reversed(sides)
         return cls(device, other, plan, patience=patience, clock=clock, entropy=entropy)
 
     @property
@@ -140,7 +146,7 @@ class Checkpointer:
     async def _check(self, side: _Side) -> None:
         """The same database, and the log that this attempt knows: else nothing may be recorded in it."""
         info = await self._patience.insist(side.peer.info)
-        log = read_log(await self._patience.insist(lambda: side.peer.read_local(self._plan.log_id)))
+        log = read_log(await self._patience.insist(lambda: side.peer.read_local(side.log_id)))
         if info.instance != side.info.instance or (log.head, log.name) != (side.log.head, side.log.name):
             raise LogChanged
 
@@ -154,7 +160,7 @@ class Checkpointer:
 
     async def _write(self, side: _Side, log: Log) -> None:
         try:
-            await self._patience.insist(lambda: side.peer.write_local(self._plan.log_id, log.document()))
+            await self._patience.insist(lambda: side.peer.write_local(side.log_id, log.document()))
         except CheckpointConflict as error:
             raise LogChanged from error
         side.log = log

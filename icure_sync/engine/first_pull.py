@@ -88,7 +88,7 @@ class FirstPull:
 
     async def _interrupted(self) -> Seq | None:
         """The pin of an earlier attempt between these two, which has not come to a checkpoint."""
-        match await self._passage.target.read_local(self._plan.first_id):
+        match await self._passage.target.read_local(self._plan.pin_id):
             case {"name": self._checkpointer.name, "seq": str(seq)}:
                 return Seq(seq)
         return None
@@ -140,7 +140,7 @@ class FirstPull:
         if not await self._checkpointer.is_marked():
             raise LogChanged
         record = {"name": self._checkpointer.name, "seq": seq}
-        await self._passage.patience.insist(partial(self._passage.target.write_local, self._plan.first_id, record))
+        await self._passage.patience.insist(partial(self._passage.target.write_local, self._plan.pin_id, record))
         self._pin = seq
 
     async def _take(self, page: Sequence[DocId], group: asyncio.TaskGroup) -> None:

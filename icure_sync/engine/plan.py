@@ -1,4 +1,9 @@
-"""What a replication is to do: the value that names it. Owns the names of its `_local` documents; does nothing."""
+"""What a replication is to do: the value that names it. Owns the names of its `_local` documents; does nothing.
+
+What a replica remembers as the device and what others leave there as the other side never share a name. Two copies of
+one file have one device id and one past: by the name alone, what one of them recorded with a server would pass for
+what the two have recorded with each other, and seqs of one side for those of another.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +27,13 @@ class Plan:
 
     @property
     def log_id(self) -> str:
-        """The replication log, on both sides."""
+        """The replication log on the other side."""
         return replication_id(self.device, self.hcp, self.selector, self.direction)
+
+    @property
+    def own_log_id(self) -> str:
+        """The replication log on the device's side."""
+        return f"{self.log_id}-own"
 
     def refused_id(self, name: str) -> str:
         """The record of what one other side refused, on the device's side only. `name`: that of the other's log."""
@@ -31,5 +41,10 @@ class Plan:
 
     @property
     def first_id(self) -> str:
-        """The record of a first sync by the index: its pin on the device's side, a mark on the other."""
+        """The mark of a first sync by the index, on the other side."""
         return f"{self.log_id}-first"
+
+    @property
+    def pin_id(self) -> str:
+        """The pin of a first sync by the index, on the device's side."""
+        return f"{self.log_id}-pin"

@@ -158,7 +158,7 @@ async def test_a_second_sync_goes_on_from_the_checkpoint(pair: Pair):
 async def test_both_sides_keep_the_log(pair: Pair):
     await give(pair.remote.inner, revision("a", rev(1, 1)))
     await pair.pull()
-    ours, theirs = await pair.device.read_local(PULL.log_id), await pair.remote.inner.read_local(PULL.log_id)
+    ours, theirs = await pair.device.read_local(PULL.own_log_id), await pair.remote.inner.read_local(PULL.log_id)
     assert ours is not None
     assert theirs is not None
     assert ours["history"][0]["session_id"] == theirs["history"][0]["session_id"]
@@ -167,8 +167,8 @@ async def test_both_sides_keep_the_log(pair: Pair):
 async def test_a_log_that_was_lost_on_either_side_means_comparing_again_and_nothing_worse(pair: Pair):
     await give(pair.remote.inner, *(revision(f"doc-{number}", rev(1, number)) for number in range(5)))
     await pair.sync()
-    for side in (pair.device, pair.remote.inner):
-        await side.write_local(PULL.log_id, {})
+    for side, log_id in ((pair.device, PULL.own_log_id), (pair.remote.inner, PULL.log_id)):
+        await side.write_local(log_id, {})
         outcome = await pair.pull()
         assert (outcome.since, outcome.documents) == (START, 0)
 

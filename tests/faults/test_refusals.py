@@ -200,7 +200,7 @@ async def test_a_server_that_fails_altogether_blames_no_document(line: Line):
     await give(line.device, documents("ours", 20))
     line.proxy.inject(Fault(answer=refusal(500)), first=6)
     await line.failed(line.push())
-    assert not await line.device.read_local(PUSH.log_id) or (await leaves(line.direct)) == await leaves(line.device)
+    assert not await line.device.read_local(PUSH.own_log_id) or (await leaves(line.direct)) == await leaves(line.device)
     await line.agree(await leaves(line.device))
 
 

@@ -130,10 +130,8 @@ class Clinic:
             self.stop(device)
 
     def neighbours(self, device: Device) -> list[Device]:
-        """Whom it can meet directly: not another life of itself, with which it has its checkpoints in common."""
-        if not self.meets_directly:
-            return []
-        return [each for each in self.devices if each.replica.device != device.replica.device]
+        """Whom it can meet directly, other lives of itself too."""
+        return [each for each in self.devices if each is not device] if self.meets_directly else []
 
     async def sync(self, device: Device, peer: Peer) -> None:
         self.merged += (await device.replica.sync(peer)).merged
