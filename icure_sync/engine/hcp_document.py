@@ -21,9 +21,10 @@ from icure_sync.engine.suite import Content, Joined, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, Rev, rev_order
-from icure_sync.merge import joining, registers
-from icure_sync.merge.registers import Author
-from icure_sync.model import Hcp, to_record, with_record_ids
+from icure_sync.merge import disputes, joining, registers
+from icure_sync.merge.disputes import Version
+from icure_sync.merge.registers import Author, Body, Path
+from icure_sync.model import Hcp, from_record, to_record, with_record_ids
 from icure_sync.model.schema import SEALED_1, record_lists
 
 _STAMPS = ("context", "writers", "fields")
@@ -67,12 +68,19 @@ def with_profile(identity: Identity, shown: Stored, hcp: Hcp, writers: Writers, 
         raise InvalidEntity("save an Hcp", f"{', '.join(reserved)} cannot be the name of a field", "name it otherwise")
     wanted = registers.flatten(profile, record_lists(HCP_TYPE))
     changed = registers.changes(registers.shown_registers(body), wanted)
-    if not changed:
-        return None
-    author = writers.author(shown.id, body["context"])
-    after = registers.write(body, changed, author)
-    writers.wrote(shown.id, author, after["context"])
-    return _over(identity, shown, {**_unstamped(shown.document, after), **_profile(after)})
+    return _rewritten(identity, shown, _write(shown.id, body, changed, writers)) if changed else None
+
+
+def settled(identity: Identity, shown: Stored, choices: Mapping[Path, Any], writers: Writers) -> Written:
+    """The next revision, in which these registers have these values and no others. Raises InvalidEntity."""
+    after = _write(shown.id, _body(shown.document), choices, writers)
+    from_record(Hcp, registers.read(after).record, id=shown.id, rev=shown.rev)  # so that no device stumbles over it
+    return _rewritten(identity, shown, after)
+
+
+def versions(stored: Stored) -> Mapping[Path, Sequence[Version]]:
+    """Of each register with several values, what it shows, then the others."""
+    return disputes.versions(_body(stored.document))
 
 
 def content(stored: Stored) -> Content:
@@ -127,6 +135,17 @@ def join(identity: Identity, revisions: Sequence[Stored], standing: Collection[R
     else:
         shown = Stored(merge.id, same or merge.rev, merge.document, tuple(revs), beside)
     return Joined(shown, (merge,) if same is None else tuple(end for rev, end in ends.items() if rev != same))
+
+
+def _write(doc_id: DocId, body: Body, changed: Mapping[Path, Any], writers: Writers) -> dict[str, Any]:
+    author = writers.author(doc_id, body["context"])
+    after = registers.write(body, changed, author)
+    writers.wrote(doc_id, author, after["context"])
+    return after
+
+
+def _rewritten(identity: Identity, shown: Stored, body: Body) -> Written:
+    return _over(identity, shown, {**_unstamped(shown.document, body), **_profile(body)})
 
 
 def _over(identity: Identity, shown: Stored, document: Mapping[str, Any]) -> Written:

@@ -61,7 +61,9 @@ class Keyed:
         verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
         self.opener = Opener(store, chosen, verdicts)
         self.records = Records(store, self.opener, verdicts, chosen[0])
-        self.review = Review(store, opener=self.opener, records=self.records, sealed=sealed)
+        self.review = Review(
+            store, identity.hcp_id, hcps=self.hcps, opener=self.opener, records=self.records, sealed=sealed
+        )
         self._reconciler = Reconciler(
             store,
             identity.hcp_id,

@@ -25,6 +25,7 @@ from icure_sync.engine.verdicts import VERIFIED, above
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StaleRevision, UntrustedKey, WeakKey
 from icure_sync.ids import DocId, HcpId, Rev, is_kid
+from icure_sync.merge.registers import Path
 from icure_sync.model import Hcp
 from icure_sync.model.schema import SEALED_1
 from icure_sync.store import Held, Store
@@ -127,6 +128,13 @@ class Parties:
         written = hcp_document.with_profile(self._identity, shown, hcp, writers, self._entropy)
         if written is not None:
             self._store_written(written)
+
+    def settle_profile(self, shown: Stored, choices: Mapping[Path, Any], writers: Writers) -> None:
+        """The own Hcp document has these values in these registers from now on, and no others. Raises InvalidEntity.
+
+        `shown`: what `shown` gives of the own Hcp now.
+        """
+        self._store_written(hcp_document.settled(self._identity, shown, choices, writers))
 
     def reconcile(self) -> int:
         """Merge what devices of the own Hcp wrote into its document concurrently. Returns how many revisions it took.

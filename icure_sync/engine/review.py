@@ -1,24 +1,28 @@
 """Review: which records a person should look at, what there is to see, and what a person's decision writes.
 
 Owns what counts as a conflict. Which leaves may be shown is opening.py's to say, what is written the suites'. A record
-is opened for this only if it may be in conflict, once for each change of it. Synchronous: runs in the store's thread.
+is opened for this only if it may be in conflict, once for each change of it. Of Hcps, the own one is among them: nobody
+else decides for it, nor it for others. Synchronous: runs in the store's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from icure_sync.engine import hcp_document
 from icure_sync.engine.choices import chosen
 from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
+from icure_sync.engine.hcps import Hcps, Own
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener, not_found
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
-from icure_sync.engine.suite import Stored
-from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuite, WriterOut
+from icure_sync.engine.suite import Content, Stored
+from icure_sync.errors import InvalidEntity, NoAccess, NotFound, StaleRevision, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.merge.disputes import Version
 from icure_sync.merge.registers import Path
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
 from icure_sync.store import Store
@@ -29,16 +33,20 @@ PAGE = 128  # records opened between two looks of the event loop: some 100 ms
 # anybody writes; where somebody does, the record is opened in vain.
 _NEVER_MERGED = b'"merged":[]'
 
-_TYPES = {cls.TYPE for cls in ENTITY_CLASSES}
+_TYPES = {cls.TYPE for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT}  # those of records
 _ORDER = "order"
 _OTHER_FILES = "it has other files than what is shown, and a merge would lose them"
 
 
 class Review:
-    """The records of one Hcp in one store that are left to a person."""
+    """The records of one Hcp in one store that are left to a person. `me`: that Hcp."""
 
-    def __init__(self, store: Store, *, opener: Opener, records: Records, sealed: SealedSuite) -> None:
+    def __init__(
+        self, store: Store, me: HcpId, *, hcps: Hcps, opener: Opener, records: Records, sealed: SealedSuite
+    ) -> None:
         self._store = store
+        self._me = DocId(me)
+        self._hcps = hcps
         self._opener = opener
         self._records = records
         self._sealed = sealed
@@ -70,25 +78,42 @@ class Review:
             since = through
 
     def look(self, doc_id: DocId) -> Conflict | None:
-        """What there is to see of one record; None if nothing is left to a person."""
+        """What there is to see of one record, or of the own Hcp; None if nothing is left to a person."""
+        if doc_id == self._me:
+            return self._look_at_me()
         leaves = self._opener.leaves(doc_id)
         shown = self._shown(doc_id, leaves)
-        fields = _fields(shown) if shown else ()
+        fields = _fields(shown.stored, shown.content, shown.suite.versions) if shown else ()
         standing = self._standing(doc_id, leaves, shown)
         if shown is not None and fields:
-            standing += _waiting(leaves, shown)
+            standing += _waiting([leaf.stored for leaf in leaves.opened if leaf.stored.rev in shown.stored.leaves])
         live = [leaf.rev for leaf in self._tree_leaves(doc_id) if leaf.rev in leaves.others or _has(leaves, leaf.rev)]
         type_ = shown.content.type if shown else self._stated_type(doc_id, live)
         if not (fields or standing) or (shown is None and (len(live) < 2 or type_ not in _TYPES)):
             return None
         return Conflict(doc_id, type_, shown.entity if shown else None, tuple(live), fields, standing)
 
+    def _look_at_me(self) -> Conflict | None:
+        """Its leaves that are not believed are among what is untrusted, and nothing for anybody to decide."""
+        own = self._own()
+        fields = _own_fields(own) if own else ()
+        if own is None or not fields:
+            return None
+        live = tuple(leaf.rev for leaf in self._tree_leaves(own.stored.id) if not leaf.deleted)
+        merged = [self._stored(own.stored.id, rev) for rev in live if rev in own.stored.leaves]
+        return Conflict(own.stored.id, own.content.type, own.hcp, live, fields, _waiting(merged))
+
     # Deciding
 
     def resolve(self, record: Conflict | Entity | str, choices: Any) -> Entity:
         """Write the registers that are chosen, over what was seen. See `chosen`."""
+        own = self._own() if _id(record) == self._me else None
+        if own is not None:
+            _require_seen(record, own)
+            return self._hcps.settle(own, chosen(own.stored.id, _own_fields(own), choices))
         opened = self._seen(record)
-        written = opened.suite.settle(opened.stored, chosen(opened.stored.id, _fields(opened), choices))
+        fields = _fields(opened.stored, opened.content, opened.suite.versions)
+        written = opened.suite.settle(opened.stored, chosen(opened.stored.id, fields, choices))
         return self._records.keep(written, opened.suite)
 
     def adopt(self, record: Conflict | Entity | str, rev: Rev | None) -> Entity:
@@ -96,7 +121,7 @@ class Review:
 
         Raises NotFound for what is no such leaf, and what stands against one that cannot be adopted.
         """
-        doc_id = DocId(record if isinstance(record, str) else record.id)
+        doc_id = _id(record)
         leaves, shown = self._opener.leaves(doc_id), self._opener.open(doc_id)
         outs = _outs(leaves, shown)
         if rev is None:
@@ -119,6 +144,11 @@ class Review:
         if entity is None:
             raise not_found(Entity, DocId(str(getattr(record, "id", ""))))
         return self._records.shown(entity)
+
+    def _own(self) -> Own | None:
+        with suppress(*UNREADABLE):
+            return self._hcps.own()
+        return None
 
     def _shown(self, doc_id: DocId, leaves: Leaves) -> Opened | None:
         """What `Opener.open` gives; most leaves are open already."""
@@ -147,7 +177,7 @@ class Review:
         by = _writer(leaf)
         why = f"{by}, who wrote it, has no access any more"
         try:
-            offered = _named(shown, self._sealed.offered(shown.stored, leaf))
+            offered = _named(shown.stored, shown.content.type, self._sealed.offered(shown.stored, leaf))
         except UNREADABLE as error:
             return Standing(rev, Reason.OUT, f"{why}, and it does not open: {error.wrong}", by)
         return Standing(rev, Reason.OUT, why, by, dict(offered.values()))
@@ -201,12 +231,15 @@ async def conflict_count(store: Store, review: Review | None) -> int:
     return len(await conflict_ids(store, review))
 
 
-def _fields(shown: Opened) -> tuple[Disputed, ...]:
+def _fields(
+    stored: Stored, content: Content, versions_of: Callable[[Stored], Mapping[Path, Sequence[Version]]]
+) -> tuple[Disputed, ...]:
     """Of a deleted record nothing is in dispute, until it is restored."""
-    if shown.content.deleted or not shown.content.siblings:
+    if content.deleted or not content.siblings:
         return ()
-    versions = shown.suite.versions(shown.stored)
-    named = _named(shown, {path: [each.value for each in found] for path, found in versions.items()})
+    versions = versions_of(stored)
+    plain = {path: [each.value for each in found] for path, found in versions.items()}
+    named = _named(stored, content.type, plain)
     fields = []
     for path, (name, values) in named.items():
         first, *others = [replace(each, value=value) for each, value in zip(versions[path], values, strict=True)]
@@ -214,13 +247,17 @@ def _fields(shown: Opened) -> tuple[Disputed, ...]:
     return tuple(fields)
 
 
-def _named(shown: Opened, values: Mapping[Path, Sequence[Any]]) -> dict[Path, tuple[str, tuple[Any, ...]]]:
+def _own_fields(own: Own) -> tuple[Disputed, ...]:
+    return _fields(own.stored, own.content, hcp_document.versions)
+
+
+def _named(stored: Stored, type_: str, values: Mapping[Path, Sequence[Any]]) -> dict[Path, tuple[str, tuple[Any, ...]]]:
     """Values of registers as the entity's fields have them, with the field's name; no orders. Raises InvalidEntity."""
     found = {}
-    cls = entity_class(shown.content.type)
+    cls = entity_class(type_)
     for path, each in values.items():
         if path[0] != _ORDER:
-            read = from_record(cls, {}, id=shown.stored.id, rev=shown.stored.rev, siblings={path: each})
+            read = from_record(cls, {}, id=stored.id, rev=stored.rev, siblings={path: each})
             ((name, typed),) = read.alternatives.items()
             found[path] = name, typed
     return found
@@ -237,13 +274,22 @@ def _apart(leaves: Leaves) -> list[Opened]:
     return [leaf for leaf in leaves.opened if not leaf.joins(leaves.opened[0])]
 
 
-def _waiting(leaves: Leaves, shown: Opened) -> tuple[Standing, ...]:
-    merged = [leaf.stored for leaf in leaves.opened if leaf.stored.rev in shown.stored.leaves]
+def _waiting(merged: Sequence[Stored]) -> tuple[Standing, ...]:
     if len(merged) < 2:
         return ()
     return tuple(
         Standing(leaf.rev, Reason.WAITING, "its merge is shown, and not written yet", _writer(leaf)) for leaf in merged
     )
+
+
+def _id(record: Conflict | Entity | str) -> DocId:
+    return DocId(record if isinstance(record, str) else record.id)
+
+
+def _require_seen(record: Conflict | Entity | str, own: Own) -> None:
+    seen = record.entity if isinstance(record, Conflict) else record
+    if isinstance(seen, Entity) and seen.rev != own.stored.rev:
+        raise StaleRevision(f"settle the Hcp {seen.id}", f"{seen.rev} has been replaced since", "read it again")
 
 
 def _has(leaves: Leaves, rev: Rev) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from icure_sync import Conflict, Identity, Reason
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision, Tampered
-from icure_sync.model import Contact, Patient, Service
+from icure_sync.ids import generation
+from icure_sync.model import Address, Contact, Hcp, Patient, Service
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from tests.crypto.classic_clinic import A, vectors
@@ -214,6 +215,129 @@ async def test_a_file_that_cannot_be_written_lists_the_same(open_replica, server
     assert [each.id for each in await listed(laptop)] == [john.id]
 
 
+# The own Hcp
+
+
+async def two_profiles(open_replica, server: MemoryPeer) -> tuple[Replica, Replica, Replica]:
+    """A's laptop and phone wrote A's civility without seeing each other, and have met; and B."""
+    laptop = await open_replica("hcp-a", "laptop", clock=lambda: 1_000)
+    phone = await open_replica("hcp-a", "phone", clock=lambda: 2_000)
+    b = await open_replica("hcp-b")
+    await met(server, laptop, phone, b)
+    for replica, civility in ((laptop, "Dr"), (phone, "Prof")):
+        me = await replica.get(Hcp, "hcp-a")
+        await replica.save(me.replace(civility=civility, **({"nihii": "123"} if replica is phone else {})))
+    await met(server, laptop, phone, b)
+    return laptop, phone, b
+
+
+async def test_a_field_of_the_own_hcp_is_listed_on_its_devices_and_on_no_others(open_replica, server):
+    laptop, phone, b = await two_profiles(open_replica, server)
+    (conflict,) = await listed(laptop)
+    assert [conflict] == await listed(phone)
+    assert conflict == await laptop.conflict_of("hcp-a") == await laptop.conflict_of(conflict.entity)
+    assert (await laptop.sync(server)).conflicts == 1
+    me = await laptop.get(Hcp, "hcp-a")
+    assert (conflict.id, conflict.type, conflict.entity) == ("hcp-a", "HealthcareParty", me)
+    assert (conflict.standing, conflict.versions, conflict.leaves) == ((), 2, (me.rev,))
+    (field,) = conflict.fields
+    assert (field.path, field.name) == (("civility",), "civility")
+    found = {each.value: (each.hcp, each.device, each.time) for each in (field.shown, *field.alternatives)}
+    assert found == {"Dr": ("hcp-a", laptop.device, 1_000), "Prof": ("hcp-a", phone.device, 2_000)}
+    assert field.shown.value == me.civility
+    assert (await b.get(Hcp, "hcp-a")).alternatives
+    assert await listed(b) == []
+    assert await b.conflict_of("hcp-a") is None
+
+
+async def test_before_it_is_merged_it_is_listed_on_its_devices_only(open_replica, server):
+    laptop, phone, b = await two_profiles(open_replica, server)
+    for replica in (laptop, phone):
+        me = await replica.resolve("hcp-a", "Dr")
+        await replica.save(me.replace(speciality=replica.device))
+    given = await phone._store.run(phone._store.documents.leaves, "hcp-a")
+    for replica in (laptop, b):
+        await replica._store.run(replica._store.documents.apply, list(given))
+    await b._store.run(b._store.documents.apply, list(await laptop._store.run(laptop._store.documents.leaves, "hcp-a")))
+    assert len(await leaves(b, "hcp-a")) == 2
+    assert await listed(b) == []
+    (conflict,) = await listed(laptop)
+    assert [each.name for each in conflict.fields] == ["speciality"]
+    assert [(each.reason, each.by) for each in conflict.standing] == [(Reason.WAITING, "hcp-a")] * 2
+    settled = await laptop.resolve(conflict, "poetry")
+    assert (settled.speciality, settled.civility, settled.alternatives) == ("poetry", "Dr", {})
+    assert await leaves(laptop, "hcp-a") == [settled.rev]
+    assert await listed(laptop) == []
+
+
+@pytest.mark.parametrize("which", ["shown", "other", "new", "nothing"])
+async def test_settling_it_is_one_write_of_the_own_document(open_replica, server, which):
+    laptop, phone, b = await two_profiles(open_replica, server)
+    (conflict,) = await listed(laptop)
+    field = conflict.fields[0]
+    choice = {"shown": field.shown, "other": field.alternatives[0], "new": "Mx", "nothing": ""}[which]
+    settled = await laptop.resolve(conflict, {"civility": choice})
+    wanted = {"new": "Mx", "nothing": None}.get(which, getattr(choice, "value", None))
+    assert (settled.civility, settled.alternatives, settled.nihii) == (wanted, {}, "123")
+    assert generation(settled.rev) == generation(conflict.entity.rev) + 1
+    await met(server, laptop, phone, b)
+    for replica in (laptop, phone, b):
+        assert await replica.get(Hcp, "hcp-a") == settled
+        assert await listed(replica) == []
+
+
+async def test_a_profile_that_was_replaced_since_the_look_is_not_settled_unseen(open_replica, server):
+    laptop, phone, _ = await two_profiles(open_replica, server)
+    (conflict,) = await listed(laptop)
+    await phone.save((await phone.get(Hcp, "hcp-a")).replace(civility="later"))
+    await met(server, phone, laptop)
+    for seen in (conflict, conflict.entity):
+        with pytest.raises(StaleRevision):
+            await laptop.resolve(seen, {"civility": "too late"})
+
+
+@pytest.mark.parametrize(
+    ("choices", "wrong"), [({"gender": "male"}, "gender is not in dispute"), ({}, "no field"), (5, "civility")]
+)
+async def test_what_no_hcp_has_cannot_settle_it(open_replica, server, choices, wrong):
+    laptop, _, _ = await two_profiles(open_replica, server)
+    before = await laptop.get(Hcp, "hcp-a")
+    with pytest.raises(InvalidEntity, match=wrong):
+        await laptop.resolve("hcp-a", choices)
+    assert await laptop.get(Hcp, "hcp-a") == before
+    assert len(await listed(laptop)) == 1
+    with pytest.raises(NotFound):
+        await laptop.adopt("hcp-a", before.rev)
+
+
+async def test_a_record_of_the_own_profile_is_settled_like_a_service(open_replica, server):
+    laptop, phone, _ = await two_profiles(open_replica, server)
+    me = await laptop.resolve("hcp-a")
+    me = await laptop.save(me.replace(addresses=[Address(city="Ghent")]))
+    await met(server, laptop, phone)
+    (home,) = me.addresses
+    await laptop.save(me.replace(addresses=[home.replace(city="Liège")]))
+    await phone.save((await phone.get(Hcp, "hcp-a")).replace(addresses=[home.replace(city="Mons")]))
+    await met(server, laptop, phone)
+    (conflict,) = await listed(phone)
+    (field,) = conflict.fields
+    assert field.name == f"addresses/{home.id}"
+    settled = await phone.resolve(conflict, {field.name: Address(city="Namur")})
+    assert settled.addresses == (home.replace(city="Namur"),)
+    await met(server, phone, laptop)
+    assert await listed(laptop) == await listed(phone) == []
+
+
+async def test_keys_that_both_devices_made_are_nothing_for_a_person(open_replica, server):
+    laptop, phone, _ = await two_profiles(open_replica, server)
+    await laptop.resolve("hcp-a")
+    await met(server, laptop, phone)
+    for replica in (laptop, phone):
+        await replica.share(await replica.save(Patient(first_name="John")), with_="hcp-b")
+    await met(server, laptop, phone)
+    assert await listed(laptop) == await listed(phone) == []
+
+
 # icure-classic
 
 
@@ -267,6 +391,16 @@ async def test_a_deletion_of_a_classic_record_is_decided_alike(classic, server, 
     await met(server, laptop, phone)
     assert await listed(phone) == await listed(laptop) == []
     assert (john.id in {each.id async for each in laptop.find_deleted(Patient)}) == gone
+
+
+async def test_of_a_classic_profile_nothing_is_in_dispute_for_it_says_not_who_wrote_what(classic, server):
+    laptop, phone, _ = classic
+    for replica, speciality in ((laptop, "poetry"), (phone, "prose")):
+        await replica.save((await replica.get(Hcp, A)).replace(speciality=speciality))
+    await met(server, laptop, phone)
+    assert await laptop.get(Hcp, A) == await phone.get(Hcp, A)
+    assert await listed(laptop) == await listed(phone) == []
+    assert await laptop.conflict_of(A) is None
 
 
 # Leaves of those who are out
