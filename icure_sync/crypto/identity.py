@@ -77,21 +77,30 @@ class Identity:
 
     def lock(self, passphrase: str, *, entropy: Entropy = system_entropy) -> bytes:
         """To keep in a file: one line of JSON that only the passphrase opens."""
-        secret = {
-            "hcpId": self.hcp_id,
-            "name": self.name,
-            "partyKey": to_text(self.party_key.pkcs8()),
-            "signingKey": to_text(self.signing_key.seed()),
-            "selfKey": to_text(self.self_key),
-            "birth": {"wrapped": to_text(self.birth.wrapped), "writer": self.birth.writer},
-            "epoch": self.epoch,
-        }
-        return lock_secret(strict_json.dumps(secret), passphrase, LABEL, entropy)
+        return lock_secret(self.secret(), passphrase, LABEL, entropy)
 
     @classmethod
     def unlock(cls, locked: bytes, passphrase: str) -> Identity:
         """The identity of `lock`. Raises WrongPassphrase, StoreCorrupt, WeakKey."""
-        opened = unlock_secret(locked, passphrase, LABEL)
+        return cls.of_secret(unlock_secret(locked, passphrase, LABEL))
+
+    def secret(self) -> bytes:
+        """Everything, unlocked: JSON to be sealed, and never to be kept or sent as it is."""
+        return strict_json.dumps(
+            {
+                "hcpId": self.hcp_id,
+                "name": self.name,
+                "partyKey": to_text(self.party_key.pkcs8()),
+                "signingKey": to_text(self.signing_key.seed()),
+                "selfKey": to_text(self.self_key),
+                "birth": {"wrapped": to_text(self.birth.wrapped), "writer": self.birth.writer},
+                "epoch": self.epoch,
+            }
+        )
+
+    @classmethod
+    def of_secret(cls, opened: bytes) -> Identity:
+        """The identity of `secret`. Raises StoreCorrupt, WeakKey."""
         try:
             secret = strict_json.loads(opened, LABEL)
             return cls(
