@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icure_sync import Contact, Form, HealthcareElement, Patient, strict_json
+from icure_sync import Contact, Document, Form, Hcp, HealthcareElement, Patient, strict_json
 from icure_sync.app.output import fields, table
 from icure_sync.model import Entity, iso_text, to_record
 from icure_sync.model.fields import Kind, fields_of
@@ -17,6 +17,8 @@ COLUMNS: Mapping[type[Entity], Sequence[tuple[str, str]]] = {
     Contact: (("OPENED", "opening_date"), ("DESCRIPTION", "description"), ("LOCATION", "location")),
     Form: (("OPENED", "opening_date"), ("DESCRIPTION", "description"), ("TEMPLATE", "form_template_id")),
     HealthcareElement: (("OPENED", "opening_date"), ("DESCRIPTION", "description"), ("NOTE", "note")),
+    Document: (("NAME", "name"),),
+    Hcp: (("NAME", "name"),),
 }
 
 CELL_LETTERS = 48  # of a field in a row; the page has the rest

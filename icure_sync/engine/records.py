@@ -14,7 +14,7 @@ from icure_sync.engine.opening import Opened, Opener, entity_of, not_found
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Parent, Stored, Suite, Written
 from icure_sync.engine.verdicts import UNSEEN, Verdicts
-from icure_sync.errors import StaleRevision
+from icure_sync.errors import NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Entity, search_text
 from icure_sync.replication.wire import Attachment as Stub
@@ -46,8 +46,11 @@ class Records:
         if self._store.documents.tree(doc_id) is None:
             raise not_found(cls, doc_id)
         entity = self._opener.open(doc_id).entity
-        if not isinstance(entity, cls) or entity.deleted:
+        if not isinstance(entity, cls):
             raise not_found(cls, doc_id)
+        if entity.deleted:
+            attempted = f"find {cls.__name__} {doc_id}"
+            raise NotFound(attempted, "it is deleted", "its content is kept, and Replica.restore shows it again")
         return entity
 
     def page(self, cls: type[E], cursor: Cursor, *, deleted: bool) -> tuple[list[E], Cursor | None]:

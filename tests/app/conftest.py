@@ -197,3 +197,22 @@ def practice(homes: Path) -> CommandLine:
     line = CommandLine(homes / "practice")
     assert line.run("init", "--hcp-id", "hcp-a", "--name", "Practice A").code == 0
     return line
+
+
+@pytest.fixture(scope="module")
+def specialist(homes: Path, hub: RunningHub) -> CommandLine:
+    """The device of Hcp `hcp-b`, which was told the server at init."""
+    line = CommandLine(homes / "specialist")
+    line.json("init", "--hcp-id", "hcp-b", "--name", "Specialist B", "--server", hub.database)
+    return line
+
+
+@pytest.fixture(scope="module")
+def phone(homes: Path, practice: CommandLine) -> CommandLine:
+    """The second device of `hcp-a`."""
+    file = homes / "hcp-a.identity"
+    assert practice.json("identity", "export", file) == {"file": str(file), "hcpId": "hcp-a"}
+    line = CommandLine(homes / "phone")
+    made = line.json("init", "--identity", file)
+    assert (made["hcpId"], made["name"]) == ("hcp-a", "Practice A")
+    return line
