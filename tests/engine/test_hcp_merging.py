@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,6 @@ import pytest_asyncio
 from icure_sync import strict_json
 from icure_sync.engine.replica import Replica, replica_over
 from icure_sync.errors import NotFound, StaleRevision
-from icure_sync.hub import Hub
 from icure_sync.ids import DocId, Rev, generation
 from icure_sync.model import Address, Contact, Hcp, Patient
 from icure_sync.peers.couch import CouchPeer
@@ -23,7 +23,7 @@ from tests.engine.test_classic import CLASSIC, VECTORS
 from tests.engine.test_classic import A as CLASSIC_A
 from tests.engine.test_classic import B as CLASSIC_B
 from tests.engine.test_classic import identity as classic_identity
-from tests.servers import fresh_database
+from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
 OWN = DocId("hcp-a")
 
@@ -31,13 +31,16 @@ OWN = DocId("hcp-a")
 Server = Callable[[], Peer]
 
 
-@pytest_asyncio.fixture
-async def server(tmp_path) -> AsyncIterator[Server]:
-    """A database of a hub, over HTTP."""
-    async with Hub(tmp_path / "hub", admin=("admin", "test-only")) as hub:
-        url = hub.url.replace("//", "//admin:test-only@")
-        async with fresh_database(url) as database:
-            yield lambda: CouchPeer(database)
+@pytest_asyncio.fixture(params=["hub", *REAL_SERVERS])
+async def server(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[Server]:
+    """A database, over HTTP."""
+    async with AsyncExitStack() as stack:
+        if request.param == "hub":
+            url = await stack.enter_async_context(fresh_hub(tmp_path))
+        else:
+            url = request.getfixturevalue("couchdb_url")
+        database = await stack.enter_async_context(fresh_database(url))
+        yield lambda: CouchPeer(database)
 
 
 @pytest_asyncio.fixture
