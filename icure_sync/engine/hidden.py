@@ -2,24 +2,26 @@
 verify. And which tombstones do count, so that what they end can go.
 
 CouchDB lets whoever may write put a tombstone, or anything else, on any leaf. So an end of a leaf counts only if what
-is signed says so. Decides; reconciling.py writes. Synchronous: runs in the store's thread.
+is signed says so. What is hidden of those who are in is to be written again; of those who are out, to be looked at.
+Decides; reconciling.py writes, review.py lists. Synchronous: runs in the store's thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
 
-from icure_sync.canonical import canonical
 from icure_sync.crypto.access import Subject, parties
 from icure_sync.crypto.merging import ended_by
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener
+from icure_sync.engine.outs import Outs, carries, sort_outs
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
 from icure_sync.engine.verdicts import REFUSED, Verdicts
-from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered, UnsupportedSuite
+from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, Rev
+from icure_sync.merge.registers import Body
 from icure_sync.merge.revtree import RevTree
 from icure_sync.store import Held, Store
 
@@ -28,10 +30,16 @@ _MAY_BE_GENUINE = (NotFound, NoAccess, UnsupportedSuite, Misplaced)  # keys, Hcp
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Look:
-    """`hidden`: revisions that nothing which counts has displaced. `is_waiting`: of some that cannot be said yet."""
+    """`hidden`: revisions that nothing which counts has displaced. `is_waiting`: of some that cannot be said yet.
 
-    hidden: tuple[Opened, ...]
-    is_waiting: bool
+    `out`: as `hidden`, by those who are out: the last that each of them wrote. `earlier`: by their revision, and that
+    of live leaves by those who are out, what the same Hcp replaced by it and is here still.
+    """
+
+    hidden: tuple[Stored, ...] = ()
+    is_waiting: bool = False
+    out: tuple[Stored, ...] = ()
+    earlier: Mapping[Rev, Sequence[Stored]] = field(default_factory=dict)
 
 
 class Hidden:
@@ -45,34 +53,72 @@ class Hidden:
 
     def look(self, doc_id: DocId, leaves: Leaves) -> Look:
         """Bodies of what counts as displaced are dropped on the way."""
+        bodies = self._store.documents.displaced(doc_id)
+        if not bodies:
+            return Look()
         tree = self._store.documents.tree(doc_id) or RevTree()
         held = {each.revision.rev: each for each in self._store.documents.held_leaves(doc_id)}
         lines = {rev: tree.history(rev) for rev in held}
         below = {rev for opened in leaves.opened for rev in lines[opened.stored.rev]}
         done: set[Rev] = set()
-        hidden: list[Opened] = []
+        hidden: list[Stored] = []
+        out: list[Stored] = []
         is_waiting = False
-        for displaced in self._store.documents.displaced(doc_id):
+        for displaced in bodies:
             rev = displaced.revision.rev
             if rev in done or displaced.state == REFUSED:
                 continue
             try:
                 opened = self._opener.open_held(displaced)
+            except WriterOut:
+                out.append(self._opener.read(displaced))
+                continue
             except UNREADABLE as error:
                 is_waiting |= rev not in below and isinstance(error, _MAY_BE_GENUINE)
                 continue
             if not opened.suite.is_authenticated:
                 continue  # there, a deletion is a deletion
-            above = [held[leaf] for leaf, line in lines.items() if rev in line]
-            if self._is_taken_in(opened, above, leaves.opened):
-                self._drop(opened)
-                continue
-            done.update(tree.history(rev)[1:])
-            if self._awaits(opened, above, leaves):
-                is_waiting = True
-            elif self._is_in(opened.stored):
-                hidden.append(opened)
-        return Look(tuple(hidden), is_waiting)
+            if not self._is_in(opened.stored):
+                out.append(opened.stored)
+            elif self._is_taken_in(opened, [held[leaf] for leaf in _above(rev, lines)], leaves.opened):
+                self._drop(opened.stored)
+            else:
+                done.update(tree.history(rev)[1:])
+                hidden.append(opened.stored)
+        outs = self._outs(out, leaves, held)
+        waiting = {
+            each.rev
+            for each in (*hidden, *outs.left)
+            if self._awaits(each, [held[leaf] for leaf in _above(each.rev, lines)], leaves)
+        }
+        return Look(
+            hidden=tuple(each for each in hidden if each.rev not in waiting),
+            is_waiting=is_waiting or bool(waiting),
+            out=tuple(each for each in outs.left if each.rev not in waiting),
+            earlier=outs.earlier,
+        )
+
+    def _outs(self, displaced: Sequence[Stored], leaves: Leaves, held: Mapping[Rev, Held]) -> Outs:
+        if not displaced:
+            return Outs((), {}, ())
+        live = [self._opener.read(held[rev]) for rev, error in leaves.others.items() if isinstance(error, WriterOut)]
+        shown: list[Stored] = []
+        for leaf in leaves.opened:
+            if leaf.suite is self._sealed:
+                (shown if self._is_in(leaf.stored) else live).append(leaf.stored)
+        opened: dict[Rev, Body | None] = {}
+
+        def body_of(stored: Stored) -> Body | None:
+            if stored.rev not in opened:
+                opened[stored.rev] = None
+                with suppress(*UNREADABLE):
+                    opened[stored.rev] = self._sealed.checked_body(stored)
+            return opened[stored.rev]
+
+        outs = sort_outs(displaced, live, shown, body_of)
+        for each in outs.gone:
+            self._drop(each)
+        return outs
 
     def _is_taken_in(self, opened: Opened, above: Sequence[Held], leaves: Sequence[Opened]) -> bool:
         """Whether what displaced this revision counts: a tombstone of a leaf that a merge took in, or a leaf that shows
@@ -106,17 +152,17 @@ class Hidden:
 
     def _stands_for(self, leaf: Opened, other: Stored) -> bool:
         """What an end by this leaf takes before anything else: it states all that the other states of access."""
-        return leaf.suite is self._sealed and _carries(leaf.stored.document, other.document)
+        return leaf.suite is self._sealed and carries(leaf.stored.document, other.document)
 
-    def _drop(self, opened: Opened) -> None:
+    def _drop(self, stored: Stored) -> None:
         if not self._store.read_only:
-            self._store.documents.prune(opened.stored.id, [opened.stored.rev])
+            self._store.documents.prune(stored.id, [stored.rev])
 
-    def _awaits(self, opened: Opened, above: Sequence[Held], leaves: Leaves) -> bool:
+    def _awaits(self, stored: Stored, above: Sequence[Held], leaves: Leaves) -> bool:
         """Whether what stands above may yet turn out to count: a revision that cannot be judged here yet, or a notice,
         which says that there is one."""
         return any(
-            self._is_notice(held, opened.stored)
+            self._is_notice(held, stored)
             if held.revision.deleted
             else isinstance(leaves.others.get(held.revision.rev), _MAY_BE_GENUINE)
             for held in above
@@ -138,8 +184,6 @@ class Hidden:
         return before >= named.keys() and parties(subject, stated).isdisjoint(named)
 
 
-def _carries(document: Mapping[str, Any], ended: Mapping[str, Any]) -> bool:
-    """Whether everything that the ended revision states of access is stated on: who takes a leaf in must not hide whom
-    it put out."""
-    stated = {canonical(statement) for statement in document["access"]}
-    return all(canonical(statement) in stated for statement in ended["access"])
+def _above(rev: Rev, lines: Mapping[Rev, Sequence[Rev]]) -> list[Rev]:
+    """The leaves that stand above a revision, each in its line."""
+    return [leaf for leaf, line in lines.items() if rev in line]

@@ -15,6 +15,7 @@ from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.hcps import Hcps
+from icure_sync.engine.hidden import Hidden
 from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.reconciling import Reconciled, Reconciler
@@ -58,18 +59,25 @@ class Keyed:
         sealed = SealedSuite(self.parties, writers, entropy)
         classic = ClassicSuite(identity.hcp_id, self._classic_parties, writers, entropy, clock)
         chosen = _chosen({SEALED_1: sealed, CLASSIC: classic}, self.suites)
-        verdicts = Verdicts(store, self.parties.keyring, self.parties.signing_key)
+        verdicts = Verdicts(store, self.parties.keyring, self.parties.signer)
         self.opener = Opener(store, chosen, verdicts)
         self.records = Records(store, self.opener, verdicts, chosen[0])
+        hidden = Hidden(store, opener=self.opener, verdicts=verdicts, sealed=sealed)
         self.review = Review(
-            store, identity.hcp_id, hcps=self.hcps, opener=self.opener, records=self.records, sealed=sealed
+            store,
+            identity.hcp_id,
+            hcps=self.hcps,
+            opener=self.opener,
+            hidden=hidden,
+            records=self.records,
+            sealed=sealed,
         )
         self._reconciler = Reconciler(
             store,
             identity.hcp_id,
             opener=self.opener,
+            hidden=hidden,
             records=self.records,
-            verdicts=verdicts,
             sealed=sealed,
             clock=clock,
         )

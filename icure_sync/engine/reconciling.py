@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from icure_sync.engine.hidden import Hidden
-from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener
+from icure_sync.engine.opening import UNREADABLE, Leaves, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
-from icure_sync.engine.verdicts import VERIFIED, Verdicts
+from icure_sync.engine.verdicts import VERIFIED
 from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
 from icure_sync.store.contests import Merge
@@ -50,8 +50,8 @@ class Reconciler:
         me: HcpId,
         *,
         opener: Opener,
+        hidden: Hidden,
         records: Records,
-        verdicts: Verdicts,
         sealed: SealedSuite,
         clock: Callable[[], int],
     ) -> None:
@@ -59,7 +59,7 @@ class Reconciler:
         self._me = me
         self._opener = opener
         self._records = records
-        self._hidden = Hidden(store, opener=opener, verdicts=verdicts, sealed=sealed)
+        self._hidden = hidden
         self._sealed = sealed
         self._clock = clock
 
@@ -106,7 +106,7 @@ class Reconciler:
     def _reconciled(self, doc_id: DocId) -> Reconciled:
         leaves = self._opener.leaves(doc_id)
         look = self._hidden.look(doc_id, leaves)
-        undone = sum(self._write_again(opened) for opened in look.hidden)
+        undone = sum(self._write_again(hidden) for hidden in look.hidden)
         if undone:
             leaves = self._opener.leaves(doc_id)
         merged = self._merge(leaves)
@@ -133,10 +133,10 @@ class Reconciler:
                 self._records.keep(written, suite)
         return len(merges)
 
-    def _write_again(self, opened: Opened) -> int:
-        if not self._is_due([opened.stored]):
+    def _write_again(self, hidden: Stored) -> int:
+        if not self._is_due([hidden]):
             return 0
-        self._records.keep(self._sealed.again(opened.stored), self._sealed)
+        self._records.keep(self._sealed.again(hidden), self._sealed)
         return 1
 
     def _repair(self, doc_id: DocId) -> None:

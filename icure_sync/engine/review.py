@@ -7,7 +7,7 @@ else decides for it, nor it for others. Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from icure_sync.engine import hcp_document
 from icure_sync.engine.choices import chosen
 from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
 from icure_sync.engine.hcps import Hcps, Own
+from icure_sync.engine.hidden import Hidden, Look
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener, not_found
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
@@ -34,6 +35,7 @@ PAGE = 128  # records opened between two looks of the event loop: some 100 ms
 _NEVER_MERGED = b'"merged":[]'
 
 _TYPES = {cls.TYPE for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT}  # those of records
+_Offers = Mapping[str, tuple[Any, ...]]
 _ORDER = "order"
 _OTHER_FILES = "it has other files than what is shown, and a merge would lose them"
 
@@ -42,12 +44,21 @@ class Review:
     """The records of one Hcp in one store that are left to a person. `me`: that Hcp."""
 
     def __init__(
-        self, store: Store, me: HcpId, *, hcps: Hcps, opener: Opener, records: Records, sealed: SealedSuite
+        self,
+        store: Store,
+        me: HcpId,
+        *,
+        hcps: Hcps,
+        opener: Opener,
+        hidden: Hidden,
+        records: Records,
+        sealed: SealedSuite,
     ) -> None:
         self._store = store
         self._me = DocId(me)
         self._hcps = hcps
         self._opener = opener
+        self._hidden = hidden
         self._records = records
         self._sealed = sealed
 
@@ -119,11 +130,13 @@ class Review:
     def adopt(self, record: Conflict | Entity | str, rev: Rev | None) -> Entity:
         """Write what a leaf of somebody who is out offers, over what is shown, and end the leaf.
 
-        Raises NotFound for what is no such leaf, and what stands against one that cannot be adopted.
+        Or what such a leaf offers that something hid which does not count. Raises NotFound for what is no such leaf,
+        and what stands against one that cannot be adopted.
         """
         doc_id = _id(record)
         leaves, shown = self._opener.leaves(doc_id), self._opener.open(doc_id)
-        outs = _outs(leaves, shown)
+        hidden = self._hidden.look(doc_id, leaves)
+        outs = (*_outs(leaves, shown), *(each.rev for each, _ in self._offering(hidden, shown)))
         if rev is None:
             if len(outs) != 1:
                 wrong = f"{len(outs)} of its leaves are by somebody who is out"
@@ -134,7 +147,8 @@ class Review:
                 raise leaves.others[rev]
             wrong = "it is in what is shown" if _has(leaves, rev) else "it is no live leaf of that record"
             raise NotFound(f"adopt {rev} of {doc_id}", wrong, "name one that conflicts() lists as out")
-        return self._records.keep(self._sealed.adopt(shown.stored, self._stored(doc_id, rev)), self._sealed)
+        written = self._sealed.adopt(shown.stored, self._stored(doc_id, rev), hidden.earlier.get(rev, ()))
+        return self._records.keep(written, self._sealed)
 
     def _seen(self, record: Conflict | Entity | str) -> Opened:
         """Over what was seen: values that nobody has looked at yet must stay."""
@@ -162,7 +176,10 @@ class Review:
 
     def _standing(self, doc_id: DocId, leaves: Leaves, shown: Opened | None) -> tuple[Standing, ...]:
         outs = _outs(leaves, shown) if shown else ()
-        found = [self._out(doc_id, rev, shown) for rev in outs if shown]
+        found = [self._out(self._stored(doc_id, rev), shown) for rev in outs if shown]
+        if shown is not None:
+            look = self._hidden.look(doc_id, leaves)
+            found += [_standing_out(each, offered) for each, offered in self._offering(look, shown)]
         found += [Standing(leaf.stored.rev, Reason.APART, _OTHER_FILES) for leaf in _apart(leaves)]
         for rev, error in leaves.others.items():
             if rev in outs or not isinstance(error, UNREADABLE):
@@ -172,20 +189,29 @@ class Review:
             found.append(Standing(rev, reason, error.wrong, by))
         return tuple(found)
 
-    def _out(self, doc_id: DocId, rev: Rev, shown: Opened) -> Standing:
-        leaf = self._stored(doc_id, rev)
-        by = _writer(leaf)
-        why = f"{by}, who wrote it, has no access any more"
+    def _out(self, leaf: Stored, shown: Opened) -> Standing:
         try:
-            offered = _named(shown.stored, shown.content.type, self._sealed.offered(shown.stored, leaf))
+            return _standing_out(leaf, self._offered(leaf, shown))
         except UNREADABLE as error:
-            return Standing(rev, Reason.OUT, f"{why}, and it does not open: {error.wrong}", by)
-        return Standing(rev, Reason.OUT, why, by, dict(offered.values()))
+            standing = _standing_out(leaf, None)
+            return replace(standing, why=f"{standing.why}, and it does not open: {error.wrong}")
+
+    def _offering(self, look: Look, shown: Opened) -> Iterator[tuple[Stored, _Offers]]:
+        """What is hidden of those who are out, as far as it has something to offer: the rest is not worth a look."""
+        for stored in look.out:
+            if shown.suite is self._sealed and stored.rev not in (shown.stored.rev, *shown.stored.leaves):
+                with suppress(*UNREADABLE):
+                    if offered := self._offered(stored, shown):
+                        yield stored, offered
+
+    def _offered(self, leaf: Stored, shown: Opened) -> _Offers:
+        offered = self._sealed.offered(shown.stored, leaf)
+        return dict(_named(shown.stored, shown.content.type, offered).values())
 
     def _stored(self, doc_id: DocId, rev: Rev) -> Stored:
-        return next(
-            self._opener.read(held) for held in self._store.documents.held_leaves(doc_id) if held.revision.rev == rev
-        )
+        documents = self._store.documents
+        held = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+        return next(self._opener.read(each) for each in held if each.revision.rev == rev)
 
     def _by(self, doc_id: DocId, rev: Rev) -> HcpId | None:
         try:
@@ -268,6 +294,11 @@ def _outs(leaves: Leaves, shown: Opened) -> tuple[Rev, ...]:
     taken = {*shown.stored.leaves, shown.stored.rev}
     left = [leaf.stored.rev for leaf in leaves.opened if leaf.suite.is_authenticated and leaf.stored.rev not in taken]
     return (*left, *(rev for rev, error in leaves.others.items() if isinstance(error, WriterOut)))
+
+
+def _standing_out(leaf: Stored, offers: _Offers | None) -> Standing:
+    by = _writer(leaf)
+    return Standing(leaf.rev, Reason.OUT, f"{by}, who wrote it, has no access any more", by, offers)
 
 
 def _apart(leaves: Leaves) -> list[Opened]:

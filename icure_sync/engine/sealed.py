@@ -126,20 +126,22 @@ class SealedSuite:
 
         Who wrote it is not looked at. Raises NoAccess, Tampered, InvalidEntity.
         """
-        return disputes.news(self._body(shown), self._checked_body(leaf))
+        return disputes.news(self._body(shown), self.checked_body(leaf))
 
-    def adopt(self, shown: Stored, leaf: Stored) -> Written:
+    def adopt(self, shown: Stored, leaf: Stored, earlier: Sequence[Stored] = ()) -> Written:
         """The next revision, with what the leaf offers, and the leaf's end beside it.
 
         Raises as `offered`. `leaf`: by somebody who is out, and verified but for that. What it states of access is
-        stated on, since a merge would do so too, and only then does its end count.
+        stated on, since a merge would do so too, and only then does its end count. `earlier`: revisions that it
+        replaced and has all of; they count as taken in with it.
         """
         document = shown.document
-        others = sorted(set(document["merged"]) - {leaf.rev}, key=rev_order)
+        taken = {leaf.rev, *sorted((each.rev for each in earlier), key=rev_order)[1 - MERGED_MOST :]}
+        others = sorted({*document["merged"], *taken}, key=lambda rev: (rev in taken, rev_order(rev)))
         taken_in = {
             **document,
             "access": union(document["access"], leaf.document["access"]),
-            "merged": canonical_set([leaf.rev, *others[1 - MERGED_MOST :]]),
+            "merged": canonical_set(others[-MERGED_MOST:]),
         }
         me = self._keyring.identity.hcp_id
         if me not in parties_with_access(Subject.of(leaf.id, leaf.document), taken_in["access"]):
@@ -148,12 +150,15 @@ class SealedSuite:
         base = replace(shown, document=taken_in, beside=(*shown.beside, end))
         body = self._body(shown)
         author = self._writers.author(shown.id, body["context"])
-        after = disputes.adopted(body, self._checked_body(leaf), author)
+        after = disputes.adopted(body, self.checked_body(leaf), author)
         self._writers.wrote(shown.id, author, after["context"])
         return self._rewritten(base, after, {})
 
-    def _checked_body(self, leaf: Stored) -> dict[str, Any]:
-        """The body of a leaf that was refused for who wrote it, which is all that was looked at before."""
+    def checked_body(self, leaf: Stored) -> dict[str, Any]:
+        """The body of a revision that was refused for who wrote it, which is all that was looked at before.
+
+        Raises NoAccess, Tampered, InvalidEntity.
+        """
         body = sealing.check_body(Subject.of(leaf.id, leaf.document), leaf.document, self._keyring)
         registers.check_body(body)
         return body

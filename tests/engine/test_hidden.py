@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from icure_sync import strict_json
+from icure_sync import Conflict, Reason, strict_json
 from icure_sync.crypto.access import Subject
 from icure_sync.crypto.sealing import signed
 from icure_sync.engine.reconciling import PATIENCE_MS
 from icure_sync.engine.replica import Replica
-from icure_sync.ids import Rev
+from icure_sync.errors import InvalidEntity, NotFound
+from icure_sync.ids import DocId, Rev
 from icure_sync.model import Code, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.checkpoint import Direction
@@ -63,6 +64,194 @@ async def test_a_tombstone_on_a_leaf_by_somebody_who_is_out_drops_nothing_and_br
     assert (await laptop.get(Patient, john.id)).note is None
     assert await live(laptop, john.id) == {ended.rev}
     assert await body_of(laptop, john.id, edited.rev) == genuine.body
+
+
+# What is hidden of those who are out
+
+
+async def put_out(open_replica) -> tuple[MemoryPeer, Replica, Replica, Replica, Patient]:
+    """A shared a patient with B. B's note has come to A's laptop; A's phone, which had not seen it, put B out."""
+    server, laptop, phone, (b,), john = await shared_record(open_replica, "hcp-b")
+    await b.save((await b.get(Patient, john.id)).replace(note="by B"))
+    await b.push(server)
+    await laptop.pull(server)
+    await phone.revoke(await phone.get(Patient, john.id), from_="hcp-b")
+    await phone.push(server)
+    return server, laptop, phone, b, john
+
+
+async def hide(server: MemoryPeer, doc_id: str, hidden: str, digit: int, *, is_retirement: bool = False) -> None:
+    """A server, or whoever may write to it, puts a tombstone on a revision."""
+    [genuine] = await server.fetch({DocId(doc_id): [Rev(hidden)]})
+    forged = {"retired": True, "parents": [hidden]} if is_retirement else {}
+    above = rev(int(hidden.partition("-")[0]) + 1, digit)
+    server.put(Revision(genuine.id, (above, *genuine.history), json.dumps(forged).encode(), deleted=True))
+
+
+async def listed(replica: Replica) -> list[Conflict]:
+    """What is listed, which the counts agree with."""
+    found = [each async for each in replica.conflicts()]
+    assert (await replica.status()).conflicts == len(found)
+    return found
+
+
+async def displaced(replica: Replica, doc_id: str) -> list[Rev]:
+    held = await replica._store.run(replica._store.documents.displaced, doc_id)
+    return [each.revision.rev for each in held]
+
+
+async def seq(replica: Replica) -> int:
+    return await replica._store.run(replica._store.documents.update_seq)
+
+
+@pytest.mark.parametrize("is_retirement", [True, False])
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("first", ["B's leaf", "the revocation"])
+async def test_a_hidden_leaf_of_somebody_who_is_out_is_adopted_like_a_live_one(
+    open_replica, is_retirement: bool, is_named: bool, first: str
+):
+    server, laptop, phone, b, john = await put_out(open_replica)
+    edited = await b.get(Patient, john.id)
+    replicas = (laptop, phone)
+    for replica in replicas if first == "the revocation" else (phone,):  # else the laptop has B's leaf alone by now
+        await replica.sync(server)
+    await hide(server, john.id, edited.rev, 1, is_retirement=is_retirement)
+    for replica in (*replicas, *replicas):
+        await replica.sync(server)
+    for replica in replicas:
+        (conflict,) = await listed(replica)
+        (standing,) = conflict.standing
+        assert (standing.rev, standing.reason, standing.by) == (edited.rev, Reason.OUT, "hcp-b")
+        assert standing.offers == {"note": ("by B",)}
+        assert (conflict.entity.note, conflict.fields, conflict.versions) == (None, (), 2)
+        assert edited.rev not in conflict.leaves
+        before = await seq(replica)
+        await replica.sync(server)
+        assert await seq(replica) == before
+    adopted = await laptop.adopt(conflict, standing.rev if is_named else None)
+    assert adopted.note == "by B"
+    assert await listed(laptop) == []
+    for _ in range(2):
+        for replica in replicas:
+            await replica.sync(server)
+            assert await replica.get(Patient, john.id) == adopted
+            assert await live(replica, john.id) == {adopted.rev}
+            assert await displaced(replica, john.id) == []
+            assert await listed(replica) == []
+    with pytest.raises(NotFound):
+        await laptop.adopt(john.id, standing.rev)
+
+
+async def test_what_its_own_writer_replaced_is_neither_listed_beside_it_nor_after_it_was_adopted(open_replica):
+    """The laptop has each of B's notes, the phone the first and the last, a third device only the last."""
+    server, laptop, phone, b, john = await put_out(open_replica)
+    await phone.sync(server)
+    await laptop.sync(server)
+    for note in ("second", "third"):
+        edited = await b.save((await b.get(Patient, john.id)).replace(note=note))
+        await b.push(server)
+        await laptop.sync(server)
+        (conflict,) = await listed(laptop)
+        assert [each.offers for each in conflict.standing] == [{"note": (note,)}]
+    assert len(await displaced(laptop, john.id)) == 2
+    await phone.sync(server)
+    tablet = await open_replica("hcp-a", "tablet")
+    await tablet.sync(server)
+    await hide(server, john.id, edited.rev, 1)
+    for replica in (laptop, phone):
+        await replica.sync(server)
+        (conflict,) = await listed(replica)
+        assert [(each.rev, each.offers) for each in conflict.standing] == [(edited.rev, {"note": ("third",)})]
+    adopted = await tablet.adopt(john.id)
+    for replica in (tablet, laptop, phone, tablet):
+        await replica.sync(server)
+    for replica in (tablet, laptop, phone):
+        assert await replica.get(Patient, john.id) == adopted
+        assert await displaced(replica, john.id) == []
+        assert await listed(replica) == []
+
+
+async def test_the_hidden_leaves_of_two_who_are_out_are_each_adopted(open_replica):
+    server, laptop, phone, (b, c), john = await shared_record(open_replica, "hcp-b", "hcp-c")
+    edits = []
+    for replica, changes in ((b, {"note": "by B"}), (c, {"gender": "female"})):
+        edits.append(await replica.save((await replica.get(Patient, john.id)).replace(**changes)))
+        await replica.push(server)
+    for hcp_id in ("hcp-b", "hcp-c"):
+        john = await phone.revoke(await phone.get(Patient, john.id), from_=hcp_id)
+    for replica in (phone, laptop):
+        await replica.sync(server)
+    for number, edit in enumerate(edits):
+        await hide(server, john.id, edit.rev, number)
+    for replica in (phone, laptop):
+        await replica.sync(server)
+        (conflict,) = await listed(replica)
+        assert {each.rev: each.by for each in conflict.standing} == {edits[0].rev: "hcp-b", edits[1].rev: "hcp-c"}
+    with pytest.raises(InvalidEntity, match="2 of its leaves"):
+        await laptop.adopt(conflict)
+    await laptop.adopt(conflict, edits[0].rev)
+    assert [each.by for each in (await laptop.conflict_of(john.id)).standing] == ["hcp-c"]
+    adopted = await laptop.adopt(john.id)
+    assert (adopted.note, adopted.gender) == ("by B", "female")
+    for replica in (laptop, phone, laptop):
+        await replica.sync(server)
+        assert await replica.get(Patient, john.id) == adopted
+        assert await listed(replica) == []
+
+
+async def test_what_a_merge_took_in_is_not_listed_when_its_writer_is_put_out(open_replica):
+    server, laptop, phone, (b,), john = await shared_record(open_replica, "hcp-b")
+    await laptop.save(john.replace(last_name="Keats"))
+    await b.save((await b.get(Patient, john.id)).replace(note="by B"))
+    await b.push(server)
+    for replica in (laptop, phone):
+        await replica.sync(server)
+    merged = await laptop.get(Patient, john.id)
+    assert (merged.note, merged.last_name) == ("by B", "Keats")
+    revoked = await laptop.revoke(merged, from_="hcp-b")
+    await laptop.save(revoked.replace(note=None))
+    for replica in (laptop, phone, laptop):
+        await replica.sync(server)
+        assert await listed(replica) == []
+        assert (await replica.get(Patient, john.id)).note is None
+
+
+async def test_a_hidden_leaf_that_does_not_verify_or_says_nothing_new_is_not_listed(open_replica):
+    server, laptop, phone, b, john = await put_out(open_replica)
+    edited = await b.get(Patient, john.id)
+    genuine = json.loads(await body_of(b, john.id, edited.rev))
+    junk = Revision(DocId(john.id), (rev(9, 1),), json.dumps({**genuine, "merged": [rev(3, 3)]}).encode())
+    server.put(junk)
+    for replica in (laptop, phone):
+        await replica.sync(server)
+        assert {each.reason for each in (await replica.conflict_of(john.id)).standing} == {Reason.OUT, Reason.TAMPERED}
+    for number, hidden in enumerate((edited.rev, junk.rev)):
+        await hide(server, john.id, hidden, number)
+    for replica in (laptop, phone):
+        await replica.sync(server)
+        assert [each.rev for each in (await replica.conflict_of(john.id)).standing] == [edited.rev]
+    with pytest.raises(NotFound):
+        await laptop.adopt(john.id, junk.rev)
+    await laptop.save((await laptop.get(Patient, john.id)).replace(note="by B"))
+    for replica in (laptop, phone):
+        await replica.sync(server)
+        assert await listed(replica) == []
+
+
+async def test_a_hidden_leaf_whose_writer_is_let_in_again_is_merged_and_no_more_listed(open_replica):
+    server, laptop, phone, b, john = await put_out(open_replica)
+    edited = await b.get(Patient, john.id)
+    for replica in (laptop, phone):
+        await replica.sync(server)
+    await hide(server, john.id, edited.rev, 1)
+    await laptop.sync(server)
+    assert len(await listed(laptop)) == 1
+    await laptop.share(await laptop.get(Patient, john.id), with_="hcp-b")
+    for replica in (laptop, b, laptop, phone):
+        await replica.sync(server)
+    for replica in (laptop, b, phone):
+        assert (await replica.get(Patient, john.id)).note == "by B"
+        assert await listed(replica) == []
 
 
 async def shared_record(open_replica, *others: str) -> tuple[MemoryPeer, Replica, Replica, list[Replica], Patient]:
