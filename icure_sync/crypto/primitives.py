@@ -10,6 +10,7 @@ function that returns n random bytes.
 | authenticated encryption | AES-256-GCM of `cryptography` | hardware speed on messages of 1 KB |
 | signatures | Ed25519 of `cryptography` | deterministic, small |
 | key pairs, OAEP | RSA of `pycryptodome` | one library from key file to decryption |
+| secrets for k of n people | Shamir's scheme over GF(2^128) of `pycryptodome` | fewer than k shares say nothing |
 | passphrases | scrypt N=2^17, r=8, p=1 | 128 MiB and half a second for each guess |
 | iCure's classic suite | AES-CBC with PKCS#7 of `cryptography` | what released SDKs read; no MAC, see FORMAT.md |
 """
@@ -20,11 +21,12 @@ import hashlib
 import hmac
 import unicodedata
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NewType
 
 from Crypto.Cipher import PKCS1_OAEP
 from Crypto.Hash import SHA1, SHA256
+from Crypto.Protocol.SecretSharing import Shamir
 from Crypto.PublicKey import RSA
 from Crypto.Random import get_random_bytes
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -232,6 +234,19 @@ def _import_rsa(der: bytes) -> RSA.RsaKey:
             f"use {RSA_BITS_LEAST} to {RSA_BITS_MOST} bits and exponent {RSA_EXPONENT}",
         )
     return key
+
+
+def split_secret(secret: bytes, threshold: int, count: int) -> list[bytes]:
+    """`count` shares of 16 bytes, by their indexes from 1 on; any `threshold` of them give the 16 bytes of `secret`.
+
+    The library draws the coefficients itself, from what `system_entropy` is too.
+    """
+    return [share for _, share in Shamir.split(threshold, count, secret)]
+
+
+def join_shares(shares: Mapping[int, bytes]) -> bytes:
+    """The secret of exactly as many shares as its threshold, by their indexes. Other shares give other bytes."""
+    return Shamir.combine(list(shares.items()))
 
 
 def lock_secret(secret: bytes, passphrase: str, label: str, entropy: Entropy) -> bytes:
