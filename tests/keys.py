@@ -13,6 +13,7 @@ from icure_sync.crypto.hcp_keys import HcpKey, mint
 from icure_sync.crypto.identity import WRITER_BYTES, Birth, Identity
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.primitives import Entropy, RsaPrivateKey, SigningKey, SymmetricKey
+from icure_sync.crypto.signers import Signer
 from icure_sync.ids import HcpId
 
 A, B, C = HcpId("hcp-a"), HcpId("hcp-b"), HcpId("hcp-c")
@@ -58,9 +59,9 @@ def keyring(hcp_id: HcpId) -> Keyring:
     return Keyring(identity(hcp_id), keys)
 
 
-def signing_key(hcp_id: str) -> bytes | None:
+def signer(hcp_id: str) -> Signer | None:
     """Of the Hcps above; None for others."""
-    return identity(HcpId(hcp_id)).signing_key.public if hcp_id in HCPS else None
+    return Signer(identity(HcpId(hcp_id)).signing_key.public) if hcp_id in HCPS else None
 
 
 PARTY_KEYS = {  # PKCS#8 DER, RSA-3072

@@ -1,7 +1,7 @@
 """Who may read a record: signed statements, and the entries that carry keys to those who may.
 
 A *statement* is a signed grant or revocation; statements make access. An *entry* is one item of an access map; entries
-only carry keys. Pure values: knows no stores, no Hcp documents; signing keys come in as a lookup.
+only carry keys. Pure values: knows no stores, no Hcp documents; what is known of signing keys comes in as a lookup.
 
     grant      {"grant": delegate, "by", "from": digest of the grant that gives `by` access ("" for the creator),
                 "after": [digests of revocations that it overrides], "signature"}
@@ -11,13 +11,14 @@ only carry keys. Pure values: knows no stores, no Hcp documents; signing keys co
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.canonical import canonical, canonical_set, pack
-from icure_sync.crypto.identity import Identity, signed_by
+from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, sha256
+from icure_sync.crypto.signers import Judgement, Signer, SigningKeys
 from icure_sync.errors import NoAccess, Tampered
 from icure_sync.ids import DocId, HcpId, is_hcp_id
 
@@ -26,7 +27,6 @@ NONCE_BYTES = 16
 MAPS = ("delegations", "cryptedForeignKeys", "encryptionKeys")
 
 Statement = Mapping[str, Any]
-SigningKeys = Callable[[str], bytes | None]  # an Hcp id to its raw Ed25519 key, None if it is not known yet
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _NONCE = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
@@ -73,11 +73,12 @@ class Subject:
             raise _tampered(doc_id, "its id is not the one that its creator made")
         return cls(type_, DocId(doc_id), HcpId(creator["by"]), creator["nonce"], creator["signature"])
 
-    def check_signature(self, signing_key: bytes) -> None:
-        """That the creator made it. Raises Tampered."""
-        fields = (SUITE, self.type, self.id, self.by, self.nonce)
-        if not signed_by(signing_key, self.signature, "creator", *fields):
+    def check_signature(self, signer: Signer) -> bool:
+        """True if the creator made it, False if that cannot be said yet (*pending*). Raises Tampered."""
+        found = signer.check(self.signature, "creator", SUITE, self.type, self.id, self.by, self.nonce)
+        if found is Judgement.FORGED:
             raise _tampered(self.id, "its creator's signature does not hold")
+        return found is Judgement.HOLDS
 
 
 def document_id(type_: str, by: str, nonce: str) -> DocId:
@@ -116,17 +117,19 @@ def digest(statement: Statement) -> str:
 
 
 def check_statement(subject: Subject, statement: Statement, signing_keys: SigningKeys) -> bool:
-    """True if the signature holds, False if the signer is not known yet (*pending*). Raises Tampered.
+    """True if the signature holds, False if nobody can say yet (*pending*): of an Hcp that is not known here, or by a
+    key that it lost, and not attested. Raises Tampered.
 
     `statement`: one of `carried`.
     """
-    signing_key = signing_keys(statement["by"])
-    if signing_key is None:
+    signer = signing_keys(statement["by"])
+    if signer is None:
         return False
     kind = "grant" if "grant" in statement else "revocation"
-    if not signed_by(signing_key, statement["signature"], kind, *_statement_fields(subject, statement)):
+    found = signer.check(statement["signature"], kind, *_statement_fields(subject, statement))
+    if found is Judgement.FORGED:
         raise _tampered(subject.id, f"a {kind} in the name of {statement['by']} is not signed by that Hcp")
-    return True
+    return found is Judgement.HOLDS
 
 
 def parties(subject: Subject, statements: Iterable[Statement]) -> frozenset[HcpId]:

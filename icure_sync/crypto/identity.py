@@ -31,6 +31,17 @@ LABEL = "identity"
 WRITER_BYTES = 8
 FINGERPRINT_DIGITS = 32
 
+PLANNED, COMPROMISED = "planned", "compromised"  # how a signing key, or an Hcp key, ended
+ENDINGS = (PLANNED, COMPROMISED)
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A former signing key of an Hcp, and how it ended: one of ENDINGS."""
+
+    signing_key: bytes
+    ended: str
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity:

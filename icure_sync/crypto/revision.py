@@ -11,8 +11,9 @@ from typing import Any
 
 from icure_sync.canonical import canonical
 from icure_sync.crypto.access import SUITE
-from icure_sync.crypto.identity import Identity, signed_by
+from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import sha256
+from icure_sync.crypto.signers import Judgement, Signer
 from icure_sync.errors import Misplaced, Tampered
 from icure_sync.ids import DocId, Rev, generation, is_hcp_id, is_rev, rev_order
 
@@ -68,12 +69,17 @@ def check_revision_id(doc_id: str, rev: Rev, document: Mapping[str, Any]) -> Non
         raise _tampered(doc_id, "its revision id is not that of its content")
 
 
-def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_key: bytes) -> None:
-    """That the revision id is the computed one and the writer signed it. Raises as `check_revision_id`."""
+def check_written(doc_id: str, rev: Rev, document: Mapping[str, Any], signer: Signer) -> bool:
+    """That the revision id is the computed one and the writer signed it: False if that cannot be said yet (*pending*).
+
+    Raises as `check_revision_id`.
+    """
     check_revision_id(doc_id, rev, document)
     by, signature = document["written"]["by"], document["written"]["signature"]
-    if not signed_by(signing_key, signature, "written", SUITE, document["type"], doc_id, rev):
+    found = signer.check(signature, "written", SUITE, document["type"], doc_id, rev)
+    if found is Judgement.FORGED:
         raise _tampered(doc_id, f"the signature of {by} does not hold")
+    return found is Judgement.HOLDS
 
 
 def check_place(doc_id: str, document: Mapping[str, Any], tree_parents: Collection[Rev]) -> None:

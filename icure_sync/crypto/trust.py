@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from icure_sync.crypto.access import SigningKeys, Statement, Subject, check_statement, parties, union
+from icure_sync.crypto.access import Statement, Subject, check_statement, parties, union
 from icure_sync.crypto.hcp_keys import Party, check_retired, wrapped_keys
 from icure_sync.crypto.layout import check_ancestry, check_layout
 from icure_sync.crypto.revision import check_place, check_revision_id, check_written, writer_of
+from icure_sync.crypto.signers import Signer, SigningKeys
 from icure_sync.errors import Tampered, WriterOut
 from icure_sync.ids import Rev
 
@@ -24,16 +25,21 @@ class Seen:
 
     `tree_parents`: what stands above it in the tree, if known. `statements`: verified ones, remembered for the record.
     `displaced`: statements that the revisions which it lists as parents carry, as far as their bodies are here.
+    `creators`: the creator as verified revisions state it. What was verified once holds, whatever key signed it.
     """
 
     tree_parents: tuple[Rev, ...] = ()
     statements: tuple[Statement, ...] = ()
     displaced: tuple[Statement, ...] = ()
+    creators: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A revision that is not tampered with. `pending`: Hcps whose signing key is not here yet; empty: it verifies."""
+    """A revision that is not tampered with. `pending`: Hcps whose signatures nobody can judge yet; empty: it verifies.
+
+    Their signing keys are not here, or they lost the key, and have not attested (yet) what it signed.
+    """
 
     statements: tuple[Statement, ...]
     pending: frozenset[str]
@@ -48,9 +54,13 @@ def verify_record(doc_id: str, rev: Rev, document: Mapping[str, Any], signing_ke
     subject = Subject.of(doc_id, document)
     by = writer_of(doc_id, document)
     check_layout(doc_id, document)
-    pending = _check_subject(subject, signing_keys)
+    pending = _check_subject(subject, signing_keys, seen)
     pending |= {
-        statement["by"] for statement in document["access"] if not check_statement(subject, statement, signing_keys)
+        statement["by"]
+        for statement in document["access"]
+        if not check_statement(subject, statement, signing_keys)
+        and statement not in seen.statements
+        and statement not in seen.displaced
     }
     pending |= _check_writer(doc_id, rev, document, by, signing_keys)
     check_place(doc_id, document, seen.tree_parents)
@@ -69,7 +79,7 @@ def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree
     check_ancestry(doc_id, document)
     if writer_of(doc_id, document) != doc_id:
         raise _tampered(doc_id, "another Hcp wrote it")
-    check_written(doc_id, rev, document, party.signing_key)
+    check_written(doc_id, rev, document, Signer(party.signing_key))
     check_place(doc_id, document, tree_parents)
     for wrapped in wrapped_keys(doc_id, document):
         wrapped.check_signature(party.signing_key)
@@ -77,21 +87,19 @@ def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree
     return party
 
 
-def _check_subject(subject: Subject, signing_keys: SigningKeys) -> set[str]:
-    signing_key = signing_keys(subject.by)
-    if signing_key is None:
-        return {subject.by}
-    subject.check_signature(signing_key)
-    return set()
+def _check_subject(subject: Subject, signing_keys: SigningKeys, seen: Seen) -> set[str]:
+    signer = signing_keys(subject.by)
+    if (signer is not None and subject.check_signature(signer)) or subject.creator in seen.creators:
+        return set()
+    return {subject.by}
 
 
 def _check_writer(doc_id: str, rev: Rev, document: Mapping[str, Any], by: str, signing_keys: SigningKeys) -> set[str]:
-    signing_key = signing_keys(by)
-    if signing_key is None:
+    signer = signing_keys(by)
+    if signer is None:
         check_revision_id(doc_id, rev, document)
         return {by}
-    check_written(doc_id, rev, document, signing_key)
-    return set()
+    return set() if check_written(doc_id, rev, document, signer) else {by}
 
 
 def _check_access(doc_id: str, subject: Subject, by: str, carried: Iterable[Statement], seen: Seen) -> None:

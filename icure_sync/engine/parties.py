@@ -17,6 +17,7 @@ from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.merging import ended_by
 from icure_sync.crypto.primitives import RSA_BITS, Entropy
+from icure_sync.crypto.signers import Signer
 from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
 from icure_sync.engine.storing import store_written
@@ -92,13 +93,13 @@ class Parties:
         """Hcps whose keys are known."""
         return tuple(sorted(self._known))
 
-    def signing_key(self, hcp_id: str) -> bytes | None:
-        """The pinned key that this Hcp signs with; None if it is not known yet."""
+    def signer(self, hcp_id: str) -> Signer | None:
+        """What is known of the keys that this Hcp signs with; None if it is not known yet."""
         party = self._known.get(HcpId(hcp_id))
         if party is not None:
-            return party.signing_key
+            return Signer(party.signing_key)
         pin = self._store.pins.get(HcpId(hcp_id))  # of an Hcp whose document is not believed any more
-        return pin.signing_key if pin else None
+        return Signer(pin.signing_key) if pin else None
 
     def key_towards(self, delegate: HcpId) -> HcpKey:
         """{me, delegate}, made and published if there is none. Raises NotFound, UntrustedKey."""

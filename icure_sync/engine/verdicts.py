@@ -5,9 +5,9 @@ Owns what a state means. Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icure_sync import strict_json
@@ -15,6 +15,7 @@ from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Statement, Subject, carried, check_statement, union
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.revision import check_revision_id, extended
+from icure_sync.crypto.signers import SigningKeys
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
 from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NotFound, Tampered, WriterOut
 from icure_sync.ids import DocId, Rev, is_rev
@@ -24,8 +25,6 @@ from icure_sync.store import Store
 from icure_sync.store.rows import Held
 
 UNSEEN, VERIFIED, REFUSED = 0, 1, 2  # what `Held.state` says
-
-SigningKeys = Callable[[str], bytes | None]
 
 
 @dataclass(slots=True)
@@ -67,8 +66,7 @@ class Verdicts:
                 self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
             raise
         if verdict.pending:
-            unknown = ", ".join(sorted(verdict.pending))
-            raise NotFound(f"trust document {doc_id}", f"the keys of {unknown} are not here yet", "sync again")
+            raise self._pending(doc_id, verdict)
         if not self._store.read_only:
             self.accept(doc_id, rev, document)
 
@@ -126,9 +124,24 @@ class Verdicts:
         subject = Subject.of(revision.id, document)
         seen = Seen(parents, known, self._displaced(subject, document) if _states_parents(document) else ())
         verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
+        if any(self._signing_keys(each) is not None for each in verdict.pending):
+            seen = replace(seen, statements=self.statements(revision.id), creators=self._creators(revision.id))
+            verdict = verify_record(revision.id, revision.rev, document, self._signing_keys, seen)
         if not verdict.pending:
             registers.check_body(sealing.check_body(subject, document, self._keyring))
         return verdict
+
+    def _pending(self, doc_id: DocId, verdict: Verdict) -> NotFound:
+        attempted = f"trust document {doc_id}"
+        unknown = sorted(each for each in verdict.pending if self._signing_keys(each) is None)
+        if unknown:
+            return NotFound(attempted, f"the keys of {', '.join(unknown)} are not here yet", "sync again")
+        named = ", ".join(sorted(verdict.pending))
+        return NotFound(
+            attempted,
+            f"nothing vouches (yet) for the key that signed it for {named}",
+            f"sync again; if {named} has a new identity, compare the numbers and confirm it",
+        )
 
     def statements(self, doc_id: DocId) -> tuple[Statement, ...]:
         """Those of the document's revisions that were verified, as far as they are here.
@@ -144,6 +157,13 @@ class Verdicts:
                     found += _access(held.revision.body)
             self._known = _Known(doc_id, seq, union(found))
         return tuple(self._known.statements)
+
+    def _creators(self, doc_id: DocId) -> tuple[Mapping[str, str], ...]:
+        """As verified revisions of the document state it: asked for when a signature cannot be judged by its key."""
+        documents = self._store.documents
+        held = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+        verified = [each.revision.body for each in held if each.state == VERIFIED and not each.revision.deleted]
+        return tuple(strict_json.loads(body, "a verified document")["creator"] for body in verified)
 
     def _displaced(self, subject: Subject, document: Mapping[str, Any]) -> tuple[Statement, ...]:
         """The proven ones of the revisions that it lists as parents, as far as their bodies are still here.

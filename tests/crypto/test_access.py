@@ -24,9 +24,10 @@ from icure_sync.crypto.access import (
     union,
     with_entries,
 )
+from icure_sync.crypto.signers import Signer
 from icure_sync.errors import InvalidEntity, NoAccess, Tampered
 from icure_sync.ids import HcpId
-from tests.keys import A, B, C, identity, seeded, signing_key
+from tests.keys import A, B, C, identity, seeded, signer
 
 D = HcpId("hcp-d")
 PEOPLE = (A, B, C, D)
@@ -54,7 +55,7 @@ def revoked_by(by: HcpId, delegate: HcpId, seed: str = "nonce") -> Statement:
 def test_a_subject_is_read_back_from_its_document():
     document = {"type": "Patient", "creator": SUBJECT.creator}
     assert Subject.of(SUBJECT.id, document) == SUBJECT
-    SUBJECT.check_signature(identity(A).signing_key.public)
+    assert SUBJECT.check_signature(Signer(identity(A).signing_key.public))
     assert document_id("Patient", A, SUBJECT.nonce) == SUBJECT.id
     assert len(SUBJECT.id) == 32
 
@@ -71,7 +72,7 @@ def test_a_creator_who_did_not_sign_is_noticed():
     for signature in (OTHER.signature, identity(B).sign("creator", "x"), "%"):
         forged = Subject.of(SUBJECT.id, {"type": "Patient", "creator": {**SUBJECT.creator, "signature": signature}})
         with pytest.raises(Tampered):
-            forged.check_signature(identity(A).signing_key.public)
+            forged.check_signature(Signer(identity(A).signing_key.public))
 
 
 @given(st.sampled_from(["by", "nonce", "signature", "further"]), JSON_VALUES)
@@ -97,16 +98,16 @@ def all_kinds() -> list[Statement]:
 
 def test_a_statement_is_checked_with_its_author_s_key():
     for statement in all_kinds():
-        assert check_statement(SUBJECT, statement, signing_key)
+        assert check_statement(SUBJECT, statement, signer)
         assert not check_statement(SUBJECT, statement, lambda _: None)  # pending
         with pytest.raises(Tampered):
-            check_statement(SUBJECT, statement, lambda _: identity(C).signing_key.public)
+            check_statement(SUBJECT, statement, lambda _: Signer(identity(C).signing_key.public))
 
 
 def test_a_statement_counts_in_its_document_only():
     for statement in all_kinds():
         with pytest.raises(Tampered):
-            check_statement(OTHER, statement, signing_key)
+            check_statement(OTHER, statement, signer)
 
 
 def test_every_field_of_a_statement_is_signed():
@@ -115,7 +116,7 @@ def test_every_field_of_a_statement_is_signed():
             changed = {**statement, name: changed_member(name, value)}
             assert carried(SUBJECT.id, {"access": [changed]}) == [changed]
             with pytest.raises(Tampered):
-                check_statement(SUBJECT, changed, signing_key)
+                check_statement(SUBJECT, changed, signer)
 
 
 def changed_member(name: str, value: Any) -> Any:
@@ -134,7 +135,7 @@ def test_a_grant_and_a_revocation_cannot_stand_for_each_other():
     ended = revoked_by(A, B)
     disguised = {"grant": B, "by": A, "from": "", "after": [], "signature": ended["signature"]}
     with pytest.raises(Tampered):
-        check_statement(SUBJECT, disguised, signing_key)
+        check_statement(SUBJECT, disguised, signer)
 
 
 def test_a_digest_covers_everything_but_the_signature():

@@ -21,6 +21,7 @@ from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.layout import check_layout
 from icure_sync.crypto.primitives import SigningKey, SymmetricKey
 from icure_sync.crypto.sealing import Draft, Link, Sealed, body_data, create, edit, open_body, share, signed
+from icure_sync.crypto.signers import Signer
 from icure_sync.crypto.trust import Seen, verify_record
 from icure_sync.errors import InvalidEntity, NoAccess, Tampered
 from icure_sync.ids import DocId, HcpId, Kid
@@ -47,8 +48,8 @@ def ring(hcp_id: HcpId, *, without: tuple[HcpId, ...] = ()) -> Keyring:
     return Keyring(person(hcp_id), [mint(person(one), other, seeded(f"{one} {other}")) for one, other in pairs])
 
 
-def signing_key(hcp_id: str) -> bytes:
-    return person(HcpId(hcp_id)).signing_key.public
+def signer(hcp_id: str) -> Signer:
+    return Signer(person(HcpId(hcp_id)).signing_key.public)
 
 
 def made(*shares: tuple[HcpId, HcpId]) -> Sealed:
@@ -94,7 +95,7 @@ def repaired(sealed: Sealed, by: HcpId) -> Sealed:
 def check(sealed: Sealed, above: Sealed) -> None:
     """What is written verifies, carries all that it displaces, and is read by all who have access."""
     seen = Seen((above.rev,), displaced=tuple(above.document["access"]))
-    verify_record(sealed.id, sealed.rev, sealed.document, signing_key, seen)
+    verify_record(sealed.id, sealed.rev, sealed.document, signer, seen)
     check_layout(sealed.id, sealed.document)
     for reader in inside(sealed):
         opened(sealed, reader)

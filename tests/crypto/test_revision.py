@@ -17,13 +17,14 @@ from icure_sync.crypto.revision import (
     writer_of,
     written,
 )
+from icure_sync.crypto.signers import Signer
 from icure_sync.errors import InvalidEntity, Tampered
 from icure_sync.ids import DocId, Rev, generation, is_rev, rev_order
 from tests.crypto.records import JSON_VALUES, shared_patient
 from tests.keys import A, B, identity
 
 DOC_ID = DocId("0" * 32)
-PUBLIC = identity(A).signing_key.public
+PUBLIC = Signer(identity(A).signing_key.public)
 revs = st.builds(lambda n, digits: Rev(f"{n}-{digits:032x}"), st.integers(1, 10**6), st.integers(0, 2**128 - 1))
 plain = st.dictionaries(st.text("abc", min_size=1), st.integers(0, 9) | st.text("xyz"), max_size=3)
 
@@ -78,7 +79,7 @@ def test_a_written_document_checks_and_an_altered_one_does_not():
         with pytest.raises(Tampered, match="revision id"):
             check_written(doc_id, other_rev, other, PUBLIC)
     for key, signature in (
-        (identity(B).signing_key.public, document["written"]["signature"]),
+        (Signer(identity(B).signing_key.public), document["written"]["signature"]),
         (PUBLIC, shared_patient().document["written"]["signature"]),
     ):
         with pytest.raises(Tampered, match="does not hold"):

@@ -12,6 +12,7 @@ from icure_sync.crypto.access import Subject, digest, grant, revocation, union
 from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, born, identity_members, key_members, wrap
 from icure_sync.crypto.revision import written
 from icure_sync.crypto.sealing import Sealed, share
+from icure_sync.crypto.signers import Signer
 from icure_sync.crypto.trust import Seen, Verdict, verify_hcp_document, verify_record
 from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev
@@ -26,7 +27,7 @@ from tests.crypto.records import (
     shared_patient,
     subject_of,
 )
-from tests.keys import A, B, C, hcp_key, identity, keyring, seeded, signing_key
+from tests.keys import A, B, C, hcp_key, identity, keyring, seeded, signer
 from tests.places import places, with_value
 
 NOTHING = Seen()
@@ -35,11 +36,11 @@ REVOKED_B = revocation(subject_of(patient()), B, identity(A), seeded("revoke"))
 
 
 def verify(sealed: Sealed, seen: Seen = NOTHING) -> Verdict:
-    return verify_record(sealed.id, sealed.rev, sealed.document, signing_key, seen)
+    return verify_record(sealed.id, sealed.rev, sealed.document, signer, seen)
 
 
 def only(*known: HcpId) -> Any:
-    return lambda hcp_id: signing_key(hcp_id) if hcp_id in known else None
+    return lambda hcp_id: signer(hcp_id) if hcp_id in known else None
 
 
 # What verifies
@@ -59,7 +60,7 @@ def test_statements_that_were_seen_stay_in_the_verdict():
 
 
 def test_verifying_needs_no_key_to_open():
-    assert verify_record(contact().id, contact().rev, contact().document, signing_key, NOTHING).pending == frozenset()
+    assert verify_record(contact().id, contact().rev, contact().document, signer, NOTHING).pending == frozenset()
 
 
 # Tampering
@@ -229,6 +230,30 @@ def test_an_author_of_a_statement_may_be_the_one_who_is_unknown():
     shared_by_b = share(edited_patient(), C, keyring(B), seeded("share"))
     by_a = rewritten(shared_by_b, A)
     assert verify_record(by_a.id, by_a.rev, by_a.document, only(A), NOTHING).pending == {B}
+
+
+def lost(hcp_id: HcpId, current: HcpId = C) -> Any:
+    """Signing keys by which this Hcp lost the key that it has in tests, and attested nothing."""
+    key = identity(hcp_id).signing_key.public
+    signed = Signer(identity(current).signing_key.public, compromised=(key,))
+    return lambda asked: signed if asked == hcp_id else signer(asked)
+
+
+def test_what_a_lost_key_signed_is_pending_wherever_it_stands():
+    edited = edited_patient()
+    for lost_by in (A, B):
+        verdict = verify_record(edited.id, edited.rev, edited.document, lost(lost_by), NOTHING)
+        assert (verdict.statements, verdict.pending) == ((), {lost_by})
+
+
+def test_what_was_verified_before_holds_whatever_became_of_the_key():
+    shared_again = rewritten(edited_patient(), B)
+    sealed = (shared_again.id, shared_again.rev, shared_again.document)
+    known = Seen(statements=tuple(GRANT_B), creators=(patient().document["creator"],))
+    assert verify_record(*sealed, lost(A), known).pending == frozenset()
+    assert verify_record(*sealed, lost(A), Seen(displaced=tuple(GRANT_B))).pending == {A}  # the creator
+    assert verify_record(*sealed, lost(A), Seen(creators=known.creators)).pending == {A}  # the grant
+    assert verify_record(*sealed, lost(B), known).pending == {B}  # who wrote this revision itself
 
 
 def test_what_is_wrong_without_any_key_is_not_pending():

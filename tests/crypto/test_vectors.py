@@ -22,7 +22,7 @@ from icure_sync.crypto.trust import Seen, verify_hcp_document, verify_record
 from icure_sync.errors import CryptoError, InvalidEntity, NoAccess, StoreError, Tampered, UntrustedKey
 from icure_sync.ids import Rev
 from icure_sync.merge import registers
-from tests.keys import keyring, signing_key
+from tests.keys import keyring, signer
 from tests.vectors import make, second_bytes, second_records
 from tests.vectors.second_bytes import Refused
 
@@ -300,7 +300,7 @@ def verified_twice(vector: dict[str, Any], document: dict[str, Any]) -> list[str
         pass
     seen = Seen((Rev(place),) if place else (), **{name: tuple(value) for name, value in known.items()})
     try:
-        verify_record(vector["id"], Rev(vector["rev"]), document, signing_key, seen)
+        verify_record(vector["id"], Rev(vector["rev"]), document, signer, seen)
         accepted.append("package")
     except (Tampered, InvalidEntity):
         pass
