@@ -12,6 +12,7 @@ function that returns n random bytes.
 | key pairs, OAEP | RSA of `pycryptodome` | one library from key file to decryption |
 | secrets for k of n people | Shamir's scheme over GF(2^128) of `pycryptodome` | fewer than k shares say nothing |
 | passphrases | scrypt N=2^17, r=8, p=1 | 128 MiB and half a second for each guess |
+| short codes | SPAKE2 over Ed25519 of `spake2` | small, and long in use in magic-wormhole |
 | iCure's classic suite | AES-CBC with PKCS#7 of `cryptography` | what released SDKs read; no MAC, see FORMAT.md |
 """
 
@@ -22,7 +23,7 @@ import hmac
 import unicodedata
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from Crypto.Cipher import PKCS1_OAEP
 from Crypto.Hash import SHA1, SHA256
@@ -58,6 +59,7 @@ RSA_BITS_LEAST = 2048  # what released SDKs made; anything below is refused
 RSA_BITS_MOST = 8192  # a larger key is only a way to waste our time
 RSA_DER_BYTES_MOST = 8192  # a private key of that many bits takes 4.8 KB
 SIGNING_KEY_BYTES = 32
+CODE_ELEMENT = 33  # bytes of one side's half of a CodeExchange: the side, then a point
 
 SCRYPT_N = 2**17
 SCRYPT_R = 8
@@ -154,6 +156,36 @@ def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+class CodeExchange:
+    """One side of SPAKE2 (Abdalla and Pointcheval, 2005): two that know the same short code agree on a key.
+
+    For one exchange. Who stands between, or plays a side, can test one guess of the code by what the other side says
+    next, and none afterwards. The arithmetic takes Python's time, not always the same: no secret of it is used twice.
+    """
+
+    __slots__ = ("_exchange", "element")
+
+    def __init__(self, side: Literal["first", "second"], code: str, context: bytes, entropy: Entropy) -> None:
+        """`context`: what both must agree about besides the code."""
+        from spake2 import SPAKE2_A, SPAKE2_B  # few runs need it
+
+        kind = SPAKE2_A if side == "first" else SPAKE2_B
+        self._exchange = kind(code.encode(), idA=context, entropy_f=entropy)
+        self.element: bytes = self._exchange.start()
+
+    def key(self, element: bytes) -> SymmetricKey:
+        """What both come to if they know the same. Raises Tampered if `element` is not the half of another side."""
+        from spake2.ed25519_basic import NotOnCurve
+        from spake2.spake2 import OffSides, ReflectionThwarted
+
+        whole = element if len(element) == CODE_ELEMENT else b""  # it would not notice bytes behind the point
+        try:
+            return SymmetricKey(self._exchange.finish(whole))
+        except (ValueError, NotOnCurve, OffSides, ReflectionThwarted) as error:
+            wrong = "what came is not the other side's half"
+            raise Tampered("agree on a key by a code", wrong, "begin anew, with another code") from error
 
 
 class RsaPublicKey:

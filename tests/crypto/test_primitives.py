@@ -27,9 +27,11 @@ from hypothesis import strategies as st
 
 from icure_sync.crypto import primitives
 from icure_sync.crypto.primitives import (
+    CODE_ELEMENT,
     RSA_BITS_MOST,
     RSA_DER_BYTES_MOST,
     SCRYPT_N,
+    CodeExchange,
     RsaPrivateKey,
     RsaPublicKey,
     SigningKey,
@@ -382,3 +384,52 @@ def test_no_value_under_a_fitting_checksum_does_either(locked: bytes, name: str,
 def test_private_keys_show_nothing():
     for key in (identity(A).party_key, identity(A).signing_key):
         assert repr(key).startswith("<icure_sync.crypto.primitives.")
+
+
+CONTEXT = b"one pairing"
+IDENTITY_POINT = b"B\x01" + bytes(31)  # the neutral element, as the second side would send it
+
+
+def exchange(code: str, other: str, context: bytes = CONTEXT) -> tuple[bytes, bytes]:
+    """The keys that two sides come to."""
+    first = CodeExchange("first", code, CONTEXT, seeded("first"))
+    second = CodeExchange("second", other, context, seeded("second"))
+    assert len(first.element) == len(second.element) == CODE_ELEMENT
+    return first.key(second.element), second.key(first.element)
+
+
+def test_one_code_and_one_context_make_one_key():
+    first, second = exchange("12345678", "12345678")
+    assert first == second
+    assert len(first) == 32
+
+
+def test_another_code_or_context_makes_another_key():
+    first, second = exchange("12345678", "12345679")
+    assert first != second
+    first, second = exchange("12345678", "12345678", b"another pairing")
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "element",
+    [b"", b"B", bytes(CODE_ELEMENT), b"A" + bytes(32), IDENTITY_POINT, b"B" + b"\xff" * 32, b"B\x02" + bytes(31)],
+)
+def test_what_is_no_half_of_the_other_side_makes_no_key(element: bytes):
+    with pytest.raises(Tampered):
+        CodeExchange("first", "12345678", CONTEXT, seeded("first")).key(element)
+
+
+def test_a_half_that_is_sent_back_or_longer_makes_no_key():
+    first = CodeExchange("first", "12345678", CONTEXT, seeded("first"))
+    with pytest.raises(Tampered):
+        first.key(first.element)
+    second = CodeExchange("second", "12345678", CONTEXT, seeded("second"))
+    with pytest.raises(Tampered):
+        CodeExchange("first", "12345678", CONTEXT, seeded("first")).key(b"B" + first.element[1:])
+    with pytest.raises(Tampered):
+        CodeExchange("first", "12345678", CONTEXT, seeded("first")).key(second.element + b"\x00")
+
+
+def test_a_side_of_a_code_shows_nothing():
+    assert "12345678" not in repr(CodeExchange("first", "12345678", CONTEXT, seeded("first")))
