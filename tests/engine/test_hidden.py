@@ -171,6 +171,23 @@ async def test_what_its_own_writer_replaced_is_neither_listed_beside_it_nor_afte
         assert await listed(replica) == []
 
 
+async def test_a_device_that_has_only_what_its_writer_replaced_comes_to_rest_by_the_adoption(open_replica):
+    server, laptop, phone, b, john = await put_out(open_replica)
+    for replica in (phone, laptop):
+        await replica.sync(server)
+    edited = await b.save((await b.get(Patient, john.id)).replace(note="last"))
+    await b.push(server)
+    await laptop.sync(server)
+    await hide(server, john.id, edited.rev, 1)
+    await laptop.sync(server)
+    adopted = await laptop.adopt(john.id)
+    for replica in (laptop, phone, laptop):
+        await replica.sync(server)
+        assert await replica.get(Patient, john.id) == adopted
+        assert await displaced(replica, john.id) == []
+        assert await listed(replica) == []
+
+
 async def test_the_hidden_leaves_of_two_who_are_out_are_each_adopted(open_replica):
     server, laptop, phone, (b, c), john = await shared_record(open_replica, "hcp-b", "hcp-c")
     edits = []
