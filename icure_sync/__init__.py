@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
+    from icure_sync.crypto.relocking import relock
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
@@ -83,11 +84,13 @@ __all__ = [
     "fuzzy_date",
     "parse_address",
     "proxy_for",
+    "relock",
 ]
 
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.crypto.relocking": ("relock",),
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),

@@ -49,6 +49,7 @@ PORT_MOST = 65535
 FILE_NAMES = {
     "home",
     "passphrase_file",
+    "new_passphrase_file",
     "identity",
     "file",
     "data",

@@ -7,9 +7,10 @@ import asyncio
 from pathlib import Path
 
 from icure_sync import Identity, parse_address
-from icure_sync.app.home import IDENTITY, create_home, folder_of, open_home, read_file, refuse_taken, write_file
+from icure_sync.app.home import create_home, folder_of, open_home, read_file, refuse_taken, write_file
 from icure_sync.app.output import Answer
-from icure_sync.app.passphrases import known_passphrase, new_passphrase
+from icure_sync.app.passphrases import new_passphrase, unlocked
+from icure_sync.app.rewriting import IDENTITY
 
 
 def init(args: argparse.Namespace) -> Answer:
@@ -30,8 +31,7 @@ def init(args: argparse.Namespace) -> Answer:
 def export_identity(args: argparse.Namespace) -> Answer:
     """Write the identity to a file, locked by the passphrase of this home."""
     home = open_home(folder_of(getattr(args, "home", None)))
-    passphrase = known_passphrase(args)
-    home.identity(passphrase)  # only who knows the passphrase may take it away
+    unlocked(args, home.identity)  # only who knows the passphrase may take it away
     path = Path(args.file)
     write_file(path, read_file(home.folder / IDENTITY))
     return Answer(
@@ -52,5 +52,5 @@ def _existing_identity(args: argparse.Namespace) -> tuple[Identity, str]:
     if args.hcp_id is not None or args.name is not None:
         args.usage_error("give --identity alone: the file says whose it is")
     locked = read_file(Path(args.identity))
-    passphrase = known_passphrase(args)
-    return Identity.unlock(locked, passphrase), passphrase
+    passphrase, identity = unlocked(args, lambda typed: Identity.unlock(locked, typed))
+    return identity, passphrase

@@ -4,6 +4,8 @@
     identity.key    the identity, locked by the passphrase
     replica.db      the replica, locked by the same passphrase (with replica.db.key and SQLite's own files beside it)
 
+rewriting.py changes the two locked files, as one change.
+
 The server's address lives in the replica: it may hold credentials.
 """
 
@@ -20,13 +22,13 @@ from typing import Any
 
 from icure_sync import Identity, Replica, strict_json
 from icure_sync.app.output import Answer
-from icure_sync.app.passphrases import known_passphrase
+from icure_sync.app.passphrases import unlocked
+from icure_sync.app.rewriting import IDENTITY, settle
 from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StoreFull
 
 VARIABLE = "ICURE_SYNC_HOME"
 USUAL = "~/.icure-sync"
 CONFIG = "config.json"
-IDENTITY = "identity.key"
 REPLICA = "replica.db"
 CONFIG_VERSION = 1
 SERVER_SETTING = "server"  # kept in the replica: a URL, with its login
@@ -43,9 +45,13 @@ class Home:
     name: str
 
     @asynccontextmanager
-    async def replica(self, passphrase: str) -> AsyncIterator[Replica]:
-        """The open replica. Raises WrongPassphrase, StoreCorrupt, StoreLocked, SchemaTooNew."""
-        async with Replica.open(self.folder / REPLICA, self.identity(passphrase), passphrase=passphrase) as replica:
+    async def replica(self, passphrase: str, identity: Identity | None = None) -> AsyncIterator[Replica]:
+        """The open replica; `identity`: this home's, if it is unlocked already.
+
+        Raises WrongPassphrase, StoreCorrupt, StoreLocked, SchemaTooNew.
+        """
+        identity = identity or self.identity(passphrase)
+        async with Replica.open(self.folder / REPLICA, identity, passphrase=passphrase) as replica:
             yield replica
 
     def identity(self, passphrase: str) -> Identity:
@@ -59,7 +65,10 @@ def folder_of(name: str | None) -> Path:
 
 
 def open_home(folder: Path) -> Home:
-    """The home in this folder. Raises NotFound if there is none, InvalidEntity if its config.json is damaged."""
+    """The home in this folder; what a crash left half done in it is finished.
+
+    Raises NotFound if there is none, InvalidEntity if its config.json is damaged, StoreFull.
+    """
     path = folder / CONFIG
     if not path.exists():
         raise NotFound(
@@ -67,6 +76,7 @@ def open_home(folder: Path) -> Home:
             "it is not initialised",
             "make it with icure-sync init, or name another with --home or ICURE_SYNC_HOME",
         )
+    settle(folder)
     config = strict_json.loads(read_file(path), str(path))
     match config:
         case {"version": int(version)} if version > CONFIG_VERSION:
@@ -83,10 +93,10 @@ def open_home(folder: Path) -> Home:
 def in_replica(args: argparse.Namespace, work: Callable[[Replica], Awaitable[Answer]]) -> Answer:
     """What `work` answers, given the open replica of the home that the arguments name."""
     home = open_home(folder_of(getattr(args, "home", None)))
-    passphrase = known_passphrase(args)  # before the loop runs: a prompt must end at the first Ctrl-C
+    passphrase, identity = unlocked(args, home.identity)  # before the loop runs: a prompt ends at the first Ctrl-C
 
     async def run() -> Answer:
-        async with home.replica(passphrase) as replica:
+        async with home.replica(passphrase, identity) as replica:
             return await work(replica)
 
     return asyncio.run(run())

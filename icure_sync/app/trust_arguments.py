@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from icure_sync.app.arguments import Nouns, add_command
+from icure_sync.app.arguments import Nouns, add_command, add_group
 
 
 def add_trust(nouns: Nouns[argparse.ArgumentParser]) -> None:
     """All of them."""
     _add_sharing(nouns)
+    _add_passphrase(nouns)
 
 
 def _add_sharing(nouns: Nouns[argparse.ArgumentParser]) -> None:
@@ -23,3 +24,13 @@ def _add_sharing(nouns: Nouns[argparse.ArgumentParser]) -> None:
     revoke.add_argument("id", metavar="DOC_ID")
     revoke.add_argument("--from", required=True, dest="from_", metavar="HCP_ID", help="the healthcare party")
     revoke.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
+
+
+def _add_passphrase(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    passphrase = add_group(nouns, "passphrase", "The passphrase of this home.")
+    change = add_command(passphrase, "change", "passphrase:change", "Lock this home by another passphrase.")
+    change.add_argument(
+        "--new-passphrase-file",
+        metavar="FILE",
+        help="read the new one there (or from ICURE_SYNC_NEW_PASSPHRASE; else it is asked for, twice)",
+    )
