@@ -1,5 +1,6 @@
 """The encrypted database of one replica or hub database."""
 
+from icure_sync.store.alarms import AlarmRow
 from icure_sync.store.attachments import Attachments, Blob, Lacking, Upload
 from icure_sync.store.documents import Documents
 from icure_sync.store.indexes import Index, IndexRules
@@ -10,13 +11,17 @@ from icure_sync.store.scans import IdRange, KeyRange, Scans, Spot
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.store import Store
+from icure_sync.store.trail import Act, Gathered, Wanted
 from icure_sync.store.trust import HcpKeys, Pin, Pins
 
 __all__ = [
+    "Act",
+    "AlarmRow",
     "Attachments",
     "Blob",
     "DocumentChange",
     "Documents",
+    "Gathered",
     "HcpKeys",
     "Held",
     "IdRange",
@@ -33,5 +38,6 @@ __all__ = [
     "Spot",
     "Store",
     "Upload",
+    "Wanted",
     "receive",
 ]

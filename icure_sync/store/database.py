@@ -69,6 +69,7 @@ class Database:
     def __init__(self, path: Path, key: bytes, *, read_only: bool = False) -> None:
         """Open `path`, or make it, under a 32-byte key, and bring its schema up to date."""
         self.path = path
+        self.beginning: Callable[[], None] = _nobody  # called first of all in each transaction, not in inner ones
         self.committing: Callable[[], None] = _nobody  # called before each commit, within its transaction
         self.committed: Callable[[], None] = _nobody  # called after each commit, in the thread that made it
         name, flags, vfs = _read_only(path) if read_only else (str(path), _READ_WRITE, _LOCKING)
@@ -167,6 +168,7 @@ class Database:
             return
         self.run("BEGIN IMMEDIATE")
         try:
+            self.beginning()
             yield
             self.committing()
             self.run("COMMIT")
@@ -242,7 +244,7 @@ class Database:
 
 
 def _nobody() -> None:
-    """Whom a commit concerns until somebody says so."""
+    """Whom a transaction concerns until somebody says so."""
 
 
 def _read_only(path: Path) -> tuple[str, int, str]:

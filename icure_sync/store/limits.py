@@ -31,3 +31,7 @@ PRUNED_BYTES = 8 * 2**20  # of them in one visit, if they are large: their pages
 STEMMED_TREES = 2_000  # documents whose trees are looked at in one visit
 FREED_PAGES = 500  # cut off the file in one visit: 4 MB
 SCAN_BYTES = 2**20  # of an index's rows, read in one visit: a field may be as large as a document
+
+TRAIL_SECONDS = 1.0  # that what was read waits to be written to the trail: what a crash can lose of it
+GATHERED_ACTS = 10_000  # that wait at most, if the disk takes none: some megabytes
+TRAIL_WINDOW = 2_000  # rows of the trail looked through in one visit: some hundredths of a second

@@ -177,4 +177,38 @@ CREATE TRIGGER unreviewed AFTER DELETE ON documents BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS, _REVIEWS)
+_TRAIL = """
+-- Who did what (store/trail.py). Rows are added; nothing changes or removes one.
+CREATE TABLE trail (
+    number  INTEGER PRIMARY KEY,     -- 1, 2, 3, …
+    time    INTEGER NOT NULL,        -- ms since 1970, by this device's clock
+    hcp     TEXT NOT NULL,
+    device  TEXT NOT NULL,
+    action  TEXT NOT NULL,
+    subject TEXT NOT NULL,           -- an id, or ''
+    type    TEXT NOT NULL,           -- of the subject
+    detail  TEXT NOT NULL,           -- a JSON object
+    digest  BLOB NOT NULL            -- of this row and the digest of the one before
+);
+CREATE TRIGGER trail_unchanged BEFORE UPDATE ON trail BEGIN SELECT RAISE(ABORT, 'the trail is only added to'); END;
+CREATE TRIGGER trail_complete BEFORE DELETE ON trail BEGIN SELECT RAISE(ABORT, 'the trail is only added to'); END;
+-- Where it ends, on a page that every write of a document changes, too.
+ALTER TABLE counters ADD COLUMN trail_rows INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN trail_digest BLOB NOT NULL DEFAULT x'';
+"""
+
+_ALARMS = """
+-- What a person should know of the server or of others (store/alarms.py). A number is never given twice.
+CREATE TABLE alarms (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind      TEXT NOT NULL,
+    subject   TEXT NOT NULL,         -- id of a document, an Hcp, a device, …
+    why       TEXT NOT NULL,
+    first     INTEGER NOT NULL,      -- ms since 1970, by this device's clock
+    last      INTEGER NOT NULL,
+    dismissed INTEGER,               -- likewise; NULL: nobody has
+    UNIQUE (kind, subject)
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS, _REVIEWS, _TRAIL, _ALARMS)

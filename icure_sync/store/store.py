@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from icure_sync.errors import StoreError
+from icure_sync.store.alarms import Alarms
 from icure_sync.store.arrivals import Arrivals
 from icure_sync.store.attachments import Attachments
 from icure_sync.store.checkup import find_problems
@@ -21,7 +22,7 @@ from icure_sync.store.database import Database
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.indexes import Indexes
-from icure_sync.store.limits import REVS_LIMIT, TIDY_SECONDS
+from icure_sync.store.limits import REVS_LIMIT, TIDY_SECONDS, TRAIL_SECONDS
 from icure_sync.store.local import LocalDocuments
 from icure_sync.store.lock import StoreLock, own, share
 from icure_sync.store.lookups import Lookups
@@ -30,6 +31,7 @@ from icure_sync.store.reviews import Reviews
 from icure_sync.store.scans import Scans
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
+from icure_sync.store.trail import Trail
 from icure_sync.store.trust import HcpKeys, Pins
 
 P = ParamSpec("P")
@@ -61,9 +63,12 @@ class Store:
         self.settings = Settings(database)
         self.hcp_keys = HcpKeys(database)
         self.pins = Pins(database)
+        self.trail = Trail(database)
+        self.alarms = Alarms(database)
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._announced: int | None = self.documents.update_seq()
-        database.committed = self._announce
+        self._trail_due = 0.0  # when what waits for the trail is written, by the loop's clock
+        database.committed = self._committed
 
     @classmethod
     def open(cls, path: Path, key: bytes) -> Store:
@@ -87,9 +92,10 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Wait for the work under way, and let go of the file."""
+        """Wait for the work under way, write what waits for the trail, and let go of the file."""
         self._thread.shutdown(wait=True)
         try:
+            self._write_trail()
             self._database.close()
         finally:
             self._lock.release()
@@ -105,7 +111,11 @@ class Store:
             running = asyncio.get_running_loop().run_in_executor(self._thread, call)
         except RuntimeError as error:  # the thread takes nothing any more
             raise StoreError(f"use the store {self._database.path}", "it is closed", "open it again") from error
-        return await running
+        try:
+            return await running
+        finally:
+            if self.trail.is_waiting:
+                self._write_trail_soon()
 
     @contextlib.contextmanager
     def watch(self, changed: Callable[[], None]) -> Iterator[None]:
@@ -165,8 +175,29 @@ class Store:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
+    def _write_trail_soon(self) -> None:
+        """Within TRAIL_SECONDS, unless another transaction takes it along: in the store's thread, and nobody waits."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._trail_due:
+            self._trail_due = loop.time() + TRAIL_SECONDS
+            loop.call_later(TRAIL_SECONDS, self._write_trail_now)
+
+    def _write_trail_now(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the store has been closed, which wrote it
+            self._thread.submit(self._write_trail)
+
+    def _write_trail(self) -> None:
+        """What the disk does not take waits on."""
+        with contextlib.suppress(StoreError):
+            self.trail.flush()
+
+    def _committed(self) -> None:
+        """In the store's thread, after a commit."""
+        self.trail.settle()
+        self._announce()
+
     def _announce(self) -> None:
-        """In the store's thread, after a commit. If that cannot be looked at, whoever is told will see for himself."""
+        """After a commit. If that cannot be looked at, whoever is told will see for himself."""
         seq = None
         with contextlib.suppress(StoreError):
             seq = self.documents.update_seq()
