@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from icure_sync.crypto.glass import GLASS_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.recovery import RECOVERY_TYPE
 from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
+from icure_sync.engine.evidence import Evidence
 from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.hidden import Hidden
 from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
+from icure_sync.engine.published import Published
 from icure_sync.engine.reconciling import Reconciled, Reconciler
 from icure_sync.engine.records import Records
 from icure_sync.engine.review import Review
@@ -84,6 +88,8 @@ class Keyed:
         self.attachments = Attachments(
             store, self.records, self.opener, sealed=sealed, classic=classic, identity=identity, entropy=entropy
         )
+        self.published = Published(store, identity, self.parties.signer, entropy, clock)
+        self.evidence = Evidence(store, self.published, self.parties.keyring)
         if SEALED_1 in self.suites:
             self.parties.found()
         self._index_anew_if_learnt()
@@ -129,6 +135,8 @@ class Keyed:
             self.parties.refresh()
             self.parties.reconcile()
         self._classic_parties.reconcile()
+        self.published.mend(RECOVERY_TYPE, GLASS_TYPE)
+        self.evidence.take_in()
         learnt = self._index_anew_if_learnt()
         yield from self._reconciler.steps(learnt=learnt)
 
@@ -187,7 +195,7 @@ class Keyed:
         failed: list[str] = []
         # Each is durable by itself: a key that was made on the way must not be known here and rolled back.
         written = write(top)
-        for child in self._family(top):
+        for child in self.family(top):
             try:
                 write(child)
             except UNREADABLE as error:
@@ -207,7 +215,8 @@ class Keyed:
             raise not_found(type(entity), DocId(entity.id))
         return opened
 
-    def _family(self, top: Opened) -> list[Opened]:
+    def family(self, top: Opened) -> list[Opened]:
+        """What is filed under a record, directly or not, and can be opened here."""
         found: dict[DocId, Opened] = {}
         waiting = [top]
         while waiting:

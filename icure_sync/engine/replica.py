@@ -20,9 +20,11 @@ from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
 from icure_sync.engine.conflict import Conflict
 from icure_sync.engine.exchange import Exchange
+from icure_sync.engine.glasses import Glasses
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Report
+from icure_sync.engine.recoveries import Recoveries
 from icure_sync.engine.review import conflict_count, conflict_ids, live_leaves
 from icure_sync.engine.status import Status
 from icure_sync.engine.sync import SyncReport
@@ -92,6 +94,16 @@ class Replica:
     def hcp_id(self) -> HcpId | None:
         """Whose records it opens; None if it is keyless."""
         return self._keyed_or_none.identity.hcp_id if self._keyed_or_none else None
+
+    @property
+    def recovery(self) -> Recoveries:
+        """Codes and shares that give this Hcp's identity back when no device is left."""
+        return Recoveries(self._store, self._keyed)
+
+    @property
+    def glass(self) -> Glasses:
+        """Emergency access to patients' records, for k of n people."""
+        return Glasses(self._store, self._keyed)
 
     # Records
 

@@ -1,0 +1,82 @@
+"""The evidence that an emergency access of this Hcp was opened: who says so, and what was new since the last look.
+
+Knows what the own Hcp prepared; not how it is opened. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from icure_sync import strict_json
+from icure_sync.crypto import publishing
+from icure_sync.crypto.glass import GLASS_TYPE, OPENED_TYPE, Glass, GlassOpened, opened_hcp, read_opened
+from icure_sync.crypto.keyring import Keyring
+from icure_sync.crypto.signers import Signer
+from icure_sync.engine.published import Published
+from icure_sync.errors import InvalidEntity, Tampered
+from icure_sync.ids import DocId, HcpId
+from icure_sync.store import Store
+
+PAGE = 500  # documents read at a time
+_NOTED = "engine/glass-opened"  # the setting with the ids that `take_in` has given
+
+
+class Evidence:
+    """What reached this device. A server can hide evidence; nobody can make it up but who opened the glass."""
+
+    def __init__(self, store: Store, published: Published, keyring: Keyring) -> None:
+        self._store = store
+        self._published = published
+        self._keyring = keyring
+
+    def glasses(self, *, withdrawn: bool) -> list[Glass]:
+        """The emergency accesses that stand, or those that were withdrawn, the newest first."""
+        found = (
+            Glass.of(each.id, each.document)
+            for each in self._published.standing(GLASS_TYPE)
+            if each.is_withdrawn is withdrawn
+        )
+        return sorted(found, key=lambda glass: (-glass.made, glass.id))
+
+    def openings(self) -> list[GlassOpened]:
+        """All evidence that holds, by the time that it states."""
+        glasses = {glass.hcp: glass for kind in (False, True) for glass in self.glasses(withdrawn=kind)}
+        found = [opened for doc_id in self._ids() for opened in self._read(doc_id, glasses)] if glasses else []
+        return sorted(found, key=lambda opened: (opened.time, opened.id))
+
+    def take_in(self) -> list[GlassOpened]:
+        """What has come since the last time."""
+        if self._store.read_only:
+            return []
+        noted = set(self._store.settings.get(_NOTED) or ())
+        new = [opened for opened in self.openings() if opened.id not in noted]
+        if new:
+            self._store.settings.put(_NOTED, sorted({*noted, *(opened.id for opened in new)}))
+        return new
+
+    def _read(self, doc_id: DocId, glasses: dict[HcpId, Glass]) -> Iterator[GlassOpened]:
+        """One, or none if no live leaf of the document is what it says."""
+        me = self._published.identity.hcp_id
+        for held in self._store.documents.held_leaves(doc_id):
+            if held.revision.deleted:
+                continue
+            try:
+                document = strict_json.loads(held.revision.body, f"document {doc_id}")
+                glass = glasses.get(opened_hcp(doc_id, document, me))
+                key = self._keyring.get(me, me, glass.evidence[0]) if glass else None
+                if (
+                    glass is None
+                    or key is None
+                    or not publishing.holds(doc_id, held.revision.rev, document, Signer(glass.signing_key))
+                ):
+                    continue
+                yield read_opened(doc_id, document, me, glass.evidence_key(key))
+            except (InvalidEntity, Tampered):
+                continue
+            return
+
+    def _ids(self) -> list[DocId]:
+        found: list[DocId] = []
+        while page := self._store.documents.ids_of_type(OPENED_TYPE, found[-1] if found else None, PAGE):
+            found += page
+        return found

@@ -1,0 +1,173 @@
+"""Emergency access to a patient's records, for k of n people: prepared, kept up to date, withdrawn.
+
+Owns the emergency Hcp of a patient: its document is written here, the records are shared with it like with any other,
+and its identity goes sealed under a secret that is split. What cannot be enforced: k people who come together can leave
+out the evidence, and what they read they may keep. The server cannot open anything; without k shares, nobody can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icure_sync.crypto.glass import GLASS_PREFIX, Glass, GlassOpened, glass_id, glass_members
+from icure_sync.crypto.hcp_keys import self_key
+from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.shares import Purpose, RecoverySecret, Share, Split
+from icure_sync.engine import hcp_document
+from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.opening import UNREADABLE, Opened
+from icure_sync.engine.storing import store_written
+from icure_sync.errors import NoAccess, NotFound
+from icure_sync.ids import DocId, HcpId
+from icure_sync.model import Patient
+from icure_sync.store import Store
+
+ID_BYTES = 8  # of an emergency Hcp
+_REFRESHED = "engine/glasses"  # the setting with the seq up to which everything has been shared
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What was shared with emergency Hcps: how many records, and those that could not be, with the reason."""
+
+    records: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Prepared:
+    """A new emergency access. `shares`: to be handed out, and shown once; they are kept nowhere."""
+
+    glass: Glass
+    shares: tuple[Share, ...]
+    shared: Shared
+
+
+class Glasses:
+    """Of the Hcp of one replica."""
+
+    def __init__(self, store: Store, keyed: Keyed) -> None:
+        self._store = store
+        self._keyed = keyed
+
+    async def standing(self) -> list[Glass]:
+        """The emergency accesses that stand, the newest first."""
+        return await self._store.run(self._keyed.evidence.glasses, withdrawn=False)
+
+    async def openings(self) -> list[GlassOpened]:
+        """All evidence that has come: who opened one, why and when, by their own word. Of withdrawn ones too."""
+        return await self._store.run(self._keyed.evidence.openings)
+
+    async def prepare(self, patient: Patient, count: int, threshold: int) -> Prepared:
+        """Let any `threshold` of `count` people open this patient's records, all that is linked to them included.
+
+        What cannot be shared is in `shared.failed`. Killed on the way, it stands, and is listed, without anybody having
+        a share: withdraw it and prepare another. Raises InvalidEntity for numbers as in `Recoveries.split`, NotFound,
+        NoAccess.
+        """
+        split = Split(threshold, count)
+        published = self._keyed.published
+        await self._store.run(self._opened, DocId(patient.id))
+        hcp_id = GLASS_PREFIX + published.entropy(ID_BYTES).hex()
+        name = f"Emergency access ({published.identity.name})"
+        identity = await asyncio.to_thread(Identity.create, hcp_id, name, entropy=published.entropy)
+        secret = RecoverySecret.draw(Purpose.GLASS, published.entropy)
+        glass = await self._store.run(self._publish, secret, identity, DocId(patient.id), split)
+        shared = await self._store.run(self._share, [glass])
+        return Prepared(glass, secret.shares(split), shared)
+
+    async def refresh(self) -> Shared:
+        """Share with all emergency Hcps what has come to their patients' records since. What was revoked from one of
+        them stays so. Cheap if nothing has changed."""
+        return await self._store.run(self._refresh)
+
+    async def withdraw(self, id_: str) -> Glass:
+        """Let nobody open this one any more, and put its Hcp out of the records. What was read stays read.
+
+        `id_`: the document's, or the Hcp's. Killed on the way, it is listed still: do it again. Raises NotFound;
+        NoAccess if it could not be put out of some record, and then it stands.
+        """
+        return await self._store.run(self._withdraw, id_)
+
+    def _publish(self, secret: RecoverySecret, identity: Identity, patient: DocId, split: Split) -> Glass:
+        published = self._keyed.published
+        members = glass_members(
+            secret,
+            identity,
+            published.identity,
+            self_key(published.identity),
+            patient=patient,
+            made=published.now(),
+            split=split,
+            entropy=published.entropy,
+        )
+        with self._store.transaction():
+            store_written(self._store, hcp_document.first(identity))
+            published.publish(glass_id(secret), members)
+        self._keyed.parties.refresh()
+        return self._glass(glass_id(secret))
+
+    def _refresh(self) -> Shared:
+        seq = self._store.documents.update_seq()
+        if self._store.settings.get(_REFRESHED) == seq:
+            return Shared(0, ())
+        shared = self._share(self._keyed.evidence.glasses(withdrawn=False))
+        if not self._store.read_only:
+            self._store.settings.put(_REFRESHED, self._store.documents.update_seq())
+        return shared
+
+    def _share(self, glasses: Sequence[Glass]) -> Shared:
+        records, failed = 0, []
+        for glass in glasses:
+            try:
+                patient = self._opened(glass.patient)
+                family = [patient, *self._keyed.family(patient)]
+            except UNREADABLE as error:
+                failed.append(f"{glass.patient}: {error.wrong}")
+                continue
+            for opened in family:
+                if glass.hcp in opened.content.shared_with or _was_put_out(opened, glass.hcp):
+                    continue
+                try:
+                    self._keyed.records.share(opened, glass.hcp)
+                    records += 1
+                except UNREADABLE as error:
+                    failed.append(f"{opened.stored.id}: {error.wrong}")
+        return Shared(records, tuple(failed))
+
+    def _withdraw(self, id_: str) -> Glass:
+        glass = self._glass(id_)
+        failed = []
+        patient = self._opened(glass.patient)
+        for opened in (patient, *self._keyed.family(patient)):
+            if glass.hcp in opened.content.shared_with:
+                try:
+                    self._keyed.records.revoke(opened, glass.hcp)
+                except UNREADABLE as error:
+                    failed.append(f"{opened.stored.id}: {error.wrong}")
+        if failed:
+            attempted = f"withdraw the emergency access {glass.hcp}"
+            wrong = f"it could not be put out of {len(failed)} records"
+            raise NoAccess(attempted, wrong, "have those who gave it access do that, then try again", tuple(failed))
+        self._keyed.published.withdraw(glass.id)
+        return glass
+
+    def _glass(self, id_: str) -> Glass:
+        for glass in self._keyed.evidence.glasses(withdrawn=False):
+            if id_ in (glass.id, glass.hcp):
+                return glass
+        raise NotFound(f"find the emergency access {id_}", "none of this name stands", "see break-glass list")
+
+    def _opened(self, patient: DocId) -> Opened:
+        """Raises NotFound for what is no patient."""
+        opened = self._keyed.opener.open(patient)
+        if opened.content.type != Patient.TYPE:
+            raise NotFound(f"find the patient {patient}", f"it is a {opened.content.type}", "name the patient")
+        return opened
+
+
+def _was_put_out(opened: Opened, hcp_id: HcpId) -> bool:
+    """Whether somebody revoked it: then only a person's word lets it in again."""
+    return any(statement.get("revoke") == hcp_id for statement in opened.stored.document.get("access", ()))
