@@ -60,6 +60,7 @@ class Exchange:
 
     async def sync(self, peer: Peer, report: Report | None) -> SyncReport:
         """Pull, merge, then push."""
+        newest = await self._store.run(self._store.alarms.newest)
         pulled, reconciled = await self._pull(peer, report)
         pushed = await self.push(peer, report)
         await self._collect()
@@ -73,6 +74,7 @@ class Exchange:
             conflicts=conflicts,
             refused=refused,
             lacks_index=pulled.lacks_index,
+            alarms=await self._store.run(self._store.alarms.count, newest),
         )
 
     async def audit(self, peer: Peer) -> Audit:

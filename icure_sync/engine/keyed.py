@@ -13,6 +13,7 @@ from icure_sync.crypto.glass import GLASS_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.recovery import RECOVERY_TYPE
+from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
@@ -27,6 +28,7 @@ from icure_sync.engine.records import Records
 from icure_sync.engine.review import Review
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Suite
+from icure_sync.engine.trail import Recorder
 from icure_sync.engine.verdicts import Verdicts
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuite
@@ -56,16 +58,18 @@ class Keyed:
         self._store = store
         self.identity = identity
         self.suites = tuple(suites)
-        self.parties = Parties(store, identity, entropy)
+        self.recorder = Recorder(store, identity.hcp_id, device, clock)
+        self.bell = Bell(store, clock)
+        self.parties = Parties(store, identity, entropy, self.recorder)
         self._classic_parties = ClassicParties(store, identity, entropy)
         writers = Writers(identity.hcp_id, device, entropy, clock)
         self.hcps = Hcps(identity.hcp_id, self.parties, self._classic_parties, writers, self.suites)
         sealed = SealedSuite(self.parties, writers, entropy)
         classic = ClassicSuite(identity.hcp_id, self._classic_parties, writers, entropy, clock)
         chosen = _chosen({SEALED_1: sealed, CLASSIC: classic}, self.suites)
-        verdicts = Verdicts(store, self.parties.keyring, self.parties.signer)
+        verdicts = Verdicts(store, self.parties.keyring, self.parties.signer, self.bell)
         self.opener = Opener(store, chosen, verdicts)
-        self.records = Records(store, self.opener, verdicts, chosen[0])
+        self.records = Records(store, self.opener, verdicts, chosen[0], self.recorder)
         hidden = Hidden(store, opener=self.opener, verdicts=verdicts, sealed=sealed)
         self.review = Review(
             store,
@@ -83,15 +87,24 @@ class Keyed:
             hidden=hidden,
             records=self.records,
             sealed=sealed,
+            bell=self.bell,
             clock=clock,
         )
         self.attachments = Attachments(
-            store, self.records, self.opener, sealed=sealed, classic=classic, identity=identity, entropy=entropy
+            store,
+            self.records,
+            self.opener,
+            sealed=sealed,
+            classic=classic,
+            identity=identity,
+            entropy=entropy,
+            recorder=self.recorder,
         )
         self.published = Published(store, identity, self.parties.signer, entropy, clock)
         self.evidence = Evidence(store, self.published, self.parties.keyring)
         if SEALED_1 in self.suites:
             self.parties.found()
+        self.match_alarms()
         self._index_anew_if_learnt()
 
     def save(self, entity: E, parent: Entity | None) -> E:
@@ -135,10 +148,15 @@ class Keyed:
             self.parties.refresh()
             self.parties.reconcile()
         self._classic_parties.reconcile()
+        self.match_alarms()
         self.published.mend(RECOVERY_TYPE, GLASS_TYPE)
         self.evidence.take_in()
         learnt = self._index_anew_if_learnt()
         yield from self._reconciler.steps(learnt=learnt)
+
+    def match_alarms(self) -> None:
+        """Have the alarms of how things are agree with how they are."""
+        self.bell.match(AlarmKind.UNTRUSTED_KEY, self.parties.troubles)
 
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
         """Records filed under this one, as far as they can be opened and their link is proven."""

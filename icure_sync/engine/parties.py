@@ -22,6 +22,7 @@ from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Joined, Stored, Written
+from icure_sync.engine.trail import Action, Recorder
 from icure_sync.engine.verdicts import VERIFIED, above
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StaleRevision, UntrustedKey, WeakKey
@@ -46,8 +47,9 @@ class _Believed:
 class Parties:
     """What is known of Hcps. `troubles`: Hcp documents that are not believed, and why, by id."""
 
-    def __init__(self, store: Store, identity: Identity, entropy: Entropy) -> None:
+    def __init__(self, store: Store, identity: Identity, entropy: Entropy, recorder: Recorder) -> None:
         self._store = store
+        self._recorder = recorder
         self._identity = identity
         self._entropy = entropy
         self._known: dict[HcpId, Party] = {}
@@ -266,6 +268,7 @@ class Parties:
             if not written.deleted:
                 self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
             self._store.documents.prune(written.id, ended)
+            self._recorder.did(Action.WROTE, written.id, HCP_TYPE, {"rev": written.rev})
 
 
 def _document(body: bytes) -> Mapping[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.hidden import Hidden
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
+from icure_sync.engine.trail import Action, Deed
 from icure_sync.engine.verdicts import VERIFIED
 from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
@@ -53,6 +55,7 @@ class Reconciler:
         hidden: Hidden,
         records: Records,
         sealed: SealedSuite,
+        bell: Bell,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -61,6 +64,7 @@ class Reconciler:
         self._records = records
         self._hidden = hidden
         self._sealed = sealed
+        self._bell = bell
         self._clock = clock
 
     def steps(self, *, learnt: bool) -> Iterator[Reconciled]:
@@ -130,13 +134,15 @@ class Reconciler:
             if written.deleted:
                 self._records.end(written)
             else:
-                self._records.keep(written, suite)
+                self._records.keep(written, suite, Deed(Action.MERGED))
         return len(merges)
 
     def _write_again(self, hidden: Stored) -> int:
         if not self._is_due([hidden]):
             return 0
-        self._records.keep(self._sealed.again(hidden), self._sealed)
+        self._records.keep(self._sealed.again(hidden), self._sealed, Deed(Action.UNDONE, {"hidden": hidden.rev}))
+        why = f"revision {hidden.rev} was deleted or overwritten by what does not count, and was written again"
+        self._bell.ring(AlarmKind.UNDONE, hidden.id, why)
         return 1
 
     def _repair(self, doc_id: DocId) -> None:
@@ -149,7 +155,7 @@ class Reconciler:
         try:
             repaired = self._sealed.repair(opened.stored)
             if repaired is not None:
-                self._records.keep(repaired, self._sealed)
+                self._records.keep(repaired, self._sealed, Deed(Action.REPAIRED))
         except UNREADABLE as error:  # an entry that is junk, say
             self._pass_over(doc_id, error.wrong)
 

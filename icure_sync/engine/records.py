@@ -13,6 +13,7 @@ from typing import TypeVar
 from icure_sync.engine.opening import Opened, Opener, entity_of, not_found
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Parent, Stored, Suite, Written
+from icure_sync.engine.trail import WROTE, Action, Deed, Recorder
 from icure_sync.engine.verdicts import UNSEEN, Verdicts
 from icure_sync.errors import NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev
@@ -32,8 +33,11 @@ Cursor = tuple[int, int]  # which of the terms of a type, and after which docume
 class Records:
     """All reading and writing of records. `first_suite` is the one that new records are written in."""
 
-    def __init__(self, store: Store, opener: Opener, verdicts: Verdicts, first_suite: Suite) -> None:
+    def __init__(
+        self, store: Store, opener: Opener, verdicts: Verdicts, first_suite: Suite, recorder: Recorder
+    ) -> None:
         self._store = store
+        self._recorder = recorder
         self._opener = opener
         self._verdicts = verdicts
         self._first_suite = first_suite
@@ -123,16 +127,18 @@ class Records:
         """`delegate` can open the record from now on. Nothing is written if that was so."""
         if delegate in opened.content.shared_with:
             return opened.entity
-        return self._keep_same(opened, opened.suite.share(opened.stored, delegate))
+        written = opened.suite.share(opened.stored, delegate)
+        return self._keep_same(opened, written, Deed(Action.SHARED, {"with": delegate}))
 
     def revoke(self, opened: Opened, delegate: HcpId) -> Entity:
         """`delegate` can open nothing that is written from now on. Raises InvalidEntity, UnsupportedSuite."""
-        return self._keep_same(opened, opened.suite.revoke(opened.stored, delegate))
+        written = opened.suite.revoke(opened.stored, delegate)
+        return self._keep_same(opened, written, Deed(Action.REVOKED, {"from": delegate}))
 
     def delete(self, entity: Entity) -> Entity:
         """Hide the record; its content stays."""
         opened = self.shown(entity)
-        return self.keep(opened.suite.delete(opened.stored), opened.suite)
+        return self.keep(opened.suite.delete(opened.stored), opened.suite, Deed(Action.DELETED))
 
     def restore(self, entity: Entity) -> Entity:
         """Show a deleted record again."""
@@ -141,10 +147,12 @@ class Records:
             raise not_found(type(entity), DocId(entity.id))
         if not opened.content.deleted:
             return opened.entity
-        return self.keep(opened.suite.restore(opened.stored), opened.suite)
+        return self.keep(opened.suite.restore(opened.stored), opened.suite, Deed(Action.RESTORED))
 
-    def keep(self, written: Written, suite: Suite, attachments: Mapping[str, Stub] | None = None) -> Entity:
-        """Store a revision that was written here, durably, with its text in the index."""
+    def keep(
+        self, written: Written, suite: Suite, deed: Deed = WROTE, attachments: Mapping[str, Stub] | None = None
+    ) -> Entity:
+        """Store a revision that was written here, durably, with its text in the index and its row in the trail."""
         with self._store.transaction():
             store_written(self._store, written, attachments)
             self._verdicts.accept(written.id, written.rev, written.document)
@@ -153,6 +161,7 @@ class Records:
             stored = Stored(written.id, written.rev, written.document)
             entity = entity_of(stored, suite.open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
+            self._recorder.did(deed.action, written.id, entity.TYPE, {"rev": written.rev, **deed.detail})
         return entity
 
     def end(self, tombstone: Written) -> None:
@@ -161,9 +170,9 @@ class Records:
             store_written(self._store, tombstone)
             self._verdicts.accept_end(tombstone.id, tombstone.rev, tombstone.document)
 
-    def _keep_same(self, opened: Opened, written: Written) -> Entity:
+    def _keep_same(self, opened: Opened, written: Written, deed: Deed) -> Entity:
         """As `keep`, of a revision that shows what the one before it did, but for who may read it."""
-        kept = self.keep(written, opened.suite)
+        kept = self.keep(written, opened.suite, deed)
         self._same_content[opened.stored.id, opened.stored.rev] = Rev(kept.rev)
         while len(self._same_content) > SAME_REMEMBERED:
             del self._same_content[next(iter(self._same_content))]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.engine.alarms import Alarms
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit
 from icure_sync.engine.clock import SYSTEM_CLOCK
@@ -24,10 +25,12 @@ from icure_sync.engine.glasses import Glasses
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Live
 from icure_sync.engine.progress import Report
+from icure_sync.engine.reading import Reading
 from icure_sync.engine.recoveries import Recoveries
 from icure_sync.engine.review import conflict_count, conflict_ids, live_leaves
 from icure_sync.engine.status import Status
 from icure_sync.engine.sync import SyncReport
+from icure_sync.engine.trail import Recorder, Trail
 from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, HealthcareElement, Patient
@@ -63,6 +66,8 @@ class Replica:
         self._clock = clock
         self._exchange = Exchange(store, device, keyed, clock)
         self.device = device
+        self.trail = Trail(store, keyed.recorder if keyed else Recorder(store, "", device, clock))
+        self.alarms = Alarms(store, clock)
 
     @classmethod
     @asynccontextmanager
@@ -119,7 +124,7 @@ class Replica:
 
     async def get(self, cls: type[E], id: str) -> E:  # noqa: A002  # the entity's own word
         """One record. Raises NotFound (unknown, deleted, or of another type), NoAccess, Tampered."""
-        return await self._store.run(self._keyed.get, cls, DocId(id))
+        return await self._store.run(self._reading.get, cls, DocId(id))
 
     async def find(self, cls: type[E], *, text: str | None = None) -> AsyncIterator[E]:
         """The records of one type; with `text`, those that have all its words, the best matches
@@ -132,7 +137,7 @@ class Replica:
                 yield hcp
             return
         if text is not None:
-            for entity in await self._store.run(self._keyed.records.search, cls, text, SEARCH_MOST):
+            for entity in await self._store.run(self._reading.search, cls, text, SEARCH_MOST):
                 yield entity
             return
         async for entity in self._pages(cls, deleted=False):
@@ -145,7 +150,7 @@ class Replica:
 
     async def search(self, text: str) -> AsyncIterator[Entity]:
         """Records of every type that have all these words, the best matches first, 200 at most."""
-        for entity in await self._store.run(self._keyed.records.search, Entity, text, SEARCH_MOST):
+        for entity in await self._store.run(self._reading.search, Entity, text, SEARCH_MOST):
             yield entity
 
     async def delete(self, entity: E) -> E:
@@ -179,27 +184,27 @@ class Replica:
 
     async def contacts_of(self, patient: Patient) -> AsyncIterator[Contact]:
         """The contacts of a patient (scenario 1 of the published scheme)."""
-        for entity in await self._store.run(self._keyed.linked, Contact, patient):
+        for entity in await self._store.run(self._reading.linked, Contact, patient):
             yield entity
 
     async def forms_of(self, patient: Patient) -> AsyncIterator[Form]:
         """The forms of a patient."""
-        for entity in await self._store.run(self._keyed.linked, Form, patient):
+        for entity in await self._store.run(self._reading.linked, Form, patient):
             yield entity
 
     async def elements_of(self, patient: Patient) -> AsyncIterator[HealthcareElement]:
         """The healthcare elements of a patient."""
-        for entity in await self._store.run(self._keyed.linked, HealthcareElement, patient):
+        for entity in await self._store.run(self._reading.linked, HealthcareElement, patient):
             yield entity
 
     async def documents_of(self, patient: Patient) -> AsyncIterator[Document]:
         """The documents of a patient."""
-        for entity in await self._store.run(self._keyed.linked, Document, patient):
+        for entity in await self._store.run(self._reading.linked, Document, patient):
             yield entity
 
     async def patient_of(self, entity: Entity) -> Patient:
         """The patient that a record is filed under (scenario 2). Raises NotFound, NoAccess."""
-        return await self._store.run(self._keyed.parent, Patient, entity)
+        return await self._store.run(self._reading.parent, Patient, entity)
 
     # Files
 
@@ -212,7 +217,7 @@ class Replica:
 
     async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
         """The files of a document."""
-        for entity in await self._store.run(self._keyed.files, document):
+        for entity in await self._store.run(self._reading.files, document):
             yield entity
 
     async def read_attachment(self, attachment: Attachment) -> AsyncIterator[bytes]:
@@ -266,14 +271,14 @@ class Replica:
                 yield conflict
             return
         for doc_id in await conflict_ids(self._store, self._keyed.review):
-            found = await self._store.run(self._keyed.review.look, doc_id)
+            found = await self._store.run(self._reading.disputed, doc_id)
             if found is not None:
                 yield found
 
     async def conflict_of(self, record: Entity | str) -> Conflict | None:
         """What there is to decide of one record, by itself or by its id; None if there is nothing."""
         doc_id = DocId(record if isinstance(record, str) else record.id)
-        return await self._store.run(self._keyed.review.look, doc_id)
+        return await self._store.run(self._reading.conflict, doc_id)
 
     async def resolve(self, record: Conflict | Entity | str, choices: Any = None) -> Entity:
         """Settle fields that are in dispute, by one ordinary write. Returns the record as it is then.
@@ -311,6 +316,10 @@ class Replica:
         await self._store.run(self._store.settings.put, f"app/{name}", value)
 
     @property
+    def _reading(self) -> Reading:
+        return Reading(self._keyed)
+
+    @property
     def _keyed(self) -> Keyed:
         if self._keyed_or_none is None:
             raise NoAccess("open or write records", "the replica is keyless", "open it with an identity")
@@ -319,19 +328,22 @@ class Replica:
     async def _pages(self, cls: type[E], *, deleted: bool) -> AsyncIterator[E]:
         cursor: tuple[int, int] | None = (0, 0)
         while cursor is not None:
-            page, cursor = await self._store.run(self._keyed.records.page, cls, cursor, deleted=deleted)
+            page, cursor = await self._store.run(self._reading.page, cls, cursor, deleted=deleted)
             for entity in page:
                 yield entity
 
     def _status(self, conflicts: int) -> Status:
         facts = self._exchange.facts
         keyed = self._keyed_or_none
+        if keyed is not None:
+            keyed.match_alarms()
         return Status(
             hcp_id=self.hcp_id,
             device=self.device,
             suites=keyed.suites if keyed else (),
             documents=self._store.documents.counts_by_type(),
             conflicts=conflicts,
+            alarms=self._store.alarms.count(),
             unsent=facts.unsent(),
             refused=facts.refused(),
             unreadable={**keyed.opener.unreadable} if keyed else {},

@@ -21,6 +21,7 @@ from icure_sync.engine.opening import UNREADABLE, Leaves, Opened, Opener, not_fo
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Content, Stored
+from icure_sync.engine.trail import Action, Deed
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, StaleRevision, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.merge.disputes import Version
@@ -125,7 +126,7 @@ class Review:
         opened = self._seen(record)
         fields = _fields(opened.stored, opened.content, opened.suite.versions)
         written = opened.suite.settle(opened.stored, chosen(opened.stored.id, fields, choices))
-        return self._records.keep(written, opened.suite)
+        return self._records.keep(written, opened.suite, Deed(Action.RESOLVED))
 
     def adopt(self, record: Conflict | Entity | str, rev: Rev | None) -> Entity:
         """Write what a leaf of somebody who is out offers, over what is shown, and end the leaf.
@@ -148,7 +149,7 @@ class Review:
             wrong = "it is in what is shown" if _has(leaves, rev) else "it is no live leaf of that record"
             raise NotFound(f"adopt {rev} of {doc_id}", wrong, "name one that conflicts() lists as out")
         written = self._sealed.adopt(shown.stored, self._stored(doc_id, rev), hidden.earlier.get(rev, ()))
-        return self._records.keep(written, self._sealed)
+        return self._records.keep(written, self._sealed, Deed(Action.ADOPTED, {"leaf": rev}))
 
     def _seen(self, record: Conflict | Entity | str) -> Opened:
         """Over what was seen: values that nobody has looked at yet must stay."""

@@ -17,8 +17,8 @@ from icure_sync.store import Store
 class Status:
     """The state of a replica.
 
-    `documents`: live ones by type. `conflicts`: records that a person should look at. `unsent`: changes since the last
-    push. `refused`: by a server, kept for retry.
+    `documents`: live ones by type. `conflicts`: records that a person should look at. `alarms`: those that nobody has
+    dismissed. `unsent`: changes since the last push. `refused`: by a server, kept for retry.
     `unreadable`: records passed over since the replica was opened, and why. `untrusted`: Hcps whose document is not
     believed, and why. `last_sync`: ms since 1970, None before the first. `rsa_decryptions`: since it was opened.
     """
@@ -28,6 +28,7 @@ class Status:
     suites: tuple[str, ...]
     documents: Mapping[str, int]
     conflicts: int
+    alarms: int
     unsent: int
     refused: tuple[Refusal, ...]
     unreadable: Mapping[str, str]

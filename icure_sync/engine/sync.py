@@ -24,7 +24,8 @@ class SyncReport:
     """What a sync in both directions came to.
 
     `merged`: records of which a merge was written; `undone`: revisions that somebody had hidden, written again;
-    `conflicts`: records that a person should look at now; `lacks_index`: as in Outcome, for the pull.
+    `conflicts`: records that a person should look at now; `lacks_index`: as in Outcome, for the pull; `alarms`: those
+    that were raised meanwhile.
     """
 
     pulled: int
@@ -34,6 +35,7 @@ class SyncReport:
     conflicts: int
     refused: tuple[Refusal, ...]
     lacks_index: bool = False
+    alarms: int = 0
 
 
 async def _nobody(outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.revision import check_revision_id, extended
 from icure_sync.crypto.signers import SigningKeys
 from icure_sync.crypto.trust import Seen, Verdict, verify_record
+from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.errors import IcureSyncError, InvalidEntity, Misplaced, NotFound, Tampered, WriterOut
 from icure_sync.ids import DocId, Rev, is_rev
 from icure_sync.merge import registers
@@ -39,8 +40,9 @@ class _Known:
 class Verdicts:
     """Says of a revision whether it may be shown, merged or extended."""
 
-    def __init__(self, store: Store, keyring: Keyring, signing_keys: SigningKeys) -> None:
+    def __init__(self, store: Store, keyring: Keyring, signing_keys: SigningKeys, bell: Bell) -> None:
         self._store = store
+        self._bell = bell
         self._keyring = keyring
         self._signing_keys = signing_keys
         self._known: _Known | None = None  # of the document that was looked at last: it may have hundreds of leaves
@@ -63,7 +65,9 @@ class Verdicts:
             raise  # not for good: it follows from the statements and the tree known now
         except (Tampered, InvalidEntity) as error:
             if not self._store.read_only:
-                self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
+                with self._store.transaction():
+                    self._store.documents.mark_verified(doc_id, rev, REFUSED, error.wrong)
+                    self._bell.ring(AlarmKind.TAMPERED, doc_id, f"revision {rev}: {error.wrong}")
             raise
         if verdict.pending:
             raise self._pending(doc_id, verdict)

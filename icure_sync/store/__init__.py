@@ -11,7 +11,7 @@ from icure_sync.store.scans import IdRange, KeyRange, Scans, Spot
 from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.store import Store
-from icure_sync.store.trail import Act, Gathered, Wanted
+from icure_sync.store.trail import Act, Gathered, Verified, Wanted
 from icure_sync.store.trust import HcpKeys, Pin, Pins
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Spot",
     "Store",
     "Upload",
+    "Verified",
     "Wanted",
     "receive",
 ]

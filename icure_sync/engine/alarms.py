@@ -1,0 +1,85 @@
+"""Alarms: what a person should know of the server or of others, and what to do about it.
+
+Owns the kinds and their advice. Knows the rows (store/alarms.py); what gives rise to an alarm is for others to see, and
+an alarm changes nothing of what they do about it. See ALARMS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from icure_sync.errors import NotFound
+from icure_sync.store import AlarmRow, Store
+
+
+class AlarmKind(StrEnum):
+    """What happened. `subject` is the id of a document, or of an Hcp where the kind says so."""
+
+    TAMPERED = "tampered"  # a revision does not verify
+    UNDONE = "undone"  # what somebody had hidden without being allowed to was written again
+    UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
+
+
+ADVICE: Mapping[str, str] = {
+    AlarmKind.TAMPERED: "it is kept aside and never shown; tell whoever runs the server, and who wrote the record",
+    AlarmKind.UNDONE: "nothing is lost; tell whoever runs the server that somebody deletes or overwrites records there",
+    AlarmKind.UNTRUSTED_KEY: "share nothing with that Hcp until both have compared fingerprints, in person or by phone",
+}
+_OTHERWISE = "tell whoever runs the server"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """`number` names it for `dismiss`. `why`: what happened, and `advice`: what to do, a line each. `first` and `last`:
+    when it was raised, ms since 1970; `dismissed`: when a person said that it is seen to, None if nobody has."""
+
+    number: int
+    kind: str
+    subject: str
+    why: str
+    advice: str
+    first: int
+    last: int
+    dismissed: int | None
+
+
+class Bell:
+    """Raises alarms, in the store's thread and the transaction under way. `clock`: ms since 1970."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def ring(self, kind: AlarmKind, subject: str, why: str) -> None:
+        """Something happened. The same once more is the same alarm."""
+        if not self._store.read_only:
+            self._store.alarms.raise_(kind, subject, why, self._clock())
+
+    def match(self, kind: AlarmKind, found: Mapping[str, str]) -> None:
+        """This is how things are now, reasons by subject: what is not so any more clears its alarm."""
+        if not self._store.read_only:
+            self._store.alarms.match(kind, found, self._clock())
+
+
+class Alarms:
+    """What an application sees of the alarms: `replica.alarms`."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def all(self) -> list[Alarm]:
+        """Each in the order in which they were raised first, with those that were dismissed and are still so."""
+        return [_alarm(row) for row in await self._store.run(self._store.alarms.all)]
+
+    async def dismiss(self, number: int) -> None:
+        """A person has seen to it. It is not raised again for the same reason. Raises NotFound."""
+        if not await self._store.run(self._store.alarms.dismiss, number, self._clock()):
+            raise NotFound(f"dismiss alarm {number}", "there is none of that number", "see the list of alarms")
+
+
+def _alarm(row: AlarmRow) -> Alarm:
+    advice = ADVICE.get(row.kind, _OTHERWISE)
+    return Alarm(row.number, row.kind, row.subject, row.why, advice, row.first, row.last, row.dismissed)
