@@ -1,24 +1,22 @@
 """Hcp keys: the symmetric key {AB} of an ordered pair, wrapped and signed in A's Hcp document.
 
-Owns the layout of `hcPartyKeys`, `hcPartyKeyIds`, `hcPartyKeySignatures` and `retiredKeys`. Knows no records and no
-stores. A pair may hold several keys, one after the other by kid: two of A's devices minted {AB} while both were
-offline.
+Owns the layout of `hcPartyKeys`, `hcPartyKeyIds` and `hcPartyKeySignatures`. Knows no records and no stores. A pair may
+hold several keys, one after the other by kid: two of A's devices minted {AB} while both were offline, or one of them
+was retired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icure_sync.crypto.envelope import KEY_BYTES, from_text, kid, to_text
-from icure_sync.crypto.identity import Identity, fingerprint, signed_by
+from icure_sync.crypto.identity import FIRST_EPOCH, Identity, signed_by
+from icure_sync.crypto.party import Party, untrusted
 from icure_sync.crypto.primitives import RSA_BITS, Entropy, RsaPublicKey, SymmetricKey, sha256
-from icure_sync.errors import Tampered, UntrustedKey, WeakKey
+from icure_sync.errors import NoAccess, Tampered, UntrustedKey, WeakKey
 from icure_sync.ids import HcpId, Kid, is_hcp_id, is_kid
-
-HCP_TYPE = "HealthcareParty"
-FIRST_EPOCH = 1  # of an identity whose keys were never changed
 
 _MAPS = ("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures")
 
@@ -37,41 +35,6 @@ class HcpKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
-    """The public side of an Hcp, as its document states it."""
-
-    hcp_id: HcpId
-    public_key: bytes  # SPKI
-    signing_key: bytes
-    epoch: int
-
-    @classmethod
-    def of(cls, doc_id: str, document: Mapping[str, Any]) -> Party:
-        """From an Hcp document; its identity signature is checked. Raises UntrustedKey, Tampered."""
-        identity = document.get("identity")
-        if (
-            document.get("type") != HCP_TYPE
-            or not is_hcp_id(doc_id)
-            or not isinstance(identity, dict)
-            or identity.keys() != {"epoch", "previous", "signature"}
-        ):
-            raise _untrusted(doc_id, "its identity is not stated as it must be")
-        epoch, previous = identity["epoch"], identity["previous"]
-        if type(epoch) is not int or epoch != FIRST_EPOCH or previous != []:
-            raise _untrusted(doc_id, "its identity is of an epoch that this version cannot judge")
-        public_key, signing_key = document.get("publicKey"), document.get("signingKey")
-        party = cls(HcpId(doc_id), from_text(public_key), from_text(signing_key), epoch)
-        fields = (doc_id, public_key, signing_key, epoch, previous)
-        if not signed_by(party.signing_key, identity["signature"], "identity", *fields):
-            raise _untrusted(doc_id, "the signature of its identity does not hold")
-        return party
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.public_key)
-
-
-@dataclass(frozen=True, slots=True)
 class Wrapped:
     """One Hcp key as it stands in the owner's document: its ciphertexts (owner's, delegate's; one for {AA}), signed."""
 
@@ -81,10 +44,17 @@ class Wrapped:
     ciphertexts: tuple[str, ...]
     signed: Mapping[str, Any]
 
-    def check_signature(self, signing_key: bytes) -> None:
-        """That the owner made it. Raises UntrustedKey, Tampered."""
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """Of the party keys that it is wrapped for: the owner's, and the delegate's."""
+        owner, delegate = self.signed["epochs"]
+        return owner, delegate
+
+    def check_signature(self, party: Party) -> None:
+        """That the owner, as its document states it, made it. Raises UntrustedKey, Tampered."""
         fields = _signed_fields(self, self.signed["epochs"], self.signed["fingerprints"])
-        if not signed_by(signing_key, self.signed["signature"], "hcp-key", *fields):
+        signed = signed_by(party.signing_key, self.signed["signature"], "hcp-key", *fields)
+        if not signed or not FIRST_EPOCH <= self.epochs[0] <= party.epoch:
             raise UntrustedKey(
                 f"use the Hcp key {self.owner}→{self.delegate}",
                 f"it is not signed by {self.owner}",
@@ -92,9 +62,16 @@ class Wrapped:
             )
 
     def unwrap(self, identity: Identity) -> HcpKey:
-        """The key itself: one RSA decryption. Raises Tampered."""
-        ciphertext = self.ciphertexts[0 if self.owner == identity.hcp_id else -1]
-        key = SymmetricKey(identity.party_key.decrypt(from_text(ciphertext)))
+        """The key itself: one RSA decryption. Raises Tampered; NoAccess if it is for a party key that is not here."""
+        place = 0 if self.owner == identity.hcp_id else -1
+        private = identity.party_key_of(self.signed["fingerprints"][place])
+        if private is None:
+            raise NoAccess(
+                f"unwrap the Hcp key {self.owner}→{self.delegate}",
+                "it was wrapped for a party key that this identity does not have",
+                f"sync, and ask {self.owner} to share again",
+            )
+        key = SymmetricKey(private.decrypt(from_text(self.ciphertexts[place])))
         if len(key) != KEY_BYTES or kid(key) != self.kid:
             raise Tampered(
                 f"unwrap the Hcp key {self.owner}→{self.delegate}",
@@ -105,8 +82,14 @@ class Wrapped:
 
 
 def self_key(identity: Identity) -> HcpKey:
-    """{AA}."""
+    """{AA}, of the epoch that stands."""
     return HcpKey(identity.hcp_id, identity.hcp_id, kid(identity.self_key), identity.self_key)
+
+
+def former_self_keys(identity: Identity) -> list[HcpKey]:
+    """{AA} of the epochs before it."""
+    me = identity.hcp_id
+    return [HcpKey(me, me, kid(each.self_key), each.self_key) for each in identity.former]
 
 
 def mint(identity: Identity, delegate: HcpId, entropy: Entropy) -> HcpKey:
@@ -129,27 +112,15 @@ def wrap(identity: Identity, party: Party, hcp_key: HcpKey, entropy: Entropy) ->
 
 def born(identity: Identity) -> Wrapped:
     """{AA} as the identity was born with it: the same bytes on every device."""
-    own = Party(identity.hcp_id, identity.party_key.public.spki, identity.signing_key.public, identity.epoch)
+    own = Party.of_identity(identity)
     return _signed(identity, own, kid(identity.self_key), (to_text(identity.birth.wrapped),))
-
-
-def identity_members(identity: Identity) -> dict[str, Any]:
-    """`publicKey`, `signingKey` and `identity` of the Hcp document."""
-    public_key, signing_key = to_text(identity.party_key.public.spki), to_text(identity.signing_key.public)
-    previous: list[Any] = []
-    signature = identity.sign("identity", identity.hcp_id, public_key, signing_key, identity.epoch, previous)
-    return {
-        "publicKey": public_key,
-        "signingKey": signing_key,
-        "identity": {"epoch": identity.epoch, "previous": previous, "signature": signature},
-    }
 
 
 def wrapped_keys(doc_id: str, document: Mapping[str, Any]) -> Iterator[Wrapped]:
     """Every Hcp key in an Hcp document, signatures not checked yet. Raises UntrustedKey if the layout is broken."""
     maps: list[Any] = [document.get(name) for name in _MAPS]
     if not all(isinstance(each, dict) and each.keys() == maps[0].keys() for each in maps):
-        raise _untrusted(doc_id, "its Hcp keys are not laid out as they must be")
+        raise untrusted(doc_id, "its Hcp keys are not laid out as they must be")
     for delegate in maps[0]:
         texts, kids, signatures = (each[delegate] for each in maps)
         each = 1 if delegate == doc_id else 2
@@ -161,7 +132,7 @@ def wrapped_keys(doc_id: str, document: Mapping[str, Any]) -> Iterator[Wrapped]:
             and len(texts) == each * len(kids) == each * len(signatures)
             and all(_is_signed(signed) for signed in signatures)
         ):
-            raise _untrusted(doc_id, f"its Hcp keys for {delegate!r} are not laid out as they must be")
+            raise untrusted(doc_id, f"its Hcp keys for {delegate!r} are not laid out as they must be")
         for place, (name, signed) in enumerate(zip(kids, signatures, strict=True)):
             ciphertexts = tuple(texts[each * place : each * (place + 1)])
             yield Wrapped(HcpId(doc_id), HcpId(delegate), Kid(name), ciphertexts, signed)
@@ -181,21 +152,13 @@ def key_members(keys: Sequence[Wrapped]) -> dict[str, Any]:
     return members
 
 
-def retired_kids(document: Mapping[str, Any]) -> frozenset[Kid]:
-    """Keys of which the owner of this Hcp document makes no new entry. Of a document that verifies."""
-    return frozenset(Kid(item["kid"]) for item in document["retiredKeys"])
+def signed_anew(identity: Identity, wrapped: Wrapped) -> Wrapped:
+    """The same ciphertexts under this identity's signature: what its Hcp carries on from an epoch before it.
 
-
-def check_retired(doc_id: str, document: Mapping[str, Any], signing_key: bytes) -> None:
-    """That the owner retired each of the `retiredKeys`. Raises UntrustedKey, Tampered."""
-    retired = document.get("retiredKeys")
-    if not isinstance(retired, list) or not all(
-        isinstance(item, dict) and item.keys() == {"kid", "signature"} and _are_kids([item["kid"]]) for item in retired
-    ):
-        raise _untrusted(doc_id, "its retired keys are not laid out as they must be")
-    for item in retired:
-        if not signed_by(signing_key, item["signature"], "retired-key", doc_id, item["kid"]):
-            raise _untrusted(doc_id, "it retires a key without the signature of its owner")
+    Ed25519 draws nothing, so all its devices sign alike.
+    """
+    fields = _signed_fields(wrapped, wrapped.signed["epochs"], wrapped.signed["fingerprints"])
+    return replace(wrapped, signed={**wrapped.signed, "signature": identity.sign("hcp-key", *fields)})
 
 
 def _signed(identity: Identity, party: Party, name: Kid, ciphertexts: tuple[str, ...]) -> Wrapped:
@@ -231,12 +194,4 @@ def _is_signed(value: Any) -> bool:
         and [type(epoch) for epoch in value["epochs"]] == [int, int]
         and _are_texts(value["fingerprints"])
         and len(value["fingerprints"]) == 2
-    )
-
-
-def _untrusted(doc_id: str, wrong: str) -> UntrustedKey:
-    return UntrustedKey(
-        f"trust the Hcp document {doc_id}",
-        wrong,
-        "compare fingerprints with that Hcp, and tell whoever runs the server",
     )

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.crypto.access import Statement, Subject, check_statement, parties, union
-from icure_sync.crypto.hcp_keys import Party, check_retired, wrapped_keys
+from icure_sync.crypto.hcp_keys import wrapped_keys
 from icure_sync.crypto.layout import check_ancestry, check_layout
+from icure_sync.crypto.party import Party
+from icure_sync.crypto.retirements import check_retired
 from icure_sync.crypto.revision import check_place, check_revision_id, check_written, writer_of
 from icure_sync.crypto.signers import Signer, SigningKeys
 from icure_sync.errors import Tampered, WriterOut
@@ -82,8 +84,8 @@ def verify_hcp_document(doc_id: str, rev: Rev, document: Mapping[str, Any], tree
     check_written(doc_id, rev, document, Signer(party.signing_key))
     check_place(doc_id, document, tree_parents)
     for wrapped in wrapped_keys(doc_id, document):
-        wrapped.check_signature(party.signing_key)
-    check_retired(doc_id, document, party.signing_key)
+        wrapped.check_signature(party)
+    check_retired(doc_id, document, party)
     return party
 
 

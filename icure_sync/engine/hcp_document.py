@@ -3,19 +3,25 @@
 Its first revision is a function of the identity alone, so all devices of an Hcp write the same bytes. Later ones may be
 written concurrently: what several come to is the join of their profiles with all their keys, and devices of the Hcp
 that merge the same revisions write the same bytes. Only the Hcp's own devices write it. FORMAT.md has the layout.
+
+Revisions may be of several epochs of the Hcp's identity. The highest one's identity stands, whatever revision of an
+older one says; what those hold is carried on under the new signature, and what a lost device knows is retired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from icure_sync.canonical import authored, canonical, canonical_set
 from icure_sync.crypto import hcp_keys
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Wrapped, wrapped_keys
-from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.envelope import to_text
+from icure_sync.crypto.hcp_keys import Wrapped, wrapped_keys
+from icure_sync.crypto.identity import COMPROMISED, Identity, lost_through
 from icure_sync.crypto.layout import MERGED_MOST
+from icure_sync.crypto.party import HCP_TYPE, identity_members
 from icure_sync.crypto.primitives import Entropy
+from icure_sync.crypto.retirements import Retired, retired, retired_members
 from icure_sync.crypto.revision import extended, revision_id, written
 from icure_sync.engine.suite import Content, Joined, Stored, Written
 from icure_sync.engine.writers import RECORD_ID_BYTES, Writers
@@ -53,10 +59,11 @@ def first(identity: Identity) -> Written:
     return _written(identity, document, [])
 
 
-def with_key(identity: Identity, shown: Stored, key: Wrapped) -> Written:
-    """The next revision, which holds one more Hcp key. `shown`: the document, as `join` says."""
-    members = hcp_keys.key_members([*wrapped_keys(shown.id, shown.document), key])
-    return _over(identity, shown, {**shown.document, **members})
+def with_keys(identity: Identity, shown: Stored, keys: Iterable[Wrapped], ended: Iterable[Retired] = ()) -> Written:
+    """The next revision, which holds these Hcp keys too, and retires those that ended. `shown`: as `join` says."""
+    members = hcp_keys.key_members([*wrapped_keys(shown.id, shown.document), *keys])
+    retirements = retired_members(identity, {*retired(shown.document), *ended})
+    return _over(identity, shown, {**shown.document, **members, **retirements})
 
 
 def with_profile(identity: Identity, shown: Stored, hcp: Hcp, writers: Writers, entropy: Entropy) -> Written | None:
@@ -94,9 +101,9 @@ def content(stored: Stored) -> Content:
 def united(revisions: Sequence[Stored]) -> Stored:
     """What believed revisions of one Hcp document come to, in any order, for showing: under the highest one's id.
 
-    Their profiles joined, all their keys, and the retirements of all.
+    Their profiles joined, all their keys, and the retirements of all; the identity of the highest epoch.
     """
-    ascending = sorted(revisions, key=lambda each: rev_order(each.rev))
+    ascending = sorted(revisions, key=lambda each: (_epoch(each), rev_order(each.rev)))
     highest = ascending[-1]
     if len(ascending) == 1:
         return highest
@@ -105,8 +112,8 @@ def united(revisions: Sequence[Stored]) -> Stored:
     for each in ascending:
         document |= _unstamped(each.document, body)
     keys = [wrapped for each in ascending for wrapped in wrapped_keys(each.id, each.document)]
-    retired = canonical_set(item for each in ascending for item in each.document["retiredKeys"])
-    document |= {**_profile(body), **hcp_keys.key_members(keys), "retiredKeys": retired}
+    ended = {(item["kid"], item["ended"]): item for each in ascending for item in each.document["retiredKeys"]}
+    document |= {**_profile(body), **hcp_keys.key_members(keys), "retiredKeys": canonical_set(ended.values())}
     return Stored(highest.id, highest.rev, document)
 
 
@@ -124,17 +131,37 @@ def join(identity: Identity, revisions: Sequence[Stored], standing: Collection[R
     """
     revs = canonical_set(each.rev for each in revisions)
     highest = max(revs, key=rev_order)
-    document = {**united(revisions).document, "merged": _merged(revisions, highest)}
+    document = {**_carried_on(identity, revisions), "merged": _merged(revisions, highest)}
     ends = {each.rev: _retirement(each) for each in sorted(revisions, key=lambda each: rev_order(each.rev))}
     beside = tuple(end for rev, end in ends.items() if rev != highest)
     merge = _written(identity, document, revs, beside)
     state = _state(merge.document)
     same = extended([each.rev for each in revisions if each.rev in standing and _state(each.document) == state])
-    if len(revisions) == 1:
+    if len(revisions) == 1 and _is_of(identity, revisions[0]):
         shown = revisions[0]
     else:
         shown = Stored(merge.id, same or merge.rev, merge.document, tuple(revs), beside)
     return Joined(shown, (merge,) if same is None else tuple(end for rev, end in ends.items() if rev != same))
+
+
+def _carried_on(identity: Identity, revisions: Sequence[Stored]) -> Mapping[str, Any]:
+    """What the own document says from these revisions on. What is of epochs before comes under the own signature: every
+    key, since something was wrapped with it; and those are retired that somebody knows who should not."""
+    document = united(revisions).document
+    if all(_is_of(identity, each) for each in revisions):
+        return document
+    keys = [hcp_keys.signed_anew(identity, each) for each in wrapped_keys(identity.hcp_id, document)]
+    lost = lost_through(identity.previous)
+    ended = {Retired(each.kid, COMPROMISED) for each in keys if each.epochs[0] <= lost}
+    return {
+        **document,
+        **hcp_keys.key_members([*keys, hcp_keys.born(identity)]),
+        **retired_members(identity, retired(document) | ended),
+    }
+
+
+def _is_of(identity: Identity, revision: Stored) -> bool:
+    return bool(revision.document["signingKey"] == to_text(identity.signing_key.public))
 
 
 def _write(doc_id: DocId, body: Body, changed: Mapping[Path, Any], writers: Writers) -> dict[str, Any]:
@@ -158,7 +185,7 @@ def _written(
 ) -> Written:
     doc_id = DocId(identity.hcp_id)
     unsigned = {name: value for name, value in document.items() if name != "written"}
-    unsigned |= {"parents": canonical_set(parents), **hcp_keys.identity_members(identity)}
+    unsigned |= {"parents": canonical_set(parents), **identity_members(identity)}
     rev, signed = written(doc_id, unsigned, identity)
     return Written(doc_id, rev, extended(parents), signed, beside=beside)
 
@@ -174,6 +201,11 @@ def _merged(revisions: Sequence[Stored], highest: Rev) -> list[Rev]:
     ended = {Rev(rev) for each in revisions for rev in each.document["merged"]}
     ended |= {each.rev for each in revisions} - {highest}
     return canonical_set(sorted(ended, key=rev_order)[-MERGED_MOST:])
+
+
+def _epoch(revision: Stored) -> int:
+    epoch: int = revision.document["identity"]["epoch"]
+    return epoch
 
 
 def _body(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.crypto import hcp_keys
-from icure_sync.crypto.hcp_keys import HCP_TYPE, HcpKey, Party, Wrapped, wrapped_keys
+from icure_sync.crypto.hcp_keys import HcpKey, Wrapped, wrapped_keys
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.merging import ended_by
+from icure_sync.crypto.party import HCP_TYPE, Party
 from icure_sync.crypto.primitives import RSA_BITS, Entropy
+from icure_sync.crypto.retirements import retired
 from icure_sync.crypto.signers import Signer
 from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
@@ -110,7 +112,7 @@ class Parties:
             return present
         minted = hcp_keys.mint(self._identity, delegate, self._entropy)
         wrapped = hcp_keys.wrap(self._identity, self._party(delegate), minted, self._entropy)
-        self._store_written(hcp_document.with_key(self._identity, self._own().shown, wrapped))
+        self._store_written(hcp_document.with_keys(self._identity, self._own().shown, [wrapped]))
         self._keep(minted)
         return minted
 
@@ -188,7 +190,7 @@ class Parties:
             known = self._known.get(each.party.hcp_id)
             if known is None or each.party.epoch >= known.epoch:
                 self._known[each.party.hcp_id] = each.party
-            self.keyring.retire(each.party.hcp_id, hcp_keys.retired_kids(each.stored.document))
+            self.keyring.retire(each.party.hcp_id, (key.kid for key in retired(each.stored.document)))
             for wrapped in wrapped_keys(doc_id, each.stored.document):
                 self._unwrap(wrapped)
         self._read[doc_id] = revs

@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 
 from icure_sync.crypto.envelope import kid, to_text
 from icure_sync.crypto.hcp_keys import (
-    HCP_TYPE,
-    Party,
     Wrapped,
     born,
-    check_retired,
-    identity_members,
+    former_self_keys,
     key_members,
     mint,
-    retired_kids,
     self_key,
+    signed_anew,
     wrap,
     wrapped_keys,
 )
-from icure_sync.crypto.identity import Birth, Identity
+from icure_sync.crypto.identity import COMPROMISED, ENDINGS, PLANNED, Birth, Identity
+from icure_sync.crypto.party import HCP_TYPE, Party, identity_members
 from icure_sync.crypto.primitives import SymmetricKey
-from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey, WeakKey
+from icure_sync.crypto.retirements import Retired, check_retired, retired, retired_members
+from icure_sync.errors import InvalidEntity, NoAccess, Tampered, UntrustedKey, WeakKey
 from icure_sync.ids import HcpId
 from tests.crypto.test_primitives import MODULUS, public_der
-from tests.keys import A, B, C, hcp_key, identity, seeded
+from tests.keys import A, B, C, hcp_key, identity, seeded, successor
 
+PARTY_A = Party.of_identity(identity(A))
 PARTY_B = Party.of(B, {"type": HCP_TYPE, **identity_members(identity(B))})
 
 
@@ -56,8 +56,8 @@ def check(doc: dict[str, Any], doc_id: str = A) -> list[Wrapped]:
     party = Party.of(doc_id, doc)
     keys = list(wrapped_keys(doc_id, doc))
     for key in keys:
-        key.check_signature(party.signing_key)
-    check_retired(doc_id, doc, party.signing_key)
+        key.check_signature(party)
+    check_retired(doc_id, doc, party)
     return keys
 
 
@@ -67,7 +67,7 @@ def test_owner_and_delegate_unwrap_the_same_key_and_others_nothing():
             assert key.unwrap(identity(A)) == self_key(identity(A))
         else:
             assert key.unwrap(identity(A)) == key.unwrap(identity(B)) == hcp_key(A, B)
-        with pytest.raises(Tampered):
+        with pytest.raises(NoAccess, match="a party key that this identity does not have"):
             key.unwrap(identity(C))
 
 
@@ -173,24 +173,18 @@ def test_a_server_cannot_swap_a_public_key():
     assert Party.of(A, doc).fingerprint == identity(A).fingerprint
 
 
-@pytest.mark.parametrize("identity_member", [{"epoch": 2}, {"epoch": True}, {"previous": [{}]}, {"previous": None}])
-def test_an_identity_of_another_epoch_is_not_judged(identity_member: dict[str, Any]):
-    doc = document()
-    doc["identity"] |= identity_member
-    with pytest.raises(UntrustedKey, match="epoch"):
-        Party.of(A, doc)
-
-
 def test_retired_keys_are_signed_by_their_owner():
     doc = document(SHARED)
-    signature = identity(A).sign("retired-key", A, SHARED.kid)
-    retired = {**doc, "retiredKeys": [{"kid": SHARED.kid, "signature": signature}]}
-    check(retired)
-    assert retired_kids(retired) == {SHARED.kid}
-    assert retired_kids(doc) == frozenset()
+    ended = [Retired(SHARED.kid, PLANNED), Retired(SHARED.kid, COMPROMISED)]
+    retiring = {**doc, **retired_members(identity(A), ended)}
+    check(retiring)
+    assert retired(retiring) == set(ended)
+    assert retired(doc) == frozenset()
+    item = retired_members(identity(A), ended[:1])["retiredKeys"][0]
     for wrong in (
-        {"kid": hcp_key(A, B, 1).kid, "signature": signature},
-        {"kid": SHARED.kid, "signature": identity(B).sign("retired-key", A, SHARED.kid)},
+        {**item, "kid": hcp_key(A, B, 1).kid},
+        {**item, "ended": COMPROMISED},
+        {**item, "signature": identity(B).sign("retired-key", A, SHARED.kid, PLANNED)},
     ):
         with pytest.raises(UntrustedKey, match="without the signature"):
             check({**doc, "retiredKeys": [wrong]})
@@ -201,7 +195,7 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([A, B, "kid"]), inner, max_size=2),
     max_leaves=5,
 )
-WHOLE = document(SHARED) | {"retiredKeys": [{"kid": SHARED.kid, "signature": "AAAA"}]}
+WHOLE = document(SHARED) | {"retiredKeys": [{"kid": SHARED.kid, "ended": PLANNED, "signature": "AAAA"}]}
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -224,8 +218,8 @@ def test_no_value_in_an_hcp_document_stops_it_from_being_judged(path: tuple[Any,
     changed = with_value(WHOLE, path, value)
     for step in (
         lambda: Party.of(A, changed),
-        lambda: [each.check_signature(identity(A).signing_key.public) for each in wrapped_keys(A, changed)],
-        lambda: check_retired(A, changed, identity(A).signing_key.public),
+        lambda: [each.check_signature(PARTY_A) for each in wrapped_keys(A, changed)],
+        lambda: check_retired(A, changed, PARTY_A),
     ):
         try:
             step()
@@ -250,3 +244,34 @@ def test_an_id_that_no_hcp_can_have_is_refused(hcp_id: str):
         doc[name] = {HcpId(hcp_id): []}
     with pytest.raises(UntrustedKey):
         check(doc)
+
+
+# Epochs
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+def test_keys_of_every_epoch_are_unwrapped_with_the_party_key_that_they_are_for(ended: str):
+    now = successor(ended)
+    party = Party.of_identity(now)
+    for key in (born(identity(A)), born(now), SHARED, wrap(identity(B), party, hcp_key(B, A), seeded("to A"))):
+        assert key.unwrap(now).kid == key.kid
+    assert former_self_keys(now) == [self_key(identity(A))]
+    with pytest.raises(NoAccess):
+        born(now).unwrap(identity(A))  # whoever has the old keys alone
+
+
+def test_what_is_carried_on_is_signed_anew_and_stays_what_it_was():
+    now = successor(COMPROMISED)
+    carried = [signed_anew(now, key) for key in (SHARED, born(identity(A)))]
+    for key, before in zip(carried, (SHARED, born(identity(A))), strict=True):
+        key.check_signature(Party.of_identity(now))
+        assert (key.ciphertexts, key.epochs, key.kid) == (before.ciphertexts, (1, 1), before.kid)
+        with pytest.raises(UntrustedKey):
+            before.check_signature(Party.of_identity(now))
+    assert signed_anew(identity(A), SHARED) == SHARED
+
+
+def test_nobody_wraps_for_an_epoch_of_his_own_that_has_not_come():
+    early = wrap(successor(PLANNED), PARTY_B, hcp_key(A, B), seeded("early"))
+    with pytest.raises(UntrustedKey):
+        signed_anew(identity(A), early).check_signature(PARTY_A)

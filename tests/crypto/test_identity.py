@@ -7,11 +7,22 @@ import json
 import pytest
 
 from icure_sync import strict_json
-from icure_sync.crypto.envelope import kid
-from icure_sync.crypto.identity import LABEL, Identity, fingerprint, signed_by, signed_bytes
+from icure_sync.crypto.envelope import kid, to_text
+from icure_sync.crypto.identity import (
+    COMPROMISED,
+    ENDINGS,
+    LABEL,
+    PLANNED,
+    Identity,
+    Previous,
+    fingerprint,
+    lost_through,
+    signed_by,
+    signed_bytes,
+)
 from icure_sync.crypto.primitives import RSA_BITS, RsaPrivateKey, lock_secret, unlock_secret
 from icure_sync.errors import InvalidEntity, StoreCorrupt, Tampered, WeakKey, WrongPassphrase
-from tests.keys import PARTY_KEYS, A, B, identity, seeded
+from tests.keys import PARTY_KEYS, A, B, identity, seeded, successor
 
 PASSPHRASE = "a long passphrase"
 
@@ -130,3 +141,57 @@ def test_a_fingerprint_names_a_public_key():
     assert identity(A).fingerprint == fingerprint(identity(A).party_key.public.spki)
     assert len(identity(A).fingerprint) == 32
     assert kid(identity(A).self_key) != kid(identity(B).self_key)
+
+
+# Epochs
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+def test_an_identity_is_followed_by_one_with_new_keys(ended: str):
+    before, after = identity(A), successor(ended)
+    assert (after.hcp_id, after.name, after.epoch) == (A, before.name, 2)
+    assert after.signing_key.public != before.signing_key.public
+    assert after.self_key != before.self_key
+    assert after.party_key.decrypt(after.birth.wrapped) == after.self_key
+    assert after.birth.writer == before.birth.writer  # so the name is no second one
+    assert after.previous == (Previous(before.signing_key.public, ended),)
+
+
+def test_it_keeps_what_reads_what_came_before_and_nothing_that_signs_as_before():
+    before, after = identity(A), successor(COMPROMISED)
+    for one in (before, after):
+        private = after.party_key_of(one.fingerprint)
+        assert private is not None
+        assert private.decrypt(one.birth.wrapped) == one.self_key
+    assert after.party_key_of(identity(B).fingerprint) is None
+    assert to_text(before.signing_key.seed()).encode() not in after.secret()
+
+
+def test_only_a_planned_change_is_endorsed_by_the_key_before_it():
+    assert successor(COMPROMISED).endorsement == ""
+    planned = successor(PLANNED)
+    assert signed_by(identity(A).signing_key.public, planned.endorsement, "endorsement", *planned.stated())
+
+
+def test_an_identity_with_former_keys_comes_back_whole():
+    for born in (identity(A), successor(PLANNED), successor(COMPROMISED)):
+        again = Identity.of_secret(born.secret())
+        assert again.secret() == born.secret()
+        assert (again.epoch, again.previous, again.endorsement) == (born.epoch, born.previous, born.endorsement)
+
+
+def test_a_file_from_before_there_were_epochs_is_an_identity_of_the_first(secret: dict[str, object]):
+    assert not {"former", "endorsement"} & secret.keys()
+    assert Identity.of_secret(strict_json.dumps(secret)).former == ()
+
+
+def test_a_former_key_that_ended_in_no_way_is_damage():
+    secret = strict_json.loads(successor(PLANNED).secret())
+    secret["former"][0]["ended"] = "somehow"
+    with pytest.raises(StoreCorrupt):
+        Identity.of_secret(strict_json.dumps(secret))
+
+
+def test_what_was_lost_takes_all_epochs_before_it_along():
+    keys = [Previous(bytes([number]) * 32, ended) for number, ended in enumerate([PLANNED, COMPROMISED, PLANNED])]
+    assert [lost_through(keys[:count]) for count in range(4)] == [0, 0, 2, 2]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icure_sync.crypto.access import Subject, digest, grant, revocation, union
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, born, identity_members, key_members, wrap
+from icure_sync.crypto.hcp_keys import born, key_members, wrap
+from icure_sync.crypto.party import HCP_TYPE, Party, identity_members
 from icure_sync.crypto.revision import written
 from icure_sync.crypto.sealing import Sealed, share
 from icure_sync.crypto.signers import Signer
@@ -323,7 +324,7 @@ def test_a_document_whose_keys_or_sets_are_wrong_is_refused_even_if_the_party_si
     for members, error in (
         ({"cryptoSuite": "icure-classic"}, Tampered),
         ({"merged": ["2-b", "2-a"]}, Tampered),
-        ({"retiredKeys": [{"kid": "0" * 32, "signature": ""}]}, UntrustedKey),
+        ({"retiredKeys": [{"kid": "0" * 32, "ended": "planned", "signature": ""}]}, UntrustedKey),
         ({"hcPartyKeys": {}}, UntrustedKey),
     ):
         with pytest.raises(error):

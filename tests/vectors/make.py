@@ -156,7 +156,8 @@ def signatures(subject: Subject) -> list[dict[str, Any]]:
         ("written", [*head, f"1-{'0' * 32}"]),
         ("identity", [A, "cHVibGlj", "c2lnbmluZw==", 1, []]),
         ("hcp-key", [A, B, "0" * 32, ["0" * 64, "1" * 64], [1, 1], ["2" * 32, "3" * 32]]),
-        ("retired-key", [A, "0" * 32]),
+        ("endorsement", [A, "cHVibGlj", "c2lnbmluZw==", 2, [{"signingKey": "b2xk", "ended": "planned"}]]),
+        ("retired-key", [A, "0" * 32, "planned"]),
     ]
     return [
         {

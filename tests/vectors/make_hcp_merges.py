@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, identity_members, wrap
+from icure_sync.crypto.hcp_keys import wrap
+from icure_sync.crypto.identity import PLANNED
+from icure_sync.crypto.party import HCP_TYPE, Party, identity_members
 from icure_sync.crypto.revision import written
 from icure_sync.engine import hcp_document
 from icure_sync.engine.suite import Stored, Written
@@ -86,7 +88,7 @@ def _with_key(above: Stored, to: str, number: int, how: str = "once") -> Stored:
     other = next(hcp_id for hcp_id in (B, C) if hcp_id == to)
     party = Party.of(other, {"type": HCP_TYPE, **identity_members(identity(other))})
     wrapped = wrap(identity(A), party, hcp_key(A, other, number), seeded(f"{how} {to} {number}"))
-    return _stored(hcp_document.with_key(identity(A), above, wrapped))
+    return _stored(hcp_document.with_keys(identity(A), above, [wrapped]))
 
 
 def _rewritten(above: Stored, changed: Mapping[Path, Any], author: Author | None, **members: Any) -> Stored:
@@ -100,4 +102,4 @@ def _rewritten(above: Stored, changed: Mapping[Path, Any], author: Author | None
 
 
 def _retired(kid: str) -> dict[str, str]:
-    return {"kid": kid, "signature": identity(A).sign("retired-key", A, kid)}
+    return {"kid": kid, "ended": PLANNED, "signature": identity(A).sign("retired-key", A, kid, PLANNED)}

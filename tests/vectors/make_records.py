@@ -7,8 +7,9 @@ from typing import Any
 from icure_sync.canonical import canonical
 from icure_sync.crypto.access import Subject, parties
 from icure_sync.crypto.chain import sealing_keys, unwrap_chain
-from icure_sync.crypto.hcp_keys import HCP_TYPE, Party, born, identity_members, key_members, wrap
+from icure_sync.crypto.hcp_keys import born, key_members, wrap
 from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.party import HCP_TYPE, Party, identity_members
 from icure_sync.crypto.primitives import sha256
 from icure_sync.crypto.revision import written
 from icure_sync.crypto.sealing import Draft, Link, Sealed, create, edit, open_body, share

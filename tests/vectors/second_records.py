@@ -275,15 +275,21 @@ def hcp_document(doc_id: str, rev: str, document: dict[str, Any]) -> bytes:
     """The signing key of an Hcp document that holds together."""
     one = document["identity"]
     key = text(document["signingKey"])
-    need(document["type"] == "HealthcareParty" and one["epoch"] == 1 and one["previous"] == [], "identity")
-    signed(key, one["signature"], "identity", doc_id, document["publicKey"], document["signingKey"], 1, [])
+    before = one["previous"]
+    need(document["type"] == "HealthcareParty" and one["epoch"] == 1 + len(before), "identity")
+    stated = (doc_id, document["publicKey"], document["signingKey"], one["epoch"], before)
+    signed(key, one["signature"], "identity", *stated)
+    need(("endorsement" in one) == (before != [] and before[-1]["ended"] == "planned"), "endorsement")
+    if "endorsement" in one:
+        signed(text(before[-1]["signingKey"]), one["endorsement"], "endorsement", *stated)
     need(document["written"]["by"] == doc_id, "writer")
     check_written(doc_id, rev, document, key)
     for owner, delegate, name, ciphertexts, mark in wrapped_keys(doc_id, document):
+        need(1 <= mark["epochs"][0] <= one["epoch"], "epoch of an Hcp key")
         hashed = [sha256(text(each)).hex() for each in ciphertexts]
         signed(key, mark["signature"], "hcp-key", owner, delegate, name, hashed, mark["epochs"], mark["fingerprints"])
     for item in document["retiredKeys"]:
-        signed(key, item["signature"], "retired-key", doc_id, item["kid"])
+        signed(key, item["signature"], "retired-key", doc_id, item["kid"], item["ended"])
     return key
 
 
