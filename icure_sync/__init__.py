@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icure_sync.crypto.identity import Identity
     from icure_sync.crypto.relocking import relock
+    from icure_sync.discretion import Discretion, withhold
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
+    from icure_sync.engine.private_memory import keep_memory_private
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
@@ -55,6 +57,7 @@ __all__ = [
     "Content",
     "CouchPeer",
     "Direction",
+    "Discretion",
     "Disputed",
     "Document",
     "Entity",
@@ -82,18 +85,22 @@ __all__ = [
     "Upstream",
     "Version",
     "fuzzy_date",
+    "keep_memory_private",
     "parse_address",
     "proxy_for",
     "relock",
+    "withhold",
 ]
 
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
     "icure_sync.crypto.identity": ("Identity",),
     "icure_sync.crypto.relocking": ("relock",),
+    "icure_sync.discretion": ("Discretion", "withhold"),
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),
+    "icure_sync.engine.private_memory": ("keep_memory_private",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.relay": ("Relay",),
     "icure_sync.engine.replica": ("Replica",),

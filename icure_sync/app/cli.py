@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
 
+from icure_sync import Discretion
 from icure_sync.app.arguments import Nouns, add_command, add_group, everywhere
 from icure_sync.app.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Answer, printable, show, show_error
 from icure_sync.app.trust_arguments import add_trust
@@ -64,7 +66,7 @@ FILE_NAMES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+    _keep_to_itself()
     parser = build_parser()
     args = parser.parse_args(arguments)
     _require_text(parser, args)
@@ -83,6 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return answer.code
+
+
+def _keep_to_itself() -> None:
+    """A core dump could hold passwords; so could what libraries say of an error that nobody awaited."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if logging.lastResort is not None and not logging.lastResort.filters:
+        logging.lastResort.addFilter(Discretion())
 
 
 def _require_text(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

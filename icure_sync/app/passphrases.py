@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from icure_sync import keep_memory_private, withhold
 from icure_sync.app.text_files import read_text
 from icure_sync.errors import WrongPassphrase
 
@@ -96,6 +97,9 @@ def _prompt(question: str) -> str:
 
 
 def _checked(passphrase: str) -> str:
+    """From here on this process has something to keep to itself."""
     if not passphrase:
         raise WrongPassphrase("unlock", "the passphrase is empty", "give the passphrase chosen at init")
+    keep_memory_private()
+    withhold(passphrase)
     return passphrase

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
+from icure_sync.discretion import logger
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.progress import Phase, Progress
@@ -28,7 +28,7 @@ from icure_sync.peers.couch_address import parse_address
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.wire import Refusal
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 GATHERING_SECONDS = 0.1  # what many devices write at once goes up together: the upstream is spared a request for each
 RETRY_SECONDS = 60.0  # after what no waiting mends by itself: an administrator may have mended it meanwhile

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
+from icure_sync.discretion import logger
 from icure_sync.errors import StoreError
 from icure_sync.store import Store
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _DONE = object()
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import logging
 import os
 import time
 from collections.abc import AsyncIterable, Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
+from icure_sync.discretion import logger
 from icure_sync.errors import StoreError
 from icure_sync.hub.compaction import BackgroundCompaction
 from icure_sync.hub.definitions import RULES
@@ -34,7 +34,7 @@ from icure_sync.store.inserter import Rules
 P = ParamSpec("P")
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SUFFIX = ".db"
 _NAME, _FACTS = "hub.name", "hub.database"  # settings of each store

@@ -6,12 +6,12 @@ cookies or queries.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from aiohttp import web
 
+from icure_sync.discretion import logger
 from icure_sync.errors import InvalidEntity, NotFound, StoreCorrupt, StoreError, StoreFull
 from icure_sync.hub import (
     attachments,
@@ -50,7 +50,7 @@ from icure_sync.hub.users import USERS, user_id
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 NodeHandler = Callable[[Call], Awaitable[web.StreamResponse]]
 DatabaseHandler = Callable[[DatabaseCall], Awaitable[web.StreamResponse]]

@@ -14,8 +14,8 @@ there is for it up to `_asked`; if the next rows are being read just then, it re
 from __future__ import annotations
 
 import asyncio
-import logging
 
+from icure_sync.discretion import logger
 from icure_sync.errors import StoreError
 from icure_sync.hub.feed import Arrival, Feed
 from icure_sync.hub.filters import Document, Filter, as_document
@@ -23,7 +23,7 @@ from icure_sync.hub.limits import ARRIVALS, PAGE_BYTES
 from icure_sync.hub.sleepers import Sleepers
 from icure_sync.store import DocumentChange, Store
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class Feeds:

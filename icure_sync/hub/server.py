@@ -12,6 +12,7 @@ import ipaddress
 import os
 import secrets
 import ssl
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Self
 
 from aiohttp import web
 
+from icure_sync.discretion import logger, withhold
 from icure_sync.errors import InvalidEntity, StoreError
 from icure_sync.hub.accounts import Accounts
 from icure_sync.hub.auth import Gate
@@ -29,12 +31,12 @@ from icure_sync.hub.dispatch import answer
 from icure_sync.hub.errors import HttpRefusal
 from icure_sync.hub.hub_key import open_key
 from icure_sync.hub.limits import FEED_LINGER, MAX_HEADER, PASSWORD_ROUNDS
-from icure_sync.hub.logs import http_logger
 from icure_sync.hub.paths import check_database_name
 from icure_sync.hub.upstreams import Describe
 from icure_sync.hub.users import USERS
 
 _FIRST_ADMIN = "admin"
+_HTTP_LOG = "icure_sync.hub.http"  # of the HTTP library, which quotes malformed requests in its exceptions
 
 
 class Hub:
@@ -69,6 +71,7 @@ class Hub:
         self._wanted_port = port
         self._admin = admin
         self._passphrase = passphrase
+        weakref.finalize(self, withhold(passphrase or "", *(admin or ())[1:]))
         self._tls = tls
         self._databases: Databases | None = None
         self._runner: web.ServerRunner | None = None
@@ -150,6 +153,7 @@ class Hub:
         await accounts.load()
         if self._admin is None and not accounts.has_admin:
             self.new_admin = (_FIRST_ADMIN, secrets.token_urlsafe(18))
+            weakref.finalize(self, withhold(self.new_admin[1]))
         given = self._admin or self.new_admin
         if given is not None:
             await accounts.set_admin(*given)
@@ -163,7 +167,7 @@ class Hub:
         server = Connections(
             handle,
             access_log=None,
-            logger=http_logger(),
+            logger=logger(_HTTP_LOG),
             auto_decompress=False,
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
+from urllib.parse import quote
 
 import msgspec
 
+from icure_sync.discretion import withhold
 from icure_sync.errors import BadAnswer, Unauthorized
 from icure_sync.peers.couch_address import Address, Credentials
 from icure_sync.peers.couch_refusals import Refused
@@ -69,6 +72,9 @@ class Login:
         self._lock = asyncio.Lock()
         self._alive_at = 0.0  # when the server last showed that it knows the cookie; device clock, asleep or not
         self.turn = 0
+        if address.credentials:
+            password = address.credentials.password
+            weakref.finalize(self, withhold(password, quote(password, safe="")))
 
     async def headers(self, post: Post) -> dict[str, str]:
         """The headers that a request needs; logs in first, once, however many ask at the same time.
