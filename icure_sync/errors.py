@@ -132,5 +132,13 @@ class UntrustedKey(CryptoError):
     """A public key that nothing vouches for."""
 
 
+class WrongCode(CryptoError):
+    """The code of a pairing does not fit: mistyped, or guessed by somebody in between. `left`: attempts left."""
+
+    def __init__(self, attempted: str, wrong: str, next_step: str, left: int) -> None:
+        super().__init__(attempted, wrong, next_step)
+        self.left = left
+
+
 class WeakKey(CryptoError):
     """A key, or a key-derivation cost, below the minimum."""

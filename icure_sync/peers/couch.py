@@ -119,6 +119,15 @@ class CouchPeer:
     def listed(self, hcp: HcpId) -> AsyncGenerator[Listing, None]:
         return self._index.listed(hcp)
 
+    async def named(self, prefix: str, *, limit: int) -> Sequence[DocId]:
+        """See Noticeboard. Source: docs.couchdb.org, "/{db}/_all_docs"."""
+        attempted = f"list documents of {self._shown}"
+        first, last = _encode(prefix).decode(), _encode(prefix + "\uffff").decode()
+        query = {"startkey": first, "endkey": last, "limit": str(limit)}
+        request = Request("GET", self._path + "/_all_docs", attempted, query=query)
+        ids, _ = self._answers.listed(await self._requests.answer(request), attempted)
+        return [doc_id for doc_id in ids[:limit] if doc_id.startswith(prefix)]
+
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         attempted = f"compare revisions with {self._shown}"
         request = Request("POST", self._path + "/_revs_diff", attempted, body=json_body([_encode(revs)]))

@@ -100,6 +100,10 @@ class MemoryPeer:
         for page in pages:
             yield page
 
+    async def named(self, prefix: str, *, limit: int) -> Sequence[DocId]:
+        live = (doc_id for doc_id, document in self._documents.items() if not document.tree.winner().deleted)
+        return sorted(doc_id for doc_id in live if doc_id.startswith(prefix))[:limit]
+
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
         found = {}
         for doc_id, wanted in revs.items():

@@ -73,3 +73,10 @@ class Peer(Protocol):
 
     async def close(self) -> None:
         """Give back connections, if any. The peer stays usable: the next call opens them anew."""
+
+
+class Noticeboard(Peer, Protocol):
+    """A peer that tells its documents by how their ids begin: where two devices leave each other messages."""
+
+    async def named(self, prefix: str, *, limit: int) -> Sequence[DocId]:
+        """The ids that begin with `prefix`, up to `limit` of them, in order; of documents that are not deleted."""

@@ -20,6 +20,7 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.filters import device_selector
 from icure_sync.replication.wire import Revision
+from icure_sync.testing import ScriptedServer, json_answer
 from tests.replicas import rev, revision
 from tests.servers import REAL_SERVERS, fresh_database, fresh_hub
 
@@ -77,6 +78,7 @@ async def test_a_database_that_is_not_there_is_said_to_be_missing(server: str):
             lambda: absent.changes(START, limit=1),
             lambda: anext(absent.follow(START)),
             lambda: anext(absent.listed(HCP)),
+            lambda: absent.named("a", limit=1),
             lambda: absent.missing({DocId("a"): [rev(1, 1)]}),
             lambda: absent.fetch({DocId("a"): [rev(1, 1)]}),
             lambda: absent.leaves([DocId("a")]),
@@ -85,6 +87,26 @@ async def test_a_database_that_is_not_there_is_said_to_be_missing(server: str):
         for call in calls:
             with pytest.raises(DatabaseMissing):
                 await call()
+
+
+async def test_documents_are_listed_by_how_their_ids_begin(server: str):
+    async with fresh_database(server) as url, CouchPeer(url) as couch:
+        memory = MemoryPeer()
+        for peer in (couch, memory):
+            ids = ["pairing", "pairing-", "pairing-12", "pairing-1", "pairing-é", "pairinh", "a"]
+            assert await peer.write([revision(one, rev(1, 1)) for one in ids], NOWHERE) == []
+            gone = Revision(DocId("pairing-12"), (rev(2, 2), rev(1, 1)), b"{}", deleted=True)
+            assert await peer.write([gone], NOWHERE) == []
+            assert await peer.named("pairing-", limit=9) == ["pairing-", "pairing-1", "pairing-é"]
+            assert await peer.named("pairing-", limit=2) == ["pairing-", "pairing-1"]
+            assert await peer.named("no", limit=2) == []
+
+
+async def test_a_list_by_prefix_is_believed_no_further_than_it_was_asked_for():
+    rows = [{"id": one} for one in ("other", "pairing-1", "pairing-2", "pairing-3")]
+    async with ScriptedServer() as script, script.peer() as peer:
+        script.on("GET /clinic/_all_docs", json_answer({"rows": rows}))
+        assert await peer.named("pairing-", limit=3) == ["pairing-1", "pairing-2"]
 
 
 async def test_a_peer_in_memory_refuses_a_bad_history_and_takes_the_others():
