@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from icure_sync.crypto.glass import Glass, GlassOpened
     from icure_sync.crypto.identity import Identity
+    from icure_sync.crypto.recovery import Recovery
     from icure_sync.crypto.relocking import relock
+    from icure_sync.crypto.shares import RecoverySecret, Share, is_share
     from icure_sync.discretion import Discretion, withhold
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
+    from icure_sync.engine.rescue import Broken, break_glass, recover
     from icure_sync.engine.status import Status
     from icure_sync.engine.sync import SyncReport
     from icure_sync.errors import IcureSyncError
@@ -51,6 +55,7 @@ __all__ = [
     "Address",
     "Attachment",
     "Audit",
+    "Broken",
     "Code",
     "Conflict",
     "Contact",
@@ -62,6 +67,8 @@ __all__ = [
     "Document",
     "Entity",
     "Form",
+    "Glass",
+    "GlassOpened",
     "Hcp",
     "HealthcareElement",
     "Hub",
@@ -74,27 +81,36 @@ __all__ = [
     "Progress",
     "Proxy",
     "Reason",
+    "Recovery",
+    "RecoverySecret",
     "Refusal",
     "Relay",
     "Replica",
     "Service",
+    "Share",
     "Standing",
     "Status",
     "SyncReport",
     "Telecom",
     "Upstream",
     "Version",
+    "break_glass",
     "fuzzy_date",
+    "is_share",
     "keep_memory_private",
     "parse_address",
     "proxy_for",
+    "recover",
     "relock",
     "withhold",
 ]
 
 # Where a name lives; entities and their records, the most of them, live in the model.
 _HOMES = {
+    "icure_sync.crypto.glass": ("Glass", "GlassOpened"),
     "icure_sync.crypto.identity": ("Identity",),
+    "icure_sync.crypto.recovery": ("Recovery",),
+    "icure_sync.crypto.shares": ("RecoverySecret", "Share", "is_share"),
     "icure_sync.crypto.relocking": ("relock",),
     "icure_sync.discretion": ("Discretion", "withhold"),
     "icure_sync.engine.audit": ("Audit",),
@@ -104,6 +120,7 @@ _HOMES = {
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.relay": ("Relay",),
     "icure_sync.engine.replica": ("Replica",),
+    "icure_sync.engine.rescue": ("Broken", "break_glass", "recover"),
     "icure_sync.engine.status": ("Status",),
     "icure_sync.engine.sync": ("SyncReport",),
     "icure_sync.errors": ("IcureSyncError",),

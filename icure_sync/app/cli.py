@@ -61,6 +61,7 @@ FILE_NAMES = {
     "ca",
     "upstream_login",
     "upstream_ca",
+    "code_file",
 }
 
 
@@ -153,6 +154,9 @@ def _add_device(nouns: Nouns[argparse.ArgumentParser]) -> None:
     init.add_argument("--name", help="its name, as others see it")
     init.add_argument("--identity", metavar="FILE", help="instead: the Hcp of another device, by its exported file")
     init.add_argument("--server", metavar="URL", help="where to sync, as http://user:password@host:5984/database")
+    init.add_argument(
+        "--no-recovery-code", action="store_true", help="make no recovery code: icure-sync recovery new makes one later"
+    )
     init.set_defaults(usage_error=init.error)
     identity = add_group(nouns, "identity", "The identity of this device's Hcp.")
     export = add_command(

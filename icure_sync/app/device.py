@@ -6,10 +6,11 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from icure_sync import Identity, parse_address
+from icure_sync import Identity, RecoverySecret, Replica, parse_address
 from icure_sync.app.home import create_home, folder_of, open_home, read_file, refuse_taken, write_file
 from icure_sync.app.output import Answer
 from icure_sync.app.passphrases import new_passphrase, unlocked
+from icure_sync.app.recovery import code_text
 from icure_sync.app.rewriting import IDENTITY
 
 
@@ -20,11 +21,24 @@ def init(args: argparse.Namespace) -> Answer:
     folder = folder_of(getattr(args, "home", None))
     refuse_taken(folder)
     identity, passphrase = _existing_identity(args) if args.identity else _new_identity(args)
-    home = asyncio.run(create_home(folder, identity, passphrase, args.server))
+    made: list[RecoverySecret] = []
+
+    async def begin(replica: Replica) -> None:
+        if not (args.identity or args.no_recovery_code):
+            made.append(await replica.recovery.new_code())
+
+    home = asyncio.run(create_home(folder, identity, passphrase, args.server, begin))
     return Answer(
-        {"home": str(home.folder), "hcpId": home.hcp_id, "name": home.name, "fingerprint": identity.fingerprint},
+        {
+            "home": str(home.folder),
+            "hcpId": home.hcp_id,
+            "name": home.name,
+            "fingerprint": identity.fingerprint,
+            "recoveryCode": made[0].code if made else None,
+        },
         f"{home.folder} is the home of {home.name} ({home.hcp_id}) on this device.\n"
-        "Without the passphrase nobody can open it, and nobody can reset it: keep it safe.",
+        "Without the passphrase nobody can open it, and nobody can reset it: keep it safe."
+        + "".join(f"\n\n{code_text(secret, home.hcp_id)}" for secret in made),
     )
 
 

@@ -35,6 +35,8 @@ SERVER_SETTING = "server"  # kept in the replica: a URL, with its login
 CA_SETTING = "server-ca"  # the file with the certificates that vouch for it; None: those of the system
 FILE_SIZE_MOST = 1 << 20  # bytes; config and locked identities take a few KB, so more is some other file
 
+Begin = Callable[[Replica], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -102,9 +104,15 @@ def in_replica(args: argparse.Namespace, work: Callable[[Replica], Awaitable[Ans
     return asyncio.run(run())
 
 
-async def create_home(folder: Path, identity: Identity, passphrase: str, server: str | None) -> Home:
+async def _nothing(replica: Replica) -> None:
+    """What a home begins with, if nobody says so."""
+
+
+async def create_home(
+    folder: Path, identity: Identity, passphrase: str, server: str | None, begin: Begin = _nothing
+) -> Home:
     """Make a home for this identity. identity.key comes first: whoever makes that file makes the home, and clears away
-    what did not come to an end. config.json comes last: until then there is no home.
+    what did not come to an end. config.json comes last: until then there is no home. `begin` is done in between.
 
     Raises InvalidEntity if something is there already, StoreFull if the folder cannot be written.
     """
@@ -116,6 +124,7 @@ async def create_home(folder: Path, identity: Identity, passphrase: str, server:
             async with Replica.open(folder / REPLICA, identity, passphrase=passphrase) as replica:
                 if server is not None:
                     await replica.keep_setting(SERVER_SETTING, server)
+                await begin(replica)
             write_file(folder / CONFIG, _config_bytes(home))
         except BaseException:
             _remove_unfinished(folder)

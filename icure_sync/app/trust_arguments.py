@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from icure_sync.app.arguments import Nouns, add_command, add_group
 
@@ -10,6 +11,8 @@ from icure_sync.app.arguments import Nouns, add_command, add_group
 def add_trust(nouns: Nouns[argparse.ArgumentParser]) -> None:
     """All of them."""
     _add_sharing(nouns)
+    _add_recovery(nouns)
+    _add_break_glass(nouns)
     _add_passphrase(nouns)
 
 
@@ -34,3 +37,58 @@ def _add_passphrase(nouns: Nouns[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="read the new one there (or from ICURE_SYNC_NEW_PASSPHRASE; else it is asked for, twice)",
     )
+
+
+def _add_recovery(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    recovery = add_group(nouns, "recovery", "Get back the identity of an Hcp that has lost all its devices.")
+    add_command(recovery, "new", "recovery:new", "Make a new code, shown once; the one before is withdrawn.")
+    split = add_command(recovery, "split", "recovery:split", "Make shares for people who can recover together.")
+    _add_numbers(split)
+    combine = add_command(recovery, "combine", "recovery:combine", "Put shares together to the code they stand for.")
+    _add_code_file(combine)
+    add_command(recovery, "list", "recovery:list_all", "List the codes and shares that stand.")
+    withdraw = add_command(recovery, "withdraw", "recovery:withdraw", "Let a code or shares recover nothing any more.")
+    withdraw.add_argument("id", metavar="ID", help="as recovery list names it, or how that begins")
+    restore = add_command(recovery, "restore", "recovery:restore", "Make a home here from a code or shares.")
+    _add_code_file(restore)
+    _add_source(restore)
+
+
+def _add_break_glass(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    glass = add_group(nouns, "break-glass", "Emergency access to a patient's records, for people together.")
+    prepare = add_command(
+        glass, "prepare", "break_glass:prepare", "Make shares that together open a patient's records."
+    )
+    prepare.add_argument("--patient", required=True, metavar="ID", help="whose records, with all that is linked")
+    _add_numbers(prepare)
+    add_command(glass, "refresh", "break_glass:refresh", "Include what has come since; every sync does that first.")
+    add_command(glass, "list", "break_glass:list_all", "List those that stand, and who opened one.")
+    withdraw = add_command(glass, "withdraw", "break_glass:withdraw", "Shut one for good.")
+    withdraw.add_argument("id", metavar="ID", help="as break-glass list names it")
+    opened = add_command(glass, "open", "break_glass:open_access", "Make a home here that reads the patient's records.")
+    opened.add_argument("--reason", required=True, metavar="TEXT", help="why: the owner and the audit trail get it")
+    opened.add_argument("--by", metavar="TEXT", help="who opens it (else the login name on this machine)")
+    _add_code_file(opened)
+    _add_source(opened)
+
+
+def _add_numbers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--shares", required=True, type=int, metavar="N", help="for how many people, 32 at most")
+    command.add_argument(
+        "--threshold", required=True, type=int, metavar="K", help="how many of them it takes, 2 at least"
+    )
+
+
+def _add_code_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--code-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read it there, one on each line (- is standard input); may be repeated; else it is asked for",
+    )
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--server", required=True, metavar="URL", help="as http://user:password@host:5984/database")
+    command.add_argument("--ca", type=os.path.abspath, metavar="FILE", help="trust the certificates in this file (PEM)")

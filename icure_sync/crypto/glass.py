@@ -27,7 +27,7 @@ from icure_sync.ids import DocId, HcpId, Kid, is_hcp_id, is_kid
 GLASS_TYPE = "BreakGlass"
 OPENED_TYPE = "GlassOpened"
 GLASS_PREFIX = "glass-"  # of the ids of emergency Hcps
-TEXT_MOST = 2000  # characters of a reason, and of a name: some sentences
+REASON_MOST, NAME_MOST = 300, 100  # characters: some sentences, and who says them; both go into the audit trail
 
 _GLASS = frozenset({"glass", "glassKey", "ownerKey", "patient", "made", "shares", "evidence", SEALED})
 _OPENED = frozenset({"glass", SEALED})
@@ -153,12 +153,12 @@ def evidence_key(secret: RecoverySecret) -> SymmetricKey:
 
 
 def opened_members(opened: GlassOpened, owner: str, key: SymmetricKey, entropy: Entropy) -> dict[str, Any]:
-    """The members of the evidence, for the emergency Hcp to publish. Raises InvalidEntity for a text that is empty or
-    too long."""
-    if not all(0 < len(text) <= TEXT_MOST for text in (opened.by, opened.reason)):
-        raise InvalidEntity(
-            "open the emergency access", f"who and why take 1 to {TEXT_MOST} characters each", "say it shorter"
-        )
+    """The members of the evidence, for the emergency Hcp to publish. Raises InvalidEntity for a text that is
+    empty, too long, or of several lines."""
+    for text, most, what in ((opened.by, NAME_MOST, "who opens it"), (opened.reason, REASON_MOST, "the reason")):
+        if not (0 < len(text) <= most and text.isprintable()):
+            wrong = f"{what} is not 1 to {most} characters on one line"
+            raise InvalidEntity("open the emergency access", wrong, "say it so")
     clear = {
         "type": OPENED_TYPE,
         "cryptoSuite": SUITE,

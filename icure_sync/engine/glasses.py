@@ -20,7 +20,7 @@ from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.opening import UNREADABLE, Opened
 from icure_sync.engine.storing import store_written
 from icure_sync.errors import NoAccess, NotFound
-from icure_sync.ids import DocId, HcpId
+from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Patient
 from icure_sync.store import Store
 
@@ -90,6 +90,10 @@ class Glasses:
         NoAccess if it could not be put out of some record, and then it stands.
         """
         return await self._store.run(self._withdraw, id_)
+
+    async def trust_owner(self, glass: Glass) -> None:
+        """On the device of an emergency Hcp, before its first sync: take nobody for the owner but who prepared it."""
+        await self._store.run(self._store.pins.pin, glass.owner, glass.owner_key, Rev(""))
 
     def _publish(self, secret: RecoverySecret, identity: Identity, patient: DocId, split: Split) -> Glass:
         published = self._keyed.published
