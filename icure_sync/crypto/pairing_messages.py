@@ -202,7 +202,10 @@ def _value(name: str, value: object) -> Any:
         if not is_hcp_id(value):
             raise _unreadable()
         return value
-    data = from_text(value)
+    try:
+        data = from_text(value)
+    except Tampered as error:
+        raise _unreadable() from error
     if len(data) not in _SIZES[name]:
         raise _unreadable()
     return data
