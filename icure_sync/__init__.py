@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from icure_sync.crypto.relocking import relock
     from icure_sync.crypto.shares import RecoverySecret, Share, is_share
     from icure_sync.discretion import Discretion, withhold
+    from icure_sync.engine.alarms import Alarm
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.rescue import Broken, break_glass, recover
     from icure_sync.engine.status import Status
     from icure_sync.engine.sync import SyncReport
+    from icure_sync.engine.trail import TrailRow, TrailState
     from icure_sync.errors import IcureSyncError
     from icure_sync.hub import Hub, Upstream
     from icure_sync.merge.disputes import Version
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address",
+    "Alarm",
     "Attachment",
     "Audit",
     "Broken",
@@ -92,6 +95,8 @@ __all__ = [
     "Status",
     "SyncReport",
     "Telecom",
+    "TrailRow",
+    "TrailState",
     "Upstream",
     "Version",
     "break_glass",
@@ -113,6 +118,7 @@ _HOMES = {
     "icure_sync.crypto.shares": ("RecoverySecret", "Share", "is_share"),
     "icure_sync.crypto.relocking": ("relock",),
     "icure_sync.discretion": ("Discretion", "withhold"),
+    "icure_sync.engine.alarms": ("Alarm",),
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),
@@ -123,6 +129,7 @@ _HOMES = {
     "icure_sync.engine.rescue": ("Broken", "break_glass", "recover"),
     "icure_sync.engine.status": ("Status",),
     "icure_sync.engine.sync": ("SyncReport",),
+    "icure_sync.engine.trail": ("TrailRow", "TrailState"),
     "icure_sync.errors": ("IcureSyncError",),
     "icure_sync.hub": ("Hub", "Upstream"),
     "icure_sync.merge.disputes": ("Version",),

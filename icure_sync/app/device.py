@@ -7,7 +7,7 @@ import asyncio
 from pathlib import Path
 
 from icure_sync import Identity, RecoverySecret, Replica, parse_address
-from icure_sync.app.home import create_home, folder_of, open_home, read_file, refuse_taken, write_file
+from icure_sync.app.home import Home, create_home, folder_of, open_home, read_file, refuse_taken, write_file
 from icure_sync.app.output import Answer
 from icure_sync.app.passphrases import new_passphrase, unlocked
 from icure_sync.app.recovery import code_text
@@ -45,14 +45,20 @@ def init(args: argparse.Namespace) -> Answer:
 def export_identity(args: argparse.Namespace) -> Answer:
     """Write the identity to a file, locked by the passphrase of this home."""
     home = open_home(folder_of(getattr(args, "home", None)))
-    unlocked(args, home.identity)  # only who knows the passphrase may take it away
+    passphrase, _ = unlocked(args, home.identity)  # only who knows the passphrase may take it away
     path = Path(args.file)
+    asyncio.run(_note_export(home, passphrase))  # first: what leaves must not leave unseen
     write_file(path, read_file(home.folder / IDENTITY))
     return Answer(
         {"file": str(path), "hcpId": home.hcp_id},
         f"{path} holds the identity of {home.name}, locked by the passphrase of this home.\n"
         f"On the other device: icure-sync init --identity {path.name}",
     )
+
+
+async def _note_export(home: Home, passphrase: str) -> None:
+    async with home.replica(passphrase) as replica:
+        await replica.trail.note("exported", home.hcp_id, type="Identity")
 
 
 def _new_identity(args: argparse.Namespace) -> tuple[Identity, str]:

@@ -5,6 +5,7 @@ Standard output carries the answer and nothing else; progress and errors go to s
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,15 @@ def fields(pairs: Mapping[str, str]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 document`, `2 documents`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def local_time(milliseconds: int) -> str:
+    """Ms since 1970 as this machine's date and time; a clock may have been as wrong as it likes."""
+    try:
+        moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC)
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "at no time that a calendar has"
 
 
 def _printable(letter: str) -> str:

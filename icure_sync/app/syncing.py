@@ -127,13 +127,14 @@ class _Told:
 
 def as_json(report: SyncReport) -> dict[str, Any]:
     """The report of a sync for machines."""
-    return {
+    value: dict[str, Any] = {
         "pulled": report.pulled,
         "pushed": report.pushed,
         "merged": report.merged,
         "conflicts": report.conflicts,
         "refused": refusals_as_json(report.refused),
     }
+    return {**value, "alarms": report.alarms} if report.alarms else value
 
 
 def refusals_as_json(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
@@ -165,6 +166,8 @@ def _text(report: SyncReport) -> str:
     if report.conflicts:
         verb = "needs" if report.conflicts == 1 else "need"
         lines.append(f"{counted(report.conflicts, 'record')} {verb} a look: see icure-sync conflicts list.")
+    if report.alarms:
+        lines.append(f"{counted(report.alarms, 'new alarm')}: see icure-sync doctor.")
     lines += refused_lines(report.refused)
     return "\n".join(lines)
 

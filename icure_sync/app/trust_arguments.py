@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 
 from icure_sync.app.arguments import Nouns, add_command, add_group
@@ -14,6 +15,7 @@ def add_trust(nouns: Nouns[argparse.ArgumentParser]) -> None:
     _add_recovery(nouns)
     _add_break_glass(nouns)
     _add_passphrase(nouns)
+    _add_oversight(nouns)
 
 
 def _add_sharing(nouns: Nouns[argparse.ArgumentParser]) -> None:
@@ -37,6 +39,27 @@ def _add_passphrase(nouns: Nouns[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="read the new one there (or from ICURE_SYNC_NEW_PASSPHRASE; else it is asked for, twice)",
     )
+
+
+def _add_oversight(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    audit = add_command(nouns, "audit", "audit:audit", "Who did what with which record on this device, and when.")
+    audit.add_argument("--of", metavar="ID", help="with this record, or with this patient's")
+    audit.add_argument("--action", metavar="WORD", help="opened, wrote, shared, ... only")
+    audit.add_argument("--since", type=_moment, metavar="TIME", help="from then on, as 2026-11-22 or 2026-11-22T09:30")
+    audit.add_argument("--verify", action="store_true", help="instead: whether any row was changed or removed")
+    doctor = add_command(nouns, "doctor", "doctor:doctor", "Check this home, and say what a person should see to.")
+    doctor.add_argument(
+        "--dismiss", action="append", default=[], type=int, metavar="N", help="this alarm is seen to; may be repeated"
+    )
+
+
+def _moment(text: str) -> int:
+    """As ms since 1970; a time without a zone is this machine's."""
+    try:
+        return int(dt.datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:  # the latter two: years that this machine cannot count
+        message = f"{text!r} is not a date or time, as 2026-11-22 or 2026-11-22T09:30"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def _add_recovery(nouns: Nouns[argparse.ArgumentParser]) -> None:

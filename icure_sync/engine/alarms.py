@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from icure_sync.engine.trail import Action, Recorder
 from icure_sync.errors import NotFound
 from icure_sync.store import AlarmRow, Store
 
@@ -22,22 +23,33 @@ class AlarmKind(StrEnum):
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
 
 
-ADVICE: Mapping[str, str] = {
-    AlarmKind.TAMPERED: "it is kept aside and never shown; tell whoever runs the server, and who wrote the record",
-    AlarmKind.UNDONE: "nothing is lost; tell whoever runs the server that somebody deletes or overwrites records there",
-    AlarmKind.UNTRUSTED_KEY: "share nothing with that Hcp until both have compared fingerprints, in person or by phone",
+# What each kind says of its subject, and what a person should do.
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    AlarmKind.TAMPERED: (
+        "record {} has a version that is forged or damaged",
+        "nothing: it is kept aside and never shown; if there are more, tell whoever runs the server",
+    ),
+    AlarmKind.UNDONE: (
+        "somebody deleted or overwrote record {} without being allowed to",
+        "nothing is lost; tell whoever runs the server that this happens there",
+    ),
+    AlarmKind.UNTRUSTED_KEY: (
+        "the keys of Hcp {} are not trusted",
+        "compare fingerprints with that Hcp, in person or by phone; nothing new is shared with it until they agree",
+    ),
 }
-_OTHERWISE = "tell whoever runs the server"
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """`number` names it for `dismiss`. `why`: what happened, and `advice`: what to do, a line each. `first` and `last`:
-    when it was raised, ms since 1970; `dismissed`: when a person said that it is seen to, None if nobody has."""
+    """`number` names it for `dismiss`. `what` happened, `why` that is known, and `advice`, what to do: a line each.
+    `first` and `last`: when it was raised, ms since 1970; `dismissed`: when a person said that it is seen to, None if
+    nobody has."""
 
     number: int
     kind: str
     subject: str
+    what: str
     why: str
     advice: str
     first: int
@@ -64,22 +76,38 @@ class Bell:
 
 
 class Alarms:
-    """What an application sees of the alarms: `replica.alarms`."""
+    """What an application sees of the alarms: `replica.alarms`.
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    `look`: looks at some of what nobody has looked at yet, and says whether there was any.
+    """
+
+    def __init__(self, store: Store, recorder: Recorder, clock: Callable[[], int], look: Callable[[], bool]) -> None:
         self._store = store
+        self._recorder = recorder
         self._clock = clock
+        self._look = look
 
     async def all(self) -> list[Alarm]:
-        """Each in the order in which they were raised first, with those that were dismissed and are still so."""
+        """Each, those that were dismissed too, in the order in which they were raised first."""
         return [_alarm(row) for row in await self._store.run(self._store.alarms.all)]
+
+    async def look(self) -> None:
+        """Look at what came and nobody has opened yet, page by page: what is wrong with it is among the alarms then."""
+        while await self._store.run(self._look):
+            pass
 
     async def dismiss(self, number: int) -> None:
         """A person has seen to it. It is not raised again for the same reason. Raises NotFound."""
-        if not await self._store.run(self._store.alarms.dismiss, number, self._clock()):
-            raise NotFound(f"dismiss alarm {number}", "there is none of that number", "see the list of alarms")
+        await self._store.run(self._dismiss, number)
+
+    def _dismiss(self, number: int) -> None:
+        with self._store.transaction():
+            if not self._store.alarms.dismiss(number, self._clock()):
+                raise NotFound(f"dismiss alarm {number}", "there is none of that number", "see the list of alarms")
+            self._recorder.did(Action.DISMISSED, "", "", {"alarm": number})
 
 
 def _alarm(row: AlarmRow) -> Alarm:
-    advice = ADVICE.get(row.kind, _OTHERWISE)
-    return Alarm(row.number, row.kind, row.subject, row.why, advice, row.first, row.last, row.dismissed)
+    what, advice = MEANINGS.get(row.kind, (f"{row.kind}: {{}}", "tell whoever runs the server"))
+    what = what.format(row.subject)
+    return Alarm(row.number, row.kind, row.subject, what, row.why, advice, row.first, row.last, row.dismissed)

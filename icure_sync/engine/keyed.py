@@ -158,6 +158,11 @@ class Keyed:
         """Have the alarms of how things are agree with how they are."""
         self.bell.match(AlarmKind.UNTRUSTED_KEY, self.parties.troubles)
 
+    def look(self) -> bool:
+        """Look at a page of what nobody has opened yet. False: there is no more."""
+        self.match_alarms()
+        return self.records.index_page()
+
     def linked(self, cls: type[E], parent: Entity) -> list[E]:
         """Records filed under this one, as far as they can be opened and their link is proven."""
         children = self._children(self.opener.open(DocId(parent.id)))

@@ -180,10 +180,17 @@ class Records:
 
     def index(self) -> None:
         """Bring the full-text index up to date with what sync brought, if the file can be written."""
-        while not self._store.read_only and (pending := self._store.search.pending(PAGE)):
+        while self.index_page():
+            pass
+
+    def index_page(self) -> bool:
+        """Some of it; False if there was none left. Each record is opened, and so verified."""
+        pending = () if self._store.read_only else self._store.search.pending(PAGE)
+        if pending:
             with self._store.transaction():
                 for doc_id in pending:
                     self._index(doc_id)
+        return bool(pending)
 
     def _index(self, doc_id: DocId) -> None:
         opened = self._opener.try_open(doc_id) if self._opener.is_record(doc_id) else None

@@ -37,6 +37,7 @@ class Action(StrEnum):
     MERGED = "merged"  # after a sync: what was written concurrently
     UNDONE = "undone"  # after a sync: what somebody had hidden was written again
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
+    DISMISSED = "dismissed"  # an alarm
     UNRECORDED = "unrecorded"  # reads that had no room in memory while the disk took nothing
 
 
