@@ -16,7 +16,7 @@ from icure_sync.errors import InvalidEntity
 DESIGN = "_design/icure_sync"
 BY_DELEGATE = "by_delegate"
 _BY_FOREIGN_KEY = "by_secret_foreign_key"
-VERSION = 1  # of the document; goes up with every change of the text below
+VERSION = 2  # of the document; goes up with every change of the text below
 VALIDATION = "validate_doc_update"
 
 _MARK = "// icure_sync: shape and size only."  # tells our validation functions, older ones too, from others
@@ -33,6 +33,9 @@ function (doc) {
   }
   if (doc.type === "DeviceHead") {
     emit(["", "DeviceHead"], null);
+  }
+  if (doc.type === "Attestation") {
+    emit(["", "Attestation"], null);
   }
   if (doc._conflicts) {
     emit([null], null);

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icure_sync.canonical import canonical, canonical_set, pack
-from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.identity import Identity, signed_bytes
 from icure_sync.crypto.primitives import Entropy, sha256
 from icure_sync.crypto.signers import Judgement, Signer, SigningKeys
 from icure_sync.errors import NoAccess, Tampered
@@ -72,6 +72,11 @@ class Subject:
         if document_id(type_, creator["by"], creator["nonce"]) != doc_id:
             raise _tampered(doc_id, "its id is not the one that its creator made")
         return cls(type_, DocId(doc_id), HcpId(creator["by"]), creator["nonce"], creator["signature"])
+
+    @property
+    def message(self) -> bytes:
+        """What its creator signed."""
+        return signed_bytes("creator", (SUITE, self.type, self.id, self.by, self.nonce))
 
     def check_signature(self, signer: Signer) -> bool:
         """True if the creator made it, False if that cannot be said yet (*pending*). Raises Tampered."""
@@ -130,6 +135,11 @@ def check_statement(subject: Subject, statement: Statement, signing_keys: Signin
     if found is Judgement.FORGED:
         raise _tampered(subject.id, f"a {kind} in the name of {statement['by']} is not signed by that Hcp")
     return found is Judgement.HOLDS
+
+
+def statement_message(subject: Subject, statement: Statement) -> bytes:
+    """What its author signed. `statement`: one of `carried`."""
+    return signed_bytes("grant" if "grant" in statement else "revocation", _statement_fields(subject, statement))
 
 
 def parties(subject: Subject, statements: Iterable[Statement]) -> frozenset[HcpId]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from icure_sync.canonical import canonical
 from icure_sync.crypto.access import SUITE
-from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.identity import Identity, signed_bytes
 from icure_sync.crypto.primitives import sha256
 from icure_sync.crypto.signers import Judgement, Signer
 from icure_sync.errors import Misplaced, Tampered
@@ -45,6 +45,11 @@ def written(doc_id: DocId, document: Mapping[str, Any], identity: Identity) -> t
     rev = revision_id(doc_id, document, identity.hcp_id)
     signature = identity.sign("written", SUITE, document["type"], doc_id, rev)
     return rev, {**document, "written": {"by": identity.hcp_id, "signature": signature}}
+
+
+def written_message(doc_id: str, rev: Rev, document: Mapping[str, Any]) -> bytes:
+    """What the writer of this revision signed."""
+    return signed_bytes("written", (SUITE, document["type"], doc_id, rev))
 
 
 def writer_of(doc_id: str, document: Mapping[str, Any]) -> str:

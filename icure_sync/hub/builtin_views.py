@@ -2,8 +2,8 @@
 
 They answer as the JavaScript ones that `icure-sync server provision` puts on a CouchDB:
 
-    by_delegate             [delegate] for each key of `delegations`; ["", type] for Hcp documents and device heads;
-                            [null] for every document in conflict
+    by_delegate             [delegate] for each key of `delegations`; ["", type] for Hcp documents, device heads and
+                            attestations; [null] for every document in conflict
     by_secret_foreign_key   [secret id] for each of `secretForeignKeys`
 
 A view is made of sections in the order of their keys. Rows come from the store's index of what winners show, so the
@@ -44,6 +44,7 @@ BUILTIN_VIEWS: Mapping[str, tuple[Section, ...]] = {
     "by_delegate": (
         Section(CONFLICT, (None,), ("",)),
         Section(DELEGATE, ("",), ("",)),
+        Section(TYPE, ("", "Attestation"), ("Attestation",)),
         Section(TYPE, ("", "DeviceHead"), ("DeviceHead",)),
         Section(TYPE, ("", "HealthcareParty"), ("HealthcareParty", "org.taktik.icure.entities.HealthcareParty")),
         Section(DELEGATE),

@@ -15,8 +15,9 @@ from icure_sync.errors import InvalidEntity
 from icure_sync.ids import HcpId, is_hcp_id
 from icure_sync.replication.wire import Revision
 
-# Documents for everyone: the Hcps with their keys, and the devices' signed heads.
-SHARED_TYPES = ("HealthcareParty", "DeviceHead")
+# Documents for everyone: the Hcps with their keys, the devices' signed heads, and what an Hcp vouches for of what a key
+# signed that it lost.
+SHARED_TYPES = ("HealthcareParty", "DeviceHead", "Attestation")
 CLASSIC_HCP = "org.taktik.icure.entities.HealthcareParty"  # `java_type` of other iCure software, which has no `type`
 
 _ABSENT = object()

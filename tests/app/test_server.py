@@ -193,6 +193,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "classic": {"java_type": CLASSIC_HCP, "delegations": {"hcp-a": []}},
     "both-ways": {"type": "HealthcareParty", "java_type": CLASSIC_HCP},
     "head": {"type": "DeviceHead"},
+    "attested": {"type": "Attestation"},
     "odd-1": {"type": ["HealthcareParty"], "delegations": ["hcp-a"], "secretForeignKeys": {"k1": 1}},
     "odd-2": {"type": "Patient", "delegations": "hcp-a", "secretForeignKeys": "k1"},
     "odd-3": {"type": "Patient", "delegations": None, "secretForeignKeys": None},
@@ -204,6 +205,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
 BY_DELEGATE = [
     ("contested", [None]),
     ("nobody", [""]),
+    ("attested", ["", "Attestation"]),
     ("head", ["", "DeviceHead"]),
     ("both-ways", ["", "HealthcareParty"]),
     ("classic", ["", "HealthcareParty"]),

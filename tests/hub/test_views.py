@@ -27,6 +27,7 @@ DOCS: list[dict[str, Any]] = [
     {"_id": "h3", "type": "HealthcareParty"},
     {"_id": "h4", "java_type": CLASSIC},
     {"_id": "d1", "type": "DeviceHead", "delegations": {"hcp-z": []}},
+    {"_id": "a1", "type": "Attestation"},
     {"_id": "n", "type": "Note"},
     {"_id": "gone", "_deleted": True, "type": "Patient", "delegations": {"hcp-a": []}},
 ]
@@ -36,6 +37,7 @@ FORK: list[dict[str, Any]] = [
 ]
 ALL = [
     ("k", [None]),
+    ("a1", ["", "Attestation"]),
     ("d1", ["", "DeviceHead"]),
     ("h1", ["", "HealthcareParty"]),
     ("h2", ["", "HealthcareParty"]),
@@ -167,7 +169,7 @@ async def couchdb_clinic(url: str) -> AsyncIterator[tuple[aiohttp.ClientSession,
     by_delegate = (
         "function (doc) { for (var d in doc.delegations || {}) emit([d], null);"
         f"if (doc.type === 'HealthcareParty' || doc.java_type === '{CLASSIC}') emit(['', 'HealthcareParty'], null);"
-        "if (doc.type === 'DeviceHead') emit(['', 'DeviceHead'], null);"
+        "if (doc.type === 'DeviceHead' || doc.type === 'Attestation') emit(['', doc.type], null);"
         "if (doc._conflicts) emit([null], null); }"
     )
     parts = urlsplit(url)
@@ -228,7 +230,7 @@ async def test_many_keys_are_answered_in_their_order(browse: Browser, filled: st
     for descending in (False, True):
         body = {"keys": keys, "descending": descending, "skip": 1, "limit": 5}
         rows = pairs((await browse("POST", f"{filled}/{BY_DELEGATE}", body)).json["rows"])
-        wanted = [*ALL[9:11], *ALL[6:9], ALL[0]]
+        wanted = [*ALL[10:12], *ALL[7:10], ALL[0]]
         assert rows == (wanted[::-1] if descending else wanted)[1:6]
 
 
@@ -238,14 +240,14 @@ async def test_an_offset_that_would_cost_a_scan_is_not_known(
     monkeypatch.setattr(builtin_views, "MAX_OFFSET", 3)
     near = (await browse("GET", f"{filled}/{BY_DELEGATE}{query(key=['', 'HealthcareParty'])}")).json
     far = (await browse("GET", f"{filled}/{BY_DELEGATE}{query(key=['hcp-z'])}")).json
-    assert (near["offset"], far["offset"]) == (2, None)
+    assert (near["offset"], far["offset"]) == (3, None)
     assert limits.MAX_OFFSET > 3
 
 
 async def test_several_queries_are_answered_at_once(browse: Browser, filled: str):
     queries = [{"key": ["hcp-z"]}, {"limit": 1, "include_docs": True}, {"keys": [["hcp-b"]], "update_seq": True}]
     answer = (await browse("POST", f"{filled}/{BY_DELEGATE}/queries", {"queries": queries})).json
-    assert [pairs(one["rows"]) for one in answer["results"]] == [ALL[-1:], ALL[:1], ALL[9:11]]
+    assert [pairs(one["rows"]) for one in answer["results"]] == [ALL[-1:], ALL[:1], ALL[10:12]]
     assert "update_seq" in answer["results"][2]
     assert (await browse("GET", f"{filled}/{BY_DELEGATE}/queries")).headers["Allow"] == "POST"
     for body, reason in (

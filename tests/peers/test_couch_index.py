@@ -57,9 +57,9 @@ async def test_ones_own_documents_those_for_everyone_and_those_in_conflict_are_l
         pages = await listed(peer)
     assert [page.ids for page in pages] == [("a", "b", "c", "d", "e"), ("hcp-a", "hcp-b"), ("b", "z")]
     assert {page.seq for page in pages} == {"9-pinned"}
-    keys = ['["hcp-a"]', '["","HealthcareParty"]', '["","DeviceHead"]', "[null]"]
+    keys = ['["hcp-a"]', '["","HealthcareParty"]', '["","DeviceHead"]', '["","Attestation"]', "[null]"]
     assert [query["startkey"] for query in asked] == keys
-    assert [query.get("update_seq") for query in asked] == ["true", None, None, None]
+    assert [query.get("update_seq") for query in asked] == ["true", None, None, None, None]
     assert not any({"skip", "sorted", "stable"} & query.keys() for query in asked)
 
 
@@ -146,7 +146,7 @@ async def test_an_index_may_take_as_long_to_build_as_a_feed_may_be_silent(server
 
 MAP = """function (doc) {
   for (var hcp in doc.delegations || {}) emit([hcp], null);
-  if (doc.type === "HealthcareParty" || doc.type === "DeviceHead") emit(["", doc.type], null);
+  if (doc.type === "HealthcareParty" || doc.type === "DeviceHead" || doc.type === "Attestation") emit(["", doc.type], null);
   if (doc._conflicts) emit([null], null);
 }"""
 

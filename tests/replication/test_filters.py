@@ -19,6 +19,7 @@ OWN = device_selector(HcpId("hcp-a"))
         {"type": "Patient", "delegations": {"hcp-a": []}, "_deleted": True},  # the notice to one who was put out
         {"type": "HealthcareParty"},
         {"type": "DeviceHead"},
+        {"type": "Attestation"},
         {"java_type": "org.taktik.icure.entities.HealthcareParty"},
         {"_deleted": True},
     ],
