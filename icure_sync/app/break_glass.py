@@ -29,7 +29,6 @@ def prepare(args: argparse.Namespace) -> Answer:
     async def work(replica: Replica) -> Answer:
         patient = await replica.get(Patient, args.patient)
         prepared = await replica.glass.prepare(patient, args.shares, args.threshold)
-        await replica.trail.note("glass-prepared", patient.id, type="Patient", detail={"glass": prepared.glass.hcp})
         shared = prepared.shared
         text = (
             f"{shares_text(prepared.shares)}\n\nAny {args.threshold} of them together open "
@@ -78,7 +77,6 @@ def withdraw(args: argparse.Namespace) -> Answer:
 
     async def work(replica: Replica) -> Answer:
         glass = await replica.glass.withdraw(args.id)
-        await replica.trail.note("glass-withdrawn", glass.patient, type="Patient", detail={"glass": glass.hcp})
         return Answer(
             {"id": glass.hcp, "patient": glass.patient},
             f"{glass.hcp} is withdrawn with the next sync: its shares open nothing, and whoever opened it before\n"
@@ -97,10 +95,7 @@ def open_access(args: argparse.Namespace) -> Answer:
     broken = asyncio.run(_broken(args, given))
 
     async def begin(replica: Replica) -> None:
-        opened = broken.opened
-        detail = {"by": opened.by, "reason": opened.reason, "shares": list(opened.shares), "evidence": opened.id}
-        await replica.trail.note("glass-opened", broken.glass.patient, type="Patient", detail=detail)
-        await replica.glass.trust_owner(broken.glass)
+        await replica.glass.begin(broken)
 
     restored = restore_home(args, folder, broken.identity, begin)
     glass = broken.glass

@@ -97,7 +97,7 @@ def restore(args: argparse.Namespace) -> Answer:
     identity = asyncio.run(_recovered(args, given))
 
     async def begin(replica: Replica) -> None:
-        await replica.trail.note("recovered", identity.hcp_id, detail={"shares": [one.index for one in given.shares]})
+        await replica.recovery.recovered([share.index for share in given.shares])
 
     restored = restore_home(args, folder, identity, begin)
     home = restored.home

@@ -24,6 +24,7 @@ def sync(args: argparse.Namespace) -> Answer:
 
     async def work(replica: Replica) -> Answer:
         server = await _server(args, replica)
+        await replica.glass.refresh()
         async with CouchPeer(server.url, ca=server.ca) as peer:
             if args.live:
                 return await _stay(args, replica, peer, server)

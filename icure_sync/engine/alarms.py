@@ -20,6 +20,7 @@ class AlarmKind(StrEnum):
 
     TAMPERED = "tampered"  # a revision does not verify
     UNDONE = "undone"  # what somebody had hidden without being allowed to was written again
+    GLASS_OPENED = "glass-opened"  # an emergency access that this Hcp prepared; of the evidence
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
 
 
@@ -32,6 +33,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.UNDONE: (
         "somebody deleted or overwrote record {} without being allowed to",
         "nothing is lost; tell whoever runs the server that this happens there",
+    ),
+    AlarmKind.GLASS_OPENED: (
+        "an emergency access was opened: evidence {}",
+        "ask whoever opened it; icure-sync break-glass withdraw shuts it",
     ),
     AlarmKind.UNTRUSTED_KEY: (
         "the keys of Hcp {} are not trusted",

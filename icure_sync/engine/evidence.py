@@ -6,28 +6,33 @@ Knows what the own Hcp prepared; not how it is opened. Synchronous: runs in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.crypto import publishing
 from icure_sync.crypto.glass import GLASS_TYPE, OPENED_TYPE, Glass, GlassOpened, opened_hcp, read_opened
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.signers import Signer
+from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.published import Published
+from icure_sync.engine.trail import Action, Recorder
 from icure_sync.errors import InvalidEntity, Tampered
 from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
 
 PAGE = 500  # documents read at a time
-_NOTED = "engine/glass-opened"  # the setting with the ids that `take_in` has given
+_NOTED = "engine/glass-opened"  # the setting with the ids that `take_in` has seen to
 
 
 class Evidence:
     """What reached this device. A server can hide evidence; nobody can make it up but who opened the glass."""
 
-    def __init__(self, store: Store, published: Published, keyring: Keyring) -> None:
+    def __init__(self, store: Store, published: Published, keyring: Keyring, bell: Bell, recorder: Recorder) -> None:
         self._store = store
         self._published = published
         self._keyring = keyring
+        self._bell = bell
+        self._recorder = recorder
 
     def glasses(self, *, withdrawn: bool) -> list[Glass]:
         """The emergency accesses that stand, or those that were withdrawn, the newest first."""
@@ -44,15 +49,20 @@ class Evidence:
         found = [opened for doc_id in self._ids() for opened in self._read(doc_id, glasses)] if glasses else []
         return sorted(found, key=lambda opened: (opened.time, opened.id))
 
-    def take_in(self) -> list[GlassOpened]:
-        """What has come since the last time."""
+    def take_in(self) -> None:
+        """Raise an alarm for what has come since the last time, and record it."""
         if self._store.read_only:
-            return []
+            return
         noted = set(self._store.settings.get(_NOTED) or ())
         new = [opened for opened in self.openings() if opened.id not in noted]
-        if new:
+        if not new:
+            return
+        with self._store.transaction():
+            for opened in new:
+                why = f"{opened.by} opened {opened.hcp}, and says why: {opened.reason}"
+                self._bell.ring(AlarmKind.GLASS_OPENED, opened.id, why)
+                self._recorder.did(Action.GLASS_OPENED, opened.id, OPENED_TYPE, told(opened))
             self._store.settings.put(_NOTED, sorted({*noted, *(opened.id for opened in new)}))
-        return new
 
     def _read(self, doc_id: DocId, glasses: dict[HcpId, Glass]) -> Iterator[GlassOpened]:
         """One, or none if no live leaf of the document is what it says."""
@@ -80,3 +90,14 @@ class Evidence:
         while page := self._store.documents.ids_of_type(OPENED_TYPE, found[-1] if found else None, PAGE):
             found += page
         return found
+
+
+def told(opened: GlassOpened) -> dict[str, Any]:
+    """What the trail keeps of it, on both sides."""
+    return {
+        "glass": opened.hcp,
+        "by": opened.by,
+        "reason": opened.reason,
+        "shares": list(opened.shares),
+        "time": opened.time,
+    }

@@ -16,9 +16,12 @@ from icure_sync.crypto.hcp_keys import self_key
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Share, Split
 from icure_sync.engine import hcp_document
+from icure_sync.engine.evidence import told
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.opening import UNREADABLE, Opened
+from icure_sync.engine.rescue import Broken
 from icure_sync.engine.storing import store_written
+from icure_sync.engine.trail import Action
 from icure_sync.errors import NoAccess, NotFound
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Patient
@@ -91,9 +94,16 @@ class Glasses:
         """
         return await self._store.run(self._withdraw, id_)
 
-    async def trust_owner(self, glass: Glass) -> None:
-        """On the device of an emergency Hcp, before its first sync: take nobody for the owner but who prepared it."""
-        await self._store.run(self._store.pins.pin, glass.owner, glass.owner_key, Rev(""))
+    async def begin(self, broken: Broken) -> None:
+        """In the home of an emergency Hcp, before its first sync: record who opened it and why, and take nobody for the
+        owner but who prepared it."""
+        await self._store.run(self._begin, broken)
+
+    def _begin(self, broken: Broken) -> None:
+        glass = broken.glass
+        with self._store.transaction():
+            self._keyed.recorder.did(Action.GLASS_OPENED, glass.patient, Patient.TYPE, told(broken.opened))
+            self._store.pins.pin(glass.owner, glass.owner_key, Rev(""))
 
     def _publish(self, secret: RecoverySecret, identity: Identity, patient: DocId, split: Split) -> Glass:
         published = self._keyed.published
@@ -110,6 +120,8 @@ class Glasses:
         with self._store.transaction():
             store_written(self._store, hcp_document.first(identity))
             published.publish(glass_id(secret), members)
+            detail = {"glass": identity.hcp_id, "shares": members["shares"]}
+            self._keyed.recorder.did(Action.GLASS_PREPARED, patient, Patient.TYPE, detail)
         self._keyed.parties.refresh()
         return self._glass(glass_id(secret))
 
@@ -155,7 +167,9 @@ class Glasses:
             attempted = f"withdraw the emergency access {glass.hcp}"
             wrong = f"it could not be put out of {len(failed)} records"
             raise NoAccess(attempted, wrong, "have those who gave it access do that, then try again", tuple(failed))
-        self._keyed.published.withdraw(glass.id)
+        with self._store.transaction():
+            self._keyed.published.withdraw(glass.id)
+            self._keyed.recorder.did(Action.GLASS_WITHDRAWN, glass.patient, Patient.TYPE, {"glass": glass.hcp})
         return glass
 
     def _glass(self, id_: str) -> Glass:

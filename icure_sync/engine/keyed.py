@@ -100,8 +100,8 @@ class Keyed:
             entropy=entropy,
             recorder=self.recorder,
         )
-        self.published = Published(store, identity, self.parties.signer, entropy, clock)
-        self.evidence = Evidence(store, self.published, self.parties.keyring)
+        self.published = Published(store, identity, self.parties.signer, self.bell, entropy=entropy, now=clock)
+        self.evidence = Evidence(store, self.published, self.parties.keyring, self.bell, self.recorder)
         if SEALED_1 in self.suites:
             self.parties.found()
         self.match_alarms()

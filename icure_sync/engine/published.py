@@ -15,6 +15,7 @@ from icure_sync.crypto import publishing
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.signers import Signer, SigningKeys
+from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Written
 from icure_sync.engine.verdicts import VERIFIED
@@ -39,10 +40,18 @@ class Published:
     """Documents of the types named to `standing` and `mend`. `now`: ms since 1970."""
 
     def __init__(
-        self, store: Store, identity: Identity, signers: SigningKeys, entropy: Entropy, now: Callable[[], int]
+        self,
+        store: Store,
+        identity: Identity,
+        signers: SigningKeys,
+        bell: Bell,
+        *,
+        entropy: Entropy,
+        now: Callable[[], int],
     ) -> None:
         self._store = store
         self._signers = signers
+        self._bell = bell
         self.identity = identity
         self.entropy = entropy
         self.now = now
@@ -68,18 +77,18 @@ class Published:
                 self._keep(Written(doc_id, rev, held.revision.rev, document, deleted=True))
                 self._store.documents.prune(doc_id, [held.revision.rev])
 
-    def mend(self, *types: str) -> list[DocId]:
-        """Take in what a pull brought of these types. Returns documents that somebody else had ended: they are written
-        again."""
+    def mend(self, *types: str) -> None:
+        """Take in what a pull brought of these types. Documents that somebody else had ended are written again."""
         if self._store.read_only:
-            return []
+            return
         with self._store.transaction():
             known = self._known()
             new = {doc_id: type_ for type_ in types for doc_id in self._ids(type_) if doc_id not in known}
             self._know({doc_id: type_ for doc_id, type_ in new.items() if self._publication(doc_id) is not None})
-            return [doc_id for doc_id in map(DocId, self._known()) if self._mend(doc_id)]
+            for doc_id in self._known():
+                self._mend(DocId(doc_id))
 
-    def _mend(self, doc_id: DocId) -> bool:
+    def _mend(self, doc_id: DocId) -> None:
         publication = self._publication(doc_id)
         if publication is not None:
             if publication.is_withdrawn:
@@ -87,14 +96,14 @@ class Published:
                 self._store.documents.prune(
                     doc_id, [each.revision.rev for each in self._store.documents.displaced(doc_id)]
                 )
-            return False
+            return
         for held in self._store.documents.displaced(doc_id):
             if self._is_believed(held) and not held.revision.deleted:
                 above = self._store.documents.leaves(doc_id)[0].rev
                 rev, document = publishing.publish(doc_id, _document(held), self.identity, above)
                 self._keep(Written(doc_id, rev, above, document))
-                return True
-        return False
+                self._bell.ring(AlarmKind.UNDONE, doc_id, f"somebody ended it by {above}, and it is written again")
+                return
 
     def _publication(self, doc_id: DocId) -> Publication | None:
         """A withdrawal that is believed ends all else."""

@@ -8,10 +8,14 @@ shuts that out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from icure_sync.crypto.party import HCP_TYPE
 from icure_sync.crypto.publishing import is_withdrawal
 from icure_sync.crypto.recovery import RECOVERY_TYPE, Recovery, recovery_id, recovery_members
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Share, Split
 from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.trail import Action
 from icure_sync.errors import NotFound
 from icure_sync.ids import DocId
 from icure_sync.store import Store
@@ -50,6 +54,11 @@ class Recoveries:
         """Let a code or a set of shares recover nothing any more. Raises NotFound for one that does not stand."""
         return await self._store.run(self._withdraw, DocId(id_))
 
+    async def recovered(self, indexes: Sequence[int]) -> None:
+        """Record, before anything else, that this home was made from a code, or from the shares of these indexes."""
+        me, detail = self._keyed.identity.hcp_id, {"shares": [*indexes]}
+        await self._store.run(self._keyed.recorder.did, Action.RECOVERED, me, HCP_TYPE, detail)
+
     def _standing(self) -> list[Recovery]:
         found = self._keyed.published.standing(RECOVERY_TYPE)
         read = [Recovery.of(each.id, each.document) for each in found if not is_withdrawal(each.document)]
@@ -61,19 +70,27 @@ class Recoveries:
             secret = self._publish(None)
             for recovery in before:
                 if recovery.split is None:
-                    self._keyed.published.withdraw(recovery.id)
+                    self._end(recovery)
         return secret
 
     def _publish(self, split: Split | None) -> RecoverySecret:
         published = self._keyed.published
         secret = RecoverySecret.draw(Purpose.RECOVERY, published.entropy)
         members = recovery_members(secret, published.identity, published.now(), split, published.entropy)
-        published.publish(recovery_id(secret), members)
+        doc_id = recovery_id(secret)
+        with self._store.transaction():
+            published.publish(doc_id, members)
+            self._keyed.recorder.did(Action.RECOVERY_MADE, doc_id, RECOVERY_TYPE, {"shares": members["shares"]})
         return secret
+
+    def _end(self, recovery: Recovery) -> None:
+        self._keyed.published.withdraw(recovery.id)
+        self._keyed.recorder.did(Action.RECOVERY_WITHDRAWN, recovery.id, RECOVERY_TYPE, {})
 
     def _withdraw(self, doc_id: DocId) -> Recovery:
         for recovery in self._standing():
             if recovery.id == doc_id:
-                self._keyed.published.withdraw(doc_id)
+                with self._store.transaction():
+                    self._end(recovery)
                 return recovery
         raise NotFound(f"withdraw {doc_id}", "no code and no set of shares of this name stands", "see recovery list")

@@ -38,6 +38,12 @@ class Action(StrEnum):
     UNDONE = "undone"  # after a sync: what somebody had hidden was written again
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
     DISMISSED = "dismissed"  # an alarm
+    RECOVERED = "recovered"  # this home was made from a code or shares
+    RECOVERY_MADE = "recovery-made"  # a code, or shares
+    RECOVERY_WITHDRAWN = "recovery-withdrawn"
+    GLASS_PREPARED = "glass-prepared"  # emergency access to a patient's records
+    GLASS_OPENED = "glass-opened"  # in the first row of the home that it made; and where the evidence of it came
+    GLASS_WITHDRAWN = "glass-withdrawn"
     UNRECORDED = "unrecorded"  # reads that had no room in memory while the disk took nothing
 
 
