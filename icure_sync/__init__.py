@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
     from icure_sync.engine.private_memory import keep_memory_private
+    from icure_sync.engine.pairing import NewDevice
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
@@ -79,6 +80,7 @@ __all__ = [
     "Identity",
     "Live",
     "Measure",
+    "NewDevice",
     "Patient",
     "Phase",
     "Progress",
@@ -123,6 +125,7 @@ _HOMES = {
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.private_memory": ("keep_memory_private",),
+    "icure_sync.engine.pairing": ("NewDevice",),
     "icure_sync.engine.progress": ("Phase", "Progress"),
     "icure_sync.engine.relay": ("Relay",),
     "icure_sync.engine.replica": ("Replica",),

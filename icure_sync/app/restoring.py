@@ -57,12 +57,13 @@ def restore_home(args: argparse.Namespace, folder: Path, identity: Identity, beg
     passphrase = new_passphrase(args)
 
     async def run() -> Restored:
-        return await _synced(args, await _made(args, folder, identity, passphrase, begin), passphrase)
+        return await _synced(args, await made_home(args, folder, identity, passphrase, begin), passphrase)
 
     return asyncio.run(run())
 
 
-async def _made(args: argparse.Namespace, folder: Path, identity: Identity, passphrase: str, begin: Begin) -> Home:
+async def made_home(args: argparse.Namespace, folder: Path, identity: Identity, passphrase: str, begin: Begin) -> Home:
+    """A new home in a folder that is empty or not there, whole or not at all. Raises StoreFull."""
     beside = folder.with_name(f".{folder.name}.unfinished")
 
     async def begun(replica: Replica) -> None:

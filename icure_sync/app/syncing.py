@@ -23,7 +23,7 @@ def sync(args: argparse.Namespace) -> Answer:
     """Pull, then push; with `--live`, both until Ctrl-C. `--server` is remembered once it has worked."""
 
     async def work(replica: Replica) -> Answer:
-        server = await _server(args, replica)
+        server = await server_of(args, replica)
         await replica.glass.refresh()
         async with CouchPeer(server.url, ca=server.ca) as peer:
             if args.live:
@@ -36,38 +36,38 @@ def sync(args: argparse.Namespace) -> Answer:
             audit = await replica.audit(peer) if args.audit else None
         await _remember(replica, server)
         if audit is None:
-            return Answer(as_json(report), _text(report))
+            return Answer(as_json(report), as_text(report))
         found = {"documents": audit.documents, "sent": audit.sent, "refused": refusals_as_json(audit.refused)}
-        return Answer({**as_json(report), "audit": found}, _text(report) + "\n" + _audited(audit))
+        return Answer({**as_json(report), "audit": found}, as_text(report) + "\n" + _audited(audit))
 
     return in_replica(args, work)
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
     """Where to sync, and the file with the CA that vouches for it, if that is not a public one."""
 
     url: str = field(repr=False)
     ca: str | None
 
 
-async def _server(args: argparse.Namespace, replica: Replica) -> _Server:
-    """The one given, else the one that worked last."""
+async def server_of(args: argparse.Namespace, replica: Replica) -> Server:
+    """The one given, else the one that worked last. Raises InvalidEntity."""
     if args.server is not None:
-        return _Server(args.server, args.ca)
+        return Server(args.server, args.ca)
     known = await replica.setting(SERVER_SETTING)
     if known is None:
         raise InvalidEntity("sync", "no server is known", "name one: --server http://user:password@host:5984/database")
-    return _Server(known, args.ca or await replica.setting(CA_SETTING))
+    return Server(known, args.ca or await replica.setting(CA_SETTING))
 
 
-async def _remember(replica: Replica, server: _Server) -> None:
+async def _remember(replica: Replica, server: Server) -> None:
     for name, value in ((SERVER_SETTING, server.url), (CA_SETTING, server.ca)):
         if value != await replica.setting(name):
             await replica.keep_setting(name, value)
 
 
-async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, server: _Server) -> Answer:
+async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, server: Server) -> Answer:
     """Live, until SIGINT or SIGTERM, or an error that stays."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -158,7 +158,8 @@ def _audited(audit: Audit) -> str:
     return f"{looked}; {audit.sent} that it did not have were sent again, {len(audit.refused)} it does not take."
 
 
-def _text(report: SyncReport) -> str:
+def as_text(report: SyncReport) -> str:
+    """The same for people."""
     lines = [f"{counted(report.pulled, 'document')} pulled, {report.pushed} pushed."]
     if report.lacks_index:
         lines.append(

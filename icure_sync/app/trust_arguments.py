@@ -12,6 +12,7 @@ from icure_sync.app.arguments import Nouns, add_command, add_group
 def add_trust(nouns: Nouns[argparse.ArgumentParser]) -> None:
     """All of them."""
     _add_sharing(nouns)
+    _add_devices(nouns)
     _add_recovery(nouns)
     _add_break_glass(nouns)
     _add_passphrase(nouns)
@@ -60,6 +61,18 @@ def _moment(text: str) -> int:
     except (ValueError, OverflowError, OSError) as error:  # the latter two: years that this machine cannot count
         message = f"{text!r} is not a date or time, as 2026-11-22 or 2026-11-22T09:30"
         raise argparse.ArgumentTypeError(message) from error
+
+
+def _add_devices(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    device = add_group(nouns, "device", "The devices of this healthcare party.")
+    pair = add_command(
+        device, "pair", "pairing:pair", "Make this a device of the Hcp that another device approves it for."
+    )
+    _add_source(pair)
+    pair.add_argument("--sync", action="store_true", help="fetch the records as well")
+    approve = add_command(device, "approve", "pairing:approve", "Let the device whose code you type be one of yours.")
+    approve.add_argument("--server", metavar="URL", help="where the new device pairs, if not where this one syncs")
+    approve.add_argument("--ca", type=os.path.abspath, metavar="FILE", help="trust the certificates in this file (PEM)")
 
 
 def _add_recovery(nouns: Nouns[argparse.ArgumentParser]) -> None:

@@ -6,7 +6,7 @@ decided in crypto/pairing.py; how messages travel, in pairing_document.py.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -49,6 +49,7 @@ from icure_sync.engine.pairing_document import (
     tidily,
     waiting_pairings,
 )
+from icure_sync.engine.trail import Action, Recorder
 from icure_sync.errors import IcureSyncError, NotFound, PeerError, Tampered, TimedOut, WrongCode
 from icure_sync.peers.port import Noticeboard
 from icure_sync.store import Store
@@ -142,9 +143,10 @@ class NewDevice:
 class Pairings:
     """How a device that has the identity of an Hcp gives it to a new one: `replica.pairings`."""
 
-    def __init__(self, store: Store, identity: Identity, entropy: Entropy) -> None:
+    def __init__(self, store: Store, identity: Identity, recorder: Recorder, entropy: Entropy = system_entropy) -> None:
         self._store = store
         self._identity = identity
+        self._recorder = recorder
         self._entropy = entropy
 
     async def approve(self, peer: Noticeboard, code: str, *, told: Told, clock: Clock = SYSTEM_CLOCK) -> str:
@@ -164,7 +166,8 @@ class Pairings:
         try:
             offer = await approval.offer()
             await self._store.run(self._count, typed.number, now)
-            await approval.give(answer(pairing, offer, typed, self._identity, self._entropy), self._entropy)
+            answering = answer(pairing, offer, typed, self._identity, self._entropy)
+            await approval.give(answering, self._entropy, lambda: self._store.run(self._record, pairing))
         except Gone as gone:
             raise approval.gone(self._identity) from gone
         except TimedOut as late:
@@ -172,6 +175,9 @@ class Pairings:
         finally:
             await tidily(approval.leave())
         return self._identity.fingerprint
+
+    def _record(self, pairing: PairingId) -> None:
+        self._recorder.did(Action.PAIRED, self._identity.hcp_id, "Identity", {"pairing": pairing})
 
     def _count(self, number: str, now: int) -> None:
         """Count an attempt with a code of this number, before it is made. Raises WrongCode if there were enough."""
@@ -207,12 +213,17 @@ class _Approval:
                 if isinstance(message, Offer) and message.attempt > attempt:
                     return message
 
-    async def give(self, state: Answering | Refused, entropy: Entropy) -> None:
-        """Go from the answer to the receipt. Raises WrongCode, Tampered, Gone, TimedOut."""
+    async def give(self, state: Answering | Refused, entropy: Entropy, record: Callable[[], Awaitable[None]]) -> None:
+        """Go from the answer to the receipt. `record`: done before the identity leaves; it must not leave unseen.
+
+        Raises WrongCode, Tampered, Gone, TimedOut.
+        """
         step: Answering | Delivering | Delivered | Refused = state
         while isinstance(step, Answering | Delivering):
             self._broken = self._attempt = step.message.attempt
-            self._is_sent = isinstance(step, Delivering)
+            if isinstance(step, Delivering):
+                await record()
+                self._is_sent = True
             self._expect()
             await self._words.say(step.message)
             step = await _next(self._words, step, partial(step.hear, entropy=entropy))

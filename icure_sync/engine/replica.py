@@ -24,6 +24,7 @@ from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.glasses import Glasses
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Live
+from icure_sync.engine.pairing import Pairings
 from icure_sync.engine.progress import Report
 from icure_sync.engine.reading import Reading
 from icure_sync.engine.recoveries import Recoveries
@@ -108,6 +109,11 @@ class Replica:
         """What a person should know of the server or of others."""
         keyed = self._keyed_or_none
         return Alarms(self._store, self._recorder, self._clock, keyed.look if keyed else bool)
+
+    @property
+    def pairings(self) -> Pairings:
+        """How this device gives the identity of its Hcp to a new one."""
+        return Pairings(self._store, self._keyed.identity, self._keyed.recorder)
 
     @property
     def recovery(self) -> Recoveries:

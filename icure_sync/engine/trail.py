@@ -38,6 +38,7 @@ class Action(StrEnum):
     UNDONE = "undone"  # after a sync: what somebody had hidden was written again
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
     DISMISSED = "dismissed"  # an alarm
+    PAIRED = "paired"  # the identity was given to a new device
     RECOVERED = "recovered"  # this home was made from a code or shares
     RECOVERY_MADE = "recovery-made"  # a code, or shares
     RECOVERY_WITHDRAWN = "recovery-withdrawn"

@@ -15,7 +15,7 @@ import pytest
 
 from icure_sync import Direction, Phase, Progress, Refusal, Status, SyncReport
 from icure_sync.app.status import _answer
-from icure_sync.app.syncing import _text, _Told, as_json, refusals_as_json
+from icure_sync.app.syncing import _Told, as_json, as_text, refusals_as_json
 from icure_sync.ids import DocId, Rev
 from tests.app.conftest import PATIENCE, CommandLine, RunningHub, start_hub, stop, unused_port
 
@@ -98,7 +98,7 @@ def test_what_is_refused_is_said_as_a_sync_says_it_and_again_only_if_it_changes(
         return capsys.readouterr().out.splitlines()
 
     report = SyncReport(pulled=0, pushed=1, merged=0, undone=0, conflicts=0, refused=(refusal,))
-    assert told(as_json=False) == ["In sync.", *_text(report).splitlines()[1:], "In sync."]
+    assert told(as_json=False) == ["In sync.", *as_text(report).splitlines()[1:], "In sync."]
     first, second = map(json.loads, told(as_json=True))
     assert first == {"state": "in sync", "trouble": "", "refused": as_json(report)["refused"]}
     assert second["refused"] == []
