@@ -129,8 +129,9 @@ class Glasses:
         seq = self._store.documents.update_seq()
         if self._store.settings.get(_REFRESHED) == seq:
             return Shared(0, ())
-        shared = self._share(self._keyed.evidence.glasses(withdrawn=False))
-        if not self._store.read_only:
+        glasses = self._keyed.evidence.glasses(withdrawn=False)
+        shared = self._share(glasses)
+        if glasses and not self._store.read_only:
             self._store.settings.put(_REFRESHED, self._store.documents.update_seq())
         return shared
 
