@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from icure_sync.peers.couch_proxy import Proxy, proxy_for
     from icure_sync.replication.checkpoint import Direction
     from icure_sync.replication.wire import Refusal
+    from icure_sync.store.keyfile import change_passphrase
 
 __all__ = [
     "Address",
@@ -102,6 +103,7 @@ __all__ = [
     "Upstream",
     "Version",
     "break_glass",
+    "change_passphrase",
     "fuzzy_date",
     "is_share",
     "keep_memory_private",
@@ -141,6 +143,7 @@ _HOMES = {
     "icure_sync.peers.couch_proxy": ("Proxy", "proxy_for"),
     "icure_sync.replication.checkpoint": ("Direction",),
     "icure_sync.replication.wire": ("Refusal",),
+    "icure_sync.store.keyfile": ("change_passphrase",),
 }
 
 

@@ -112,6 +112,10 @@ class NoAccess(CryptoError):
         self.attempts = attempts
 
 
+class Locked(CryptoError):
+    """The keys of the replica were let go of, by word or after idle time, until it is unlocked."""
+
+
 class Tampered(CryptoError):
     """A ciphertext or signature does not authenticate."""
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit, audit
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.custody import Custody
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Ends, Live
 from icure_sync.engine.local_peer import LocalPeer
@@ -38,15 +39,19 @@ class Exchange:
     """
 
     def __init__(
-        self, store: Store, device: str, keyed: Keyed | None, now: Callable[[], int], *, gathering: float = 0.0
+        self, store: Store, device: str, custody: Custody | None, now: Callable[[], int], *, gathering: float = 0.0
     ) -> None:
         self._store = store
         self._device = device
-        self._keyed = keyed
+        self._custody = custody
         self._now = now
         self._gathering = gathering
-        self._hcp_id = keyed.identity.hcp_id if keyed else None
+        self._hcp_id = custody.hcp_id if custody else None  # locked or not: what comes is the same
         self.facts = SyncFacts(store)
+
+    @property
+    def _keyed(self) -> Keyed | None:
+        return self._custody.held if self._custody else None
 
     async def push(self, peer: Peer, report: Report | None) -> Outcome:
         """Send every local change."""
@@ -82,6 +87,17 @@ class Exchange:
         async with _closing(peer):
             return await audit(LocalPeer(self._store), peer, Patience(SYSTEM_CLOCK, os.urandom))
 
+    async def learn(self) -> Reconciled:
+        """Take in what came, and merge, as long as there are keys: what is left waits for them."""
+        done = Reconciled()
+        keyed = self._keyed
+        if keyed is None:
+            return done
+        steps = keyed.learn()
+        while self._keyed is keyed and (step := await self._store.run(next, steps, None)) is not None:
+            done += step
+        return done
+
     @asynccontextmanager
     async def live(self, peer: Peer, report: Report | None, clock: Clock) -> AsyncIterator[Live]:
         """Both ways, until the context is left."""
@@ -90,7 +106,7 @@ class Exchange:
             return lambda following, told: self._attempt(direction, peer, told, following, clock)
 
         async def learn() -> None:
-            await self._learn()
+            await self.learn()
 
         ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
@@ -102,7 +118,7 @@ class Exchange:
             try:
                 pulled = await self._attempt(Direction.PULL, peer, report)
             finally:
-                reconciled = await self._learn()  # what came before a failure counts
+                reconciled = await self.learn()  # what came before a failure counts
             return pulled, reconciled
 
     async def _attempt(
@@ -126,14 +142,6 @@ class Exchange:
 
     async def _newest(self) -> Seq:
         return Seq(str(await self._store.run(self._store.documents.update_seq)))
-
-    async def _learn(self) -> Reconciled:
-        """Take in what came, and merge."""
-        done = Reconciled()
-        steps = self._keyed.learn() if self._keyed is not None else iter(())
-        while (step := await self._store.run(next, steps, None)) is not None:
-            done += step
-        return done
 
     async def _collect(self) -> None:
         await self._store.tidy()  # bytes of revisions that were displaced, or never came

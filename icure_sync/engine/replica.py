@@ -10,16 +10,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
+from icure_sync.discretion import withhold
 from icure_sync.engine.alarms import Alarms
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit
 from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
 from icure_sync.engine.conflict import Conflict
+from icure_sync.engine.custody import IDLE_CLOCK, Custody
 from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.glasses import Glasses
 from icure_sync.engine.keyed import Keyed
@@ -38,9 +40,11 @@ from icure_sync.model import Attachment, Contact, Document, Entity, Form, Hcp, H
 from icure_sync.model.schema import SEALED_1
 from icure_sync.peers.port import Peer
 from icure_sync.store import Store
-from icure_sync.store.keyfile import create_key, key_path, unlock_key
+from icure_sync.store.keyfile import create_key, drop_draft, key_path, unlock_key
 
 E = TypeVar("E", bound=Entity)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DEVICE_ID_BYTES = 8
 SEARCH_MOST = 200  # hits of one search: more than a person reads
@@ -58,14 +62,15 @@ def _milliseconds() -> int:
 class Replica:
     """The encrypted replica of one device. Open it with `Replica.open`; one process has it at a time.
 
-    Without an identity it is *keyless*: it replicates, and can open or write nothing (NoAccess).
+    Without an identity it is *keyless*: it replicates, and can open or write nothing (NoAccess). Locked, it is the same
+    until it is unlocked (Locked).
     """
 
-    def __init__(self, store: Store, keyed: Keyed | None, device: str, clock: Clock) -> None:
+    def __init__(self, store: Store, custody: Custody, device: str, clock: Clock) -> None:
         self._store = store
-        self._keyed_or_none = keyed
+        self._custody = custody
         self._clock = clock
-        self._exchange = Exchange(store, device, keyed, clock)
+        self._exchange = Exchange(store, device, custody, clock)
         self.device = device
 
     @classmethod
@@ -77,27 +82,60 @@ class Replica:
         *,
         passphrase: str,
         suites: Sequence[str] = _SUITES,
+        lock_after: float | None = None,
         clock: Clock = _milliseconds,
+        idle_clock: WaitingClock = IDLE_CLOCK,
         entropy: Entropy = system_entropy,
     ) -> AsyncIterator[Replica]:
         """Open the replica at `path`, or make it. `suites`: those accepted; the first is the one written.
 
+        `lock_after`: seconds without a call that opens or writes records, which no sync is; then it locks by itself.
         Raises WrongPassphrase, StoreLocked, StoreCorrupt, StoreFull, SchemaTooNew.
         """
         if not passphrase:
             raise InvalidEntity("open a replica", "the passphrase is empty", "choose a long one")
         file = Path(path)
-        key = await asyncio.to_thread(_database_key, file, passphrase, entropy)
-        store = await asyncio.to_thread(Store.open, file, key)
+        store = await asyncio.to_thread(_open_store, file, passphrase, entropy)
         try:
-            yield await store.run(replica_over, store, identity, suites=suites, entropy=entropy, clock=clock)
+            replica = await store.run(
+                replica_over,
+                store,
+                identity,
+                suites=suites,
+                lock_after=lock_after,
+                clock=clock,
+                idle_clock=idle_clock,
+                entropy=entropy,
+            )
+            del identity, passphrase  # this frame stays until the end, and would keep them after a lock
+            async with replica._custody.watched():  # noqa: SLF001  # its own
+                yield replica
         finally:
             await asyncio.to_thread(store.close)
 
     @property
     def hcp_id(self) -> HcpId | None:
-        """Whose records it opens; None if it is keyless."""
-        return self._keyed_or_none.identity.hcp_id if self._keyed_or_none else None
+        """Whose records it opens, once it is unlocked; None if it is keyless."""
+        return self._custody.hcp_id
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether its keys were let go of."""
+        return self._custody.is_locked
+
+    async def lock(self) -> None:
+        """Let go of the identity, of every key and of what was opened, until `unlock`.
+
+        Sync goes on, also one under way, and merges nothing meanwhile. What needs keys raises Locked; a file that is
+        being attached is finished, one that is being read is not. Python cannot wipe memory, the file stays open, and
+        the application has to let go of its own Identity and entities.
+        """
+        await self._custody.let_go()
+
+    async def unlock(self, identity: Identity) -> None:
+        """Open and write records again, and take in what came meanwhile. Raises NoAccess for another Hcp's identity."""
+        await self._custody.take(identity)
+        await self._exchange.learn()
 
     @property
     def trail(self) -> Trail:
@@ -107,8 +145,7 @@ class Replica:
     @property
     def alarms(self) -> Alarms:
         """What a person should know of the server or of others."""
-        keyed = self._keyed_or_none
-        return Alarms(self._store, self._recorder, self._clock, keyed.look if keyed else bool)
+        return Alarms(self._store, self._recorder, self._clock, self._look)
 
     @property
     def pairings(self) -> Pairings:
@@ -135,11 +172,11 @@ class Replica:
         """
         if patient is not None and document is not None:
             raise InvalidEntity(f"save a {entity.TYPE}", "it can have one parent", "name the patient or the document")
-        return await self._store.run(self._keyed.save, entity, patient or document)
+        return await self._call(self._keyed.save, entity, patient or document)
 
     async def get(self, cls: type[E], id: str) -> E:  # noqa: A002  # the entity's own word
         """One record. Raises NotFound (unknown, deleted, or of another type), NoAccess, Tampered."""
-        return await self._store.run(self._reading.get, cls, DocId(id))
+        return await self._call(self._reading.get, cls, DocId(id))
 
     async def find(self, cls: type[E], *, text: str | None = None) -> AsyncIterator[E]:
         """The records of one type; with `text`, those that have all its words, the best matches
@@ -148,11 +185,11 @@ class Replica:
         Works offline. Records that cannot be opened are passed over: `status` lists them.
         """
         if issubclass(cls, Hcp):
-            for hcp in await self._store.run(self._keyed.all_hcps, cls):
+            for hcp in await self._call(self._keyed.all_hcps, cls):
                 yield hcp
             return
         if text is not None:
-            for entity in await self._store.run(self._reading.search, cls, text, SEARCH_MOST):
+            for entity in await self._call(self._reading.search, cls, text, SEARCH_MOST):
                 yield entity
             return
         async for entity in self._pages(cls, deleted=False):
@@ -165,16 +202,16 @@ class Replica:
 
     async def search(self, text: str) -> AsyncIterator[Entity]:
         """Records of every type that have all these words, the best matches first, 200 at most."""
-        for entity in await self._store.run(self._reading.search, Entity, text, SEARCH_MOST):
+        for entity in await self._call(self._reading.search, Entity, text, SEARCH_MOST):
             yield entity
 
     async def delete(self, entity: E) -> E:
         """Hide a record on all devices. Its content stays, and `restore` shows it again. Raises StaleRevision."""
-        return await self._store.run(self._keyed.delete, entity)
+        return await self._call(self._keyed.delete, entity)
 
     async def restore(self, entity: E) -> E:
         """Show a deleted record again."""
-        return await self._store.run(self._keyed.restore, entity)
+        return await self._call(self._keyed.restore, entity)
 
     async def share(self, entity: E, *, with_: str, include_linked: bool = False) -> E:
         """Let another Hcp open this record, and with `include_linked` everything filed under it.
@@ -183,7 +220,7 @@ class Replica:
         that Hcp's document has been synced here; UntrustedKey; NoAccess.
         """
         share = self._keyed.share_all if include_linked else self._keyed.share
-        return await self._store.run(share, entity, HcpId(with_))
+        return await self._call(share, entity, HcpId(with_))
 
     async def revoke(self, entity: E, *, from_: str, include_linked: bool = False) -> E:
         """Put another Hcp out: what is written from now on it cannot open, nor can those whom it granted access.
@@ -193,33 +230,33 @@ class Replica:
         Raises InvalidEntity if it has no access or would keep it, which changes nothing; UnsupportedSuite; NoAccess.
         """
         revoke = self._keyed.revoke_all if include_linked else self._keyed.revoke
-        return await self._store.run(revoke, entity, HcpId(from_))
+        return await self._call(revoke, entity, HcpId(from_))
 
     # Links
 
     async def contacts_of(self, patient: Patient) -> AsyncIterator[Contact]:
         """The contacts of a patient (scenario 1 of the published scheme)."""
-        for entity in await self._store.run(self._reading.linked, Contact, patient):
+        for entity in await self._call(self._reading.linked, Contact, patient):
             yield entity
 
     async def forms_of(self, patient: Patient) -> AsyncIterator[Form]:
         """The forms of a patient."""
-        for entity in await self._store.run(self._reading.linked, Form, patient):
+        for entity in await self._call(self._reading.linked, Form, patient):
             yield entity
 
     async def elements_of(self, patient: Patient) -> AsyncIterator[HealthcareElement]:
         """The healthcare elements of a patient."""
-        for entity in await self._store.run(self._reading.linked, HealthcareElement, patient):
+        for entity in await self._call(self._reading.linked, HealthcareElement, patient):
             yield entity
 
     async def documents_of(self, patient: Patient) -> AsyncIterator[Document]:
         """The documents of a patient."""
-        for entity in await self._store.run(self._reading.linked, Document, patient):
+        for entity in await self._call(self._reading.linked, Document, patient):
             yield entity
 
     async def patient_of(self, entity: Entity) -> Patient:
         """The patient that a record is filed under (scenario 2). Raises NotFound, NoAccess."""
-        return await self._store.run(self._reading.parent, Patient, entity)
+        return await self._call(self._reading.parent, Patient, entity)
 
     # Files
 
@@ -228,17 +265,20 @@ class Replica:
     ) -> Attachment:
         """Add a file to a document, encrypted in chunks. `data` may come in pieces, read as they are needed."""
         pieces = (bytes(data),) if isinstance(data, bytes | bytearray | memoryview) else data
-        return await self._keyed.attachments.attach(document, name, pieces, media_type)
+        attachments = self._keyed.attachments
+        with self._custody.in_use():
+            return await attachments.attach(document, name, pieces, media_type)
 
     async def attachments_of(self, document: Document) -> AsyncIterator[Attachment]:
         """The files of a document."""
-        for entity in await self._store.run(self._reading.files, document):
+        for entity in await self._call(self._reading.files, document):
             yield entity
 
     async def read_attachment(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """The content of a file in pieces, each authenticated. Raises NotFound if it is not here yet, Tampered."""
         async with aclosing(self._keyed.attachments.read(attachment)) as pieces:
             async for piece in pieces:
+                self._custody.keyed()
                 yield piece
 
     # Sync
@@ -280,20 +320,20 @@ class Replica:
 
     async def conflicts(self) -> AsyncIterator[Conflict]:
         """Records that a person should look at: with fields that were written concurrently, or leaves that no device
-        merges. A keyless replica can only tell which documents have several live leaves."""
-        if self._keyed_or_none is None:
+        merges. A keyless or locked replica can only tell which documents have several live leaves."""
+        if self._custody.held is None:
             for conflict in await self._store.run(live_leaves, self._store):
                 yield conflict
             return
         for doc_id in await conflict_ids(self._store, self._keyed.review):
-            found = await self._store.run(self._reading.disputed, doc_id)
+            found = await self._call(self._reading.disputed, doc_id)
             if found is not None:
                 yield found
 
     async def conflict_of(self, record: Entity | str) -> Conflict | None:
         """What there is to decide of one record, by itself or by its id; None if there is nothing."""
         doc_id = DocId(record if isinstance(record, str) else record.id)
-        return await self._store.run(self._reading.conflict, doc_id)
+        return await self._call(self._reading.conflict, doc_id)
 
     async def resolve(self, record: Conflict | Entity | str, choices: Any = None) -> Entity:
         """Settle fields that are in dispute, by one ordinary write. Returns the record as it is then.
@@ -303,7 +343,7 @@ class Replica:
         InvalidEntity for a field that is not in dispute; StaleRevision if a Conflict or Entity is given and more has
         been written since it was read; NotFound; NoAccess.
         """
-        return await self._store.run(self._keyed.review.resolve, record, choices)
+        return await self._call(self._keyed.review.resolve, record, choices)
 
     async def adopt(self, record: Conflict | Entity | str, rev: str | None = None) -> Entity:
         """Write what a leaf says whose writer is out of the record by now, as a write of one's own; the leaf goes.
@@ -311,11 +351,12 @@ class Replica:
         What that writer had not changed, or others have changed since, stays. `rev`: the leaf, where there are several.
         Raises NotFound, InvalidEntity, Tampered, NoAccess.
         """
-        return await self._store.run(self._keyed.review.adopt, record, None if rev is None else Rev(rev))
+        return await self._call(self._keyed.review.adopt, record, None if rev is None else Rev(rev))
 
     async def status(self) -> Status:
         """Counts, and what needs attention."""
-        conflicts = await conflict_count(self._store, self._keyed_or_none.review if self._keyed_or_none else None)
+        keyed = self._custody.held
+        conflicts = await conflict_count(self._store, keyed.review if keyed else None)
         return await self._store.run(self._status, conflicts)
 
     async def check(self) -> list[str]:
@@ -332,7 +373,7 @@ class Replica:
 
     @property
     def _recorder(self) -> Recorder:
-        keyed = self._keyed_or_none
+        keyed = self._custody.held
         return keyed.recorder if keyed else Recorder(self._store, "", self.device, self._clock)
 
     @property
@@ -341,20 +382,27 @@ class Replica:
 
     @property
     def _keyed(self) -> Keyed:
-        if self._keyed_or_none is None:
-            raise NoAccess("open or write records", "the replica is keyless", "open it with an identity")
-        return self._keyed_or_none
+        return self._custody.keyed()
+
+    async def _call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """In the store's thread, as something that the application does with keys."""
+        with self._custody.in_use():
+            return await self._store.run(function, *args, **kwargs)
+
+    def _look(self) -> bool:
+        keyed = self._custody.held
+        return keyed.look() if keyed else False
 
     async def _pages(self, cls: type[E], *, deleted: bool) -> AsyncIterator[E]:
         cursor: tuple[int, int] | None = (0, 0)
         while cursor is not None:
-            page, cursor = await self._store.run(self._reading.page, cls, cursor, deleted=deleted)
+            page, cursor = await self._call(self._reading.page, cls, cursor, deleted=deleted)
             for entity in page:
                 yield entity
 
     def _status(self, conflicts: int) -> Status:
         facts = self._exchange.facts
-        keyed = self._keyed_or_none
+        keyed = self._custody.held
         if keyed is not None:
             keyed.match_alarms()
         return Status(
@@ -370,7 +418,19 @@ class Replica:
             untrusted=dict(keyed.parties.troubles) if keyed else {},
             last_sync=facts.last_sync(),
             rsa_decryptions=keyed.identity.party_key.decryptions if keyed else 0,
+            locked=self.is_locked,
         )
+
+
+def _open_store(path: Path, passphrase: str, entropy: Entropy) -> Store:
+    release = withhold(passphrase)
+    try:
+        key = _database_key(path, passphrase, entropy)
+    finally:
+        release()
+    store = Store.open(path, key)
+    drop_draft(path)
+    return store
 
 
 def _database_key(path: Path, passphrase: str, entropy: Entropy) -> bytes:
@@ -391,20 +451,24 @@ def replica_over(
     identity: Identity | None,
     *,
     suites: Sequence[str] = _SUITES,
-    entropy: Entropy = system_entropy,
+    lock_after: float | None = None,
     clock: Clock = _milliseconds,
+    idle_clock: WaitingClock = IDLE_CLOCK,
+    entropy: Entropy = system_entropy,
 ) -> Replica:
     """The replica over an open store. Runs in the store's thread."""
     device = store.settings.get(_DEVICE)
     if device is None and not store.read_only:
         device = entropy(DEVICE_ID_BYTES).hex()
         store.settings.put(_DEVICE, device)
-    if identity is None:
-        return Replica(store, None, device, clock)
     owner = store.settings.get(_HCP)
-    if owner is None and not store.read_only:
+    if identity is not None and owner is None and not store.read_only:
         store.settings.put(_HCP, identity.hcp_id)
-    elif owner not in (None, identity.hcp_id):
+    elif identity is not None and owner not in (None, identity.hcp_id):
         raise NoAccess("open the replica", f"it is that of {owner}", f"open it as {owner}, or make another replica")
-    keyed = Keyed(store, identity, suites=suites, device=device, entropy=entropy, clock=clock)
-    return Replica(store, keyed, device, clock)
+
+    def unlocked(given: Identity) -> Keyed:
+        return Keyed(store, given, suites=suites, device=device, entropy=entropy, clock=clock)
+
+    keyed = None if identity is None else unlocked(identity)
+    return Replica(store, Custody(store, keyed, unlocked, lock_after=lock_after, clock=idle_clock), device, clock)

@@ -20,7 +20,8 @@ class Status:
     `documents`: live ones by type. `conflicts`: records that a person should look at. `alarms`: those that nobody has
     dismissed. `unsent`: changes since the last push. `refused`: by a server, kept for retry.
     `unreadable`: records passed over since the replica was opened, and why. `untrusted`: Hcps whose document is not
-    believed, and why. `last_sync`: ms since 1970, None before the first. `rsa_decryptions`: since it was opened.
+    believed, and why. `last_sync`: ms since 1970, None before the first. `rsa_decryptions`: since it was unlocked.
+    `locked`: its keys were let go of; what only they can tell is left out.
     """
 
     hcp_id: HcpId | None
@@ -35,6 +36,7 @@ class Status:
     untrusted: Mapping[str, str]
     last_sync: int | None
     rsa_decryptions: int
+    locked: bool
 
 
 class SyncFacts:

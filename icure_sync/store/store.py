@@ -138,6 +138,10 @@ class Store:
         """Drop what nothing needs any more, step by step: see Compaction.steps."""
         return Compaction(self._database, self.attachments, self.purges).steps(revs_limit, purges_kept)
 
+    def forget_pages(self) -> None:
+        """Let go of what is cached of the file: in memory its pages are clear text."""
+        self._database.rows("PRAGMA shrink_memory")
+
     def free_bytes(self) -> int:
         """Bytes of the file that nothing is in: a compaction gives them back."""
         return self._database.free_bytes()
