@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.live import Live
-    from icure_sync.engine.private_memory import keep_memory_private
     from icure_sync.engine.pairing import NewDevice
+    from icure_sync.engine.private_memory import keep_memory_private
     from icure_sync.engine.progress import Phase, Progress
     from icure_sync.engine.relay import Relay
     from icure_sync.engine.replica import Replica
