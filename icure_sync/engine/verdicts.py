@@ -5,12 +5,13 @@ Owns what a state means. Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from icure_sync import strict_json
+from icure_sync.canonical import canonical
 from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Statement, Subject, carried, check_statement, union
 from icure_sync.crypto.keyring import Keyring
@@ -150,17 +151,33 @@ class Verdicts:
     def statements(self, doc_id: DocId) -> tuple[Statement, ...]:
         """Those of the document's revisions that were verified, as far as they are here.
 
-        What a verified revision carries all that descend from it carry, so a body that is gone hides no statement.
+        What a verified revision carries all that descend from it carry, so a body that is gone hides no statement. Who
+        is put out gets no later revision that he can look into: a notice tells him, and what it proves counts.
         """
         documents = self._store.documents
         seq = documents.seq_of(doc_id) or 0
         if self._known is None or (self._known.doc_id, self._known.seq) != (doc_id, seq):
             found: list[Statement] = []
-            for held in (*documents.held_leaves(doc_id), *documents.displaced(doc_id)):
+            here = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+            for held in here:
                 if held.state == VERIFIED and not held.revision.deleted:
                     found += _access(held.revision.body)
+            for held in here:
+                if held.revision.deleted:
+                    found += self._told(held.revision, found)
             self._known = _Known(doc_id, seq, union(found))
         return tuple(self._known.statements)
+
+    def _told(self, revision: Revision, known: Sequence[Statement]) -> list[Statement]:
+        """What a deleted revision proves, if it is a notice: each statement is signed, so it counts wherever it is."""
+        with suppress(Tampered, InvalidEntity):
+            document = strict_json.loads(revision.body, f"document {revision.id}")
+            if document.get("notice") is True:
+                subject = Subject.of(revision.id, document)
+                seen = set(map(canonical, known))
+                told = [each for each in carried(revision.id, document) if canonical(each) not in seen]
+                return [each for each in told if check_statement(subject, each, self._signing_keys)]
+        return []
 
     def _creators(self, doc_id: DocId) -> tuple[Mapping[str, str], ...]:
         """As verified revisions of the document state it: asked for when a signature cannot be judged by its key."""

@@ -363,3 +363,43 @@ async def test_a_hundred_leaves_are_merged_in_one_step(open_replica):
     assert {tag.code for tag in seen.tags} == {str(number) for number in range(100)}
     await phone.sync(server)
     assert await phone.get(Patient, john.id) == seen
+
+
+# Those who learn only from a notice that they are out
+
+
+async def test_a_device_of_who_was_put_out_does_not_undo_the_end_of_its_leaf_for_ever(open_replica):
+    server, laptop, phone, b, john = await put_out(open_replica)
+    for replica in (phone, laptop):
+        await replica.sync(server)
+    adopted = await laptop.adopt(john.id)
+    for _ in range(3):
+        reports = [await replica.sync(server) for replica in (laptop, b, phone)]
+    assert [(each.pushed, each.undone, each.conflicts) for each in reports] == [(0, 0, 0)] * 3
+    for replica in (laptop, phone):
+        assert await replica.get(Patient, john.id) == adopted
+
+
+async def test_two_who_were_put_out_agree_on_it_whatever_each_had_seen_before(open_replica):
+    """B's laptop saw that A was put out; A, and B's phone, write and merge as if they had all still access."""
+    server, laptop, _, (a, b), john = await shared_record(open_replica, "hcp-b", "hcp-c")
+    phone = await open_replica("hcp-c", "phone")
+    await phone.sync(server)
+    seen = await a.get(Patient, john.id), await phone.get(Patient, john.id)
+    john = await laptop.revoke(john, from_="hcp-b")
+    await laptop.push(server)
+    await b.sync(server)
+    assert (await b.get(Patient, john.id)).shared_with == {"hcp-a", "hcp-c"}
+    john = await laptop.revoke(john, from_="hcp-c")
+    await laptop.push(server)
+    sealed = await server.fetch({DocId(john.id): [Rev(john.rev)]})  # as from another device, which filters nothing
+    await b._store.run(b._store.documents.apply, sealed)
+    await a.save(seen[0].replace(note="by A"))
+    await phone.save(seen[1].replace(gender="other"))
+    for replica in (a, phone):
+        await replica.push(server)
+    await b.sync(server)
+    for _ in range(4):
+        reports = [await replica.sync(server) for replica in (a, b, phone)]
+    assert [(each.pushed, each.merged, each.undone) for each in reports] == [(0, 0, 0)] * 3
+    assert (await laptop.get(Patient, john.id)).shared_with == {"hcp-a"}
