@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from unittest import mock
 
 import pytest
 
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import lock_secret, system_entropy, unlock_secret
 from icure_sync.crypto.relocking import relock
-from icure_sync.errors import InvalidEntity, StoreCorrupt, WrongPassphrase
+from icure_sync.errors import InvalidEntity, StoreCorrupt, WeakKey, WrongPassphrase
 from tests.keys import PARTY_KEYS
 
 OLD, NEW = "mellow fruitfulness", "season of mists"
@@ -62,3 +63,12 @@ def test_what_cannot_be_is_told(identity: Identity, old: str, new: str, kind: ty
 def test_what_is_no_locked_file_is_told(content: bytes):
     with pytest.raises(StoreCorrupt):
         relock(content, OLD, NEW)
+
+
+def test_an_identity_whose_passphrase_is_protected_by_less_work_is_refused(identity: Identity):
+    with mock.patch("icure_sync.crypto.primitives.SCRYPT_N", 2**10):
+        weak = identity.lock(OLD)
+    with pytest.raises(WeakKey):
+        Identity.unlock(weak, OLD)
+    with pytest.raises(WeakKey):
+        relock(weak, OLD, NEW)

@@ -6,13 +6,15 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from icure_sync.errors import StoreCorrupt, StoreFull, StoreLocked, WrongPassphrase
+from icure_sync.crypto.primitives import lock_secret, system_entropy
+from icure_sync.errors import InvalidEntity, StoreCorrupt, StoreFull, StoreLocked, WeakKey, WrongPassphrase
 from icure_sync.store import Store
 from icure_sync.store.files import lock_path
-from icure_sync.store.keyfile import create_key, key_path, unlock_key
+from icure_sync.store.keyfile import change_passphrase, create_key, drop_draft, key_path, unlock_key
 from tests.store.revisions import revision, without_privileges
 
 
@@ -112,3 +114,67 @@ def test_a_folder_that_cannot_be_written_is_told(open_folder: Path):
     open_folder.chmod(0o555)
     with without_privileges(), pytest.raises(StoreFull):
         create_key(open_folder / "replica.db", "correct horse")
+
+
+def test_another_passphrase_opens_the_same_key_and_the_old_one_no_more(locked: Path, made: tuple[bytes, bytes]):
+    change_passphrase(locked, "correct horse", "battery staple")
+    assert unlock_key(locked, "battery staple") == made[0]
+    with pytest.raises(WrongPassphrase):
+        unlock_key(locked, "correct horse")
+    assert stat.S_IMODE(key_path(locked).stat().st_mode) == 0o600
+    assert {each.name for each in locked.parent.iterdir()} == {key_path(locked).name, lock_path(locked).name}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"), [("wrong horse", "battery staple", WrongPassphrase), ("correct horse", "", InvalidEntity)]
+)
+def test_a_passphrase_that_cannot_be_changed_stays(
+    locked: Path, made: tuple[bytes, bytes], old: str, new: str, kind: type[Exception]
+):
+    with pytest.raises(kind):
+        change_passphrase(locked, old, new)
+    assert key_path(locked).read_bytes() == made[1]
+
+
+def test_the_passphrase_of_a_store_in_use_stays(locked: Path, made: tuple[bytes, bytes]):
+    store = Store.open(locked, made[0])
+    with pytest.raises(StoreLocked):
+        change_passphrase(locked, "correct horse", "battery staple")
+    store.close()
+    assert key_path(locked).read_bytes() == made[1]
+
+
+def test_a_change_that_fails_leaves_the_old_file_and_no_draft(
+    locked: Path, made: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    def crash(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(StoreFull, match="No space left"):
+        change_passphrase(locked, "correct horse", "battery staple")
+    assert key_path(locked).read_bytes() == made[1]
+    assert not list(locked.parent.glob("*.new"))
+
+
+def test_a_draft_that_somebody_left_is_removed(locked: Path):
+    draft = locked.with_name(locked.name + ".key.new")
+    draft.write_bytes(b"cut off")
+    drop_draft(locked)
+    assert not draft.exists()
+    drop_draft(locked)
+
+
+def test_a_key_file_that_protects_its_passphrase_by_less_work_is_refused(locked: Path):
+    weak = lock_of_little_work(unlock_key(locked, "correct horse"))
+    key_path(locked).write_bytes(weak)
+    with pytest.raises(WeakKey):
+        unlock_key(locked, "correct horse")
+    with pytest.raises(WeakKey):
+        change_passphrase(locked, "correct horse", "battery staple")
+
+
+def lock_of_little_work(key: bytes) -> bytes:
+    """As somebody with an interest would make it: whole in every other way."""
+    with mock.patch("icure_sync.crypto.primitives.SCRYPT_N", 2**10):
+        return lock_secret(key, "correct horse", "replica", system_entropy)
