@@ -61,5 +61,6 @@ def _as_json(row: TrailRow) -> dict[str, Any]:
         "action": row.action,
         "id": row.subject,
         "type": row.type,
+        "under": row.under,
         "detail": dict(row.detail),
     }

@@ -44,7 +44,7 @@ def _add_passphrase(nouns: Nouns[argparse.ArgumentParser]) -> None:
 
 def _add_oversight(nouns: Nouns[argparse.ArgumentParser]) -> None:
     audit = add_command(nouns, "audit", "audit:audit", "Who did what with which record on this device, and when.")
-    audit.add_argument("--of", metavar="ID", help="with this record, or with this patient's")
+    audit.add_argument("--of", metavar="ID", help="with this record, and with what is filed under it")
     audit.add_argument("--action", metavar="WORD", help="opened, wrote, shared, ... only")
     audit.add_argument("--since", type=_moment, metavar="TIME", help="from then on, as 2026-11-22 or 2026-11-22T09:30")
     audit.add_argument("--verify", action="store_true", help="instead: whether any row was changed or removed")

@@ -22,7 +22,7 @@ from icure_sync.engine.opening import Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Parent, Stored
-from icure_sync.engine.trail import Action, Deed, Recorder
+from icure_sync.engine.trail import Action, Deed, Recorder, filed_under
 from icure_sync.errors import InvalidEntity, NotFound, Tampered
 from icure_sync.ids import DocId
 from icure_sync.model import Attachment, Document
@@ -100,7 +100,7 @@ class Attachments:
             files = {CONTENT: {"length": blob.length, "sha256": blob.sha256.hex()}}
             written = self._sealed.create_as(subject, entity, [parent], files)
             stub = Stub(CONTENT, SEALED_MEDIA_TYPE, blob.length, blob.digest, 1)
-            deed = Deed(Action.ATTACHED, {"to": parent.id, "bytes": blob.length})
+            deed = Deed(Action.ATTACHED, {"bytes": blob.length})
             kept = self._records.keep(written, self._sealed, deed, {CONTENT: stub})
             self._store.attachments.link(written.id, written.rev, CONTENT, blob)
         assert isinstance(kept, Attachment)
@@ -133,7 +133,7 @@ class Attachments:
     def _pieces(self, attachment: Attachment) -> Iterator[bytes]:
         opened = self._opener.open(DocId(attachment.id))
         stored = opened.stored
-        self._recorder.saw(Action.OPENED, stored.id, opened.content.type, {"file": 1})
+        self._recorder.saw(Action.OPENED, stored.id, opened.content.type, {"file": True}, filed_under(opened.entity))
         if not opened.suite.is_authenticated:
             yield self._read_classic(stored, attachment)
             return

@@ -28,6 +28,7 @@ from icure_sync.crypto.primitives import Entropy, SymmetricKey, sha256
 from icure_sync.engine.classic_revision import next_revision
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Stored, Written
+from icure_sync.engine.trail import Action, Recorder
 from icure_sync.errors import InvalidEntity, NotFound, StaleRevision, Tampered
 from icure_sync.ids import DocId, HcpId, Kid, Rev
 from icure_sync.model import Hcp, to_record
@@ -41,8 +42,9 @@ HCP_JAVA_TYPE = JAVA_PACKAGE + Hcp.CLASSIC_TYPE
 class ClassicParties:
     """What is known of the Hcps of an iCure database, as this Hcp sees it."""
 
-    def __init__(self, store: Store, identity: Identity, entropy: Entropy) -> None:
+    def __init__(self, store: Store, identity: Identity, entropy: Entropy, recorder: Recorder) -> None:
         self._store = store
+        self._recorder = recorder
         self._identity = identity
         self._entropy = entropy
         self._keys = {key.kid: key.key for key in store.hcp_keys.all() if key.kid.startswith(CLASSIC_KEY)}
@@ -184,6 +186,7 @@ class ClassicParties:
             store_written(self._store, written)
             ended = [each.parent for each in (written, *written.beside) if each.parent is not None]
             self._store.documents.prune(written.id, ended)
+            self._recorder.did(Action.WROTE, written.id, Hcp.TYPE, {"rev": written.rev})
 
 
 def _end(leaf: Stored) -> Written:

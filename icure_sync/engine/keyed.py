@@ -61,7 +61,7 @@ class Keyed:
         self.recorder = Recorder(store, identity.hcp_id, device, clock)
         self.bell = Bell(store, clock)
         self.parties = Parties(store, identity, entropy, self.recorder)
-        self._classic_parties = ClassicParties(store, identity, entropy)
+        self._classic_parties = ClassicParties(store, identity, entropy, self.recorder)
         writers = Writers(identity.hcp_id, device, entropy, clock)
         self.hcps = Hcps(identity.hcp_id, self.parties, self._classic_parties, writers, self.suites)
         sealed = SealedSuite(self.parties, writers, entropy)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from icure_sync.engine.conflict import Conflict
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.records import Cursor
-from icure_sync.engine.trail import Action
+from icure_sync.engine.trail import Action, filed_under
 from icure_sync.ids import DocId
 from icure_sync.model import Attachment, Document, Entity, Hcp
 
@@ -31,7 +31,7 @@ class Reading:
         """See `Keyed.get`."""
         entity = self._keyed.get(cls, doc_id)
         if not isinstance(entity, Hcp):
-            self._recorder.saw(Action.OPENED, entity.id, entity.TYPE)
+            self._recorder.saw(Action.OPENED, entity.id, entity.TYPE, under=filed_under(entity))
         return entity
 
     def page(self, cls: type[E], cursor: Cursor, *, deleted: bool) -> tuple[list[E], Cursor | None]:
@@ -76,7 +76,8 @@ class Reading:
         """See `Review.look`."""
         found = self._keyed.review.look(doc_id)
         if found is not None:
-            self._recorder.saw(Action.OPENED, doc_id, found.type)
+            under = filed_under(found.entity) if found.entity else ""
+            self._recorder.saw(Action.OPENED, doc_id, found.type, {"conflict": len(found.leaves)}, under)
         return found
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from icure_sync.engine.opening import Opened, Opener, entity_of, not_found
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Parent, Stored, Suite, Written
-from icure_sync.engine.trail import WROTE, Action, Deed, Recorder
+from icure_sync.engine.trail import WROTE, Action, Deed, Recorder, filed_under
 from icure_sync.engine.verdicts import UNSEEN, Verdicts
 from icure_sync.errors import NotFound, StaleRevision
 from icure_sync.ids import DocId, HcpId, Rev
@@ -161,7 +161,8 @@ class Records:
             stored = Stored(written.id, written.rev, written.document)
             entity = entity_of(stored, suite.open(stored))
             self._store.search.index(written.id, entity.TYPE, "" if entity.deleted else search_text(entity))
-            self._recorder.did(deed.action, written.id, entity.TYPE, {"rev": written.rev, **deed.detail})
+            detail = {"rev": written.rev, **deed.detail}
+            self._recorder.did(deed.action, written.id, entity.TYPE, detail, filed_under(entity))
         return entity
 
     def end(self, tombstone: Written) -> None:

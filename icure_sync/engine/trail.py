@@ -10,13 +10,16 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from icure_sync import strict_json
 from icure_sync.errors import InvalidEntity
+from icure_sync.model import Entity
 from icure_sync.store import Act, Gathered, Store, Verified, Wanted
 
 DETAIL_BYTES = 1_000  # of a note: ids, counts and a reason, no record
+NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 WORD = re.compile(r"[a-z][a-z-]{0,31}")
 
 
@@ -62,7 +65,7 @@ WROTE = Deed(Action.WROTE)
 @dataclass(frozen=True, slots=True)
 class TrailRow:
     """One row. `time`: ms since 1970, by the clock of `device`; `subject`: the id of what `action` was done to, of that
-    `type`, or ""; `detail`: counts and ids that say more."""
+    `type` and filed `under` that id, or ""; `detail`: counts and ids that say more."""
 
     number: int
     time: int
@@ -71,6 +74,7 @@ class TrailRow:
     action: str
     subject: str
     type: str
+    under: str
     detail: Mapping[str, Any]
 
 
@@ -93,15 +97,17 @@ class Recorder:
         self._clock = clock
         self._lists: dict[tuple[str, str, str], Gathered] = {}
 
-    def did(self, action: str, subject: str, type_: str, detail: Mapping[str, Any]) -> None:
+    def did(self, action: str, subject: str, type_: str, detail: Mapping[str, Any], under: str = "") -> None:
         """It is durable with the transaction that this is in. Raises StoreError kinds, InvalidEntity."""
-        self._store.trail.append([self._act(action, subject, type_, detail)])
+        self._store.trail.append([self._act(action, subject, type_, detail, under)])
 
-    def saw(self, action: Action, subject: str, type_: str, detail: Mapping[str, Any] | None = None) -> Gathered | None:
+    def saw(
+        self, action: Action, subject: str, type_: str, detail: Mapping[str, Any] = NOTHING_MORE, under: str = ""
+    ) -> Gathered | None:
         """It is written within a second, or with the next transaction; None if the file cannot be written."""
         if self._store.read_only:
             return None
-        return self._store.trail.gather(self._act(action, subject, type_, detail or {}))
+        return self._store.trail.gather(self._act(action, subject, type_, detail, under))
 
     def listed(self, subject: str, type_: str, what: str, count: int, *, goes_on: bool) -> None:
         """Some records of a list were read. What `goes_on` adds to the row of the same list, if that still waits.
@@ -118,8 +124,8 @@ class Recorder:
         if gathered is not None:
             self._lists = {name: each for name, each in self._lists.items() if not each.is_written} | {key: gathered}
 
-    def _act(self, action: str, subject: str, type_: str, detail: Mapping[str, Any]) -> Act:
-        return Act(self._clock(), self._hcp, self._device, action, subject, type_, _detail(detail))
+    def _act(self, action: str, subject: str, type_: str, detail: Mapping[str, Any], under: str) -> Act:
+        return Act(self._clock(), self._hcp, self._device, action, subject, type_, under, _detail(detail))
 
 
 class Trail:
@@ -139,7 +145,8 @@ class Trail:
     ) -> AsyncIterator[TrailRow]:
         """Rows in the order in which they were written, those that agree with all that is given.
 
-        `since` and `until` in ms since 1970, the latter not included.
+        `subject`: of it, or of what is filed under it, a patient's contacts, say. `since` and `until` in ms since 1970,
+        the latter not included.
         """
         await self._store.run(self._flush)
         wanted = Wanted(subject, action, since, until)
@@ -148,7 +155,9 @@ class Trail:
             found, after = await self._store.run(self._store.trail.rows, after, wanted)
             for number, act in found:
                 detail = strict_json.loads(act.detail.encode(), f"row {number} of the trail")
-                yield TrailRow(number, act.time, act.hcp, act.device, act.action, act.subject, act.type, detail)
+                yield TrailRow(
+                    number, act.time, act.hcp, act.device, act.action, act.subject, act.type, act.under, detail
+                )
 
     async def verify(self) -> TrailState:
         """Whether every row is as it was written, and none is missing, at the end either."""
@@ -164,7 +173,7 @@ class Trail:
         subject: str = "",
         *,
         type: str = "",  # noqa: A002  # the row's own word
-        detail: Mapping[str, Any] | None = None,
+        detail: Mapping[str, Any] = NOTHING_MORE,
     ) -> None:
         """Record what the application did: "exported", "printed". Durable on return.
 
@@ -176,9 +185,9 @@ class Trail:
             raise InvalidEntity("note in the trail", "its action is no short word", "use small letters and hyphens")
         if action in set(Action):
             raise InvalidEntity(attempted, "the replica records that by itself", "use another word")
-        if len(_detail(detail or {})) > DETAIL_BYTES or len(subject) + len(type) > DETAIL_BYTES:
+        if len(_detail(detail)) > DETAIL_BYTES or len(subject) + len(type) > DETAIL_BYTES:
             raise InvalidEntity(attempted, f"it is larger than {DETAIL_BYTES} bytes", "note ids and counts, no content")
-        await self._store.run(self._recorder.did, action, subject, type, detail or {})
+        await self._store.run(self._recorder.did, action, subject, type, detail)
 
     def _flush(self) -> None:
         if not self._store.read_only:
@@ -187,3 +196,8 @@ class Trail:
 
 def _detail(detail: Mapping[str, Any]) -> str:
     return strict_json.dumps(detail).decode() if detail else "{}"
+
+
+def filed_under(entity: Entity) -> str:
+    """The id of the record that it is filed under; "" if it is under none."""
+    return next(iter(entity.parent_ids), "")

@@ -187,6 +187,7 @@ CREATE TABLE trail (
     action  TEXT NOT NULL,
     subject TEXT NOT NULL,           -- an id, or ''
     type    TEXT NOT NULL,           -- of the subject
+    under   TEXT NOT NULL,           -- the id of what the subject is filed under, or ''
     detail  TEXT NOT NULL,           -- a JSON object
     digest  BLOB NOT NULL            -- of this row and the digest of the one before
 );

@@ -23,12 +23,12 @@ UNRECORDED = "unrecorded"  # the action of a row that stands for those that had 
 
 _KIND = "icure-sync/trail/1"
 _WANTED = (
-    "SELECT number, time, hcp, device, action, subject, type, detail FROM trail WHERE number > ? AND number <= ? "
-    "AND subject = coalesce(?, subject) AND action = coalesce(?, action) "
+    "SELECT number, time, hcp, device, action, subject, type, under, detail FROM trail "
+    "WHERE number > ? AND number <= ? AND coalesce(?, subject) IN (subject, under) AND action = coalesce(?, action) "
     "AND time >= coalesce(?, time) AND time < coalesce(?, time + 1) ORDER BY number"
 )
 _NEXT = (
-    "SELECT number, time, hcp, device, action, subject, type, detail, digest FROM trail WHERE number > ? "
+    "SELECT number, time, hcp, device, action, subject, type, under, detail, digest FROM trail WHERE number > ? "
     "ORDER BY number LIMIT ?"
 )
 
@@ -36,7 +36,7 @@ _NEXT = (
 @dataclass(frozen=True, slots=True)
 class Act:
     """What somebody did. `time`: ms since 1970, by this device's clock; `subject`: the id of what it was done to, of
-    that `type`, or ""; `detail`: a JSON object without content."""
+    that `type` and filed `under` that id, or ""; `detail`: a JSON object without content."""
 
     time: int
     hcp: str
@@ -44,6 +44,7 @@ class Act:
     action: str
     subject: str
     type: str
+    under: str
     detail: str
 
 
@@ -57,8 +58,8 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows: those that agree with all that is not None. `since` and `until` in ms since 1970, the latter not
-    included."""
+    """Which rows: those that agree with all that is not None. `subject`: it, or what is filed under it; `since` and
+    `until` in ms since 1970, the latter not included."""
 
     subject: str | None = None
     action: str | None = None
@@ -99,7 +100,7 @@ class Trail:
                 number += 1
                 digest = _chained(digest, number, act)
                 rows.append((number, *astuple(act), digest))
-            self._database.run_many("INSERT INTO trail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.run_many("INSERT INTO trail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._database.run("UPDATE counters SET trail_rows = ?, trail_digest = ?", (number, digest))
 
     def gather(self, act: Act) -> Gathered:
@@ -137,7 +138,7 @@ class Trail:
             acts = [gathered.act for gathered in self._waiting]
             if self._unrecorded:
                 detail = f'{{"count":{self._unrecorded}}}'
-                acts.append(replace(acts[-1], action=UNRECORDED, subject="", type="", detail=detail))
+                acts.append(replace(acts[-1], action=UNRECORDED, subject="", type="", under="", detail=detail))
             self.append(acts)
 
     # Reading

@@ -18,8 +18,8 @@ from icure_sync.store.trail import UNRECORDED, Trail, Verified
 from tests.store.revisions import KEY, revision, snapshot
 
 
-def act(number: int, action: str = "opened", subject: str = "john") -> Act:
-    return Act(1_000 + number, "hcp-a", "d1", action, subject, "Patient", "{}")
+def act(number: int, action: str = "opened", subject: str = "john", under: str = "") -> Act:
+    return Act(1_000 + number, "hcp-a", "d1", action, subject, "Patient", under, "{}")
 
 
 def verified(trail: Trail) -> Verified:
@@ -64,6 +64,8 @@ def test_rows_are_found_by_subject_action_and_time(store: Store):
     assert actions(store, Wanted(since=1_002)) == ["wrote", "opened"]
     assert actions(store, Wanted(since=1_002, until=1_003)) == ["wrote"]
     assert actions(store, Wanted(subject="nobody")) == []
+    store.trail.append([act(4, "attached", "cough", "john")])
+    assert actions(store, Wanted(subject="john")) == ["opened", "wrote", "attached"]
 
 
 def test_a_long_trail_is_read_and_verified_in_visits(store: Store, monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +118,7 @@ def test_another_last_row_with_a_digest_that_fits_is_noticed(store: Store):
     assert verified(store.trail).why == "row 2 is not the last one that is on record"
 
 
-COLUMNS = ("time", "hcp", "device", "action", "subject", "type", "detail", "digest")
+COLUMNS = ("time", "hcp", "device", "action", "subject", "type", "under", "detail", "digest")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
