@@ -68,7 +68,7 @@ class Parties:
         self._check_pin(self._identity.hcp_id, self._identity.signing_key.public, Rev(""))
         strong = self._identity.party_key.public.bits >= RSA_BITS
         if strong and self._store.documents.tree(DocId(self._identity.hcp_id)) is None and not self._store.read_only:
-            self._store_written(hcp_document.first(self._identity))
+            self._put(hcp_document.first(self._identity))  # a function of the identity: nothing that anybody did
         self.refresh()
 
     def require_strong(self) -> None:
@@ -264,13 +264,17 @@ class Parties:
 
     def _store_written(self, written: Written) -> None:
         """What it extends and what it ends need not be kept any longer."""
+        with self._store.transaction():
+            self._put(written)
+            self._recorder.did(Action.WROTE, written.id, HCP_TYPE, {"rev": written.rev})
+
+    def _put(self, written: Written) -> None:
         ended = [each.parent for each in (written, *written.beside) if each.parent is not None]
         with self._store.transaction():
             store_written(self._store, written)
             if not written.deleted:
                 self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
             self._store.documents.prune(written.id, ended)
-            self._recorder.did(Action.WROTE, written.id, HCP_TYPE, {"rev": written.rev})
 
 
 def _document(body: bytes) -> Mapping[str, Any]:
