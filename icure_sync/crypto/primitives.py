@@ -74,6 +74,11 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def sha512(data: bytes) -> bytes:
+    """SHA-512, 64 bytes."""
+    return hashlib.sha512(data).digest()
+
+
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """HMAC-SHA-256, 32 bytes."""
     return hmac.digest(key, data, "sha256")
