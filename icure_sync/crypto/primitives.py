@@ -9,6 +9,7 @@ function that returns n random bytes.
 | key derivation | HKDF of `cryptography` | RFC 5869 in one call |
 | authenticated encryption | AES-256-GCM of `cryptography` | hardware speed on messages of 1 KB |
 | signatures | Ed25519 of `cryptography` | deterministic, small |
+| sealing to a device's key | X25519 of `cryptography` | small, and any 32 bytes are a key |
 | key pairs, OAEP | RSA of `pycryptodome` | one library from key file to decryption |
 | secrets for k of n people | Shamir's scheme over GF(2^128) of `pycryptodome` | fewer than k shares say nothing |
 | passphrases | scrypt N=2^17, r=8, p=1 | 128 MiB and half a second for each guess |
@@ -33,6 +34,7 @@ from Crypto.Random import get_random_bytes
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -59,6 +61,7 @@ RSA_BITS_LEAST = 2048  # what released SDKs made; anything below is refused
 RSA_BITS_MOST = 8192  # a larger key is only a way to waste our time
 RSA_DER_BYTES_MOST = 8192  # a private key of that many bits takes 4.8 KB
 SIGNING_KEY_BYTES = 32
+EXCHANGE_KEY_BYTES = 32
 CODE_ELEMENT = 33  # bytes of one side's half of a CodeExchange: the side, then a point
 
 SCRYPT_N = 2**17
@@ -161,6 +164,33 @@ def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+class ExchangeKey:
+    """An X25519 private key (RFC 7748). Its repr shows nothing."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != EXCHANGE_KEY_BYTES:
+            raise WeakKey("use an exchange key", "it is not 32 bytes long", "restore the replica from its backup")
+        self._key = X25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def agree(self, public: bytes) -> bytes:
+        """The 32 bytes that both key pairs come to: no key yet, derive one. Raises Tampered for what is no public key.
+
+        A point of small order, which would give the same to everybody, is none.
+        """
+        try:
+            return self._key.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError as error:
+            wrong = "the other side's key is no public key"
+            raise Tampered("agree on a key", wrong, "have it sent again by who made it") from error
+
+    def secret(self) -> bytes:
+        """The private half, to be kept in the encrypted replica."""
+        return self._key.private_bytes_raw()
 
 
 class CodeExchange:
