@@ -32,6 +32,7 @@ from icure_sync.crypto.pairing_messages import (
     Message,
     Offer,
     PairingId,
+    Receipt,
     new_code,
     new_pairing_id,
     number_of,
@@ -157,14 +158,15 @@ class Pairings:
         if what answers does not know the code; TimedOut; the kinds of PeerError.
         """
         typed = read_code(code)
-        await peer.info()
         now = _milliseconds(clock)
+        await self._store.run(self._recent_tries, typed.number, now)
+        await peer.info()
         pairing = await _waiting(peer, typed)
         await clear_left_over(peer, self._entropy, now, keep=pairing)
         document = PairingDocument(peer, pairing, now, self._entropy)
         approval = _Approval(document, Correspondence(document, clock, told))
         try:
-            offer = await approval.offer()
+            offer = await approval.offer(self._identity)
             await self._store.run(self._count, typed.number, now)
             answering = answer(pairing, offer, typed, self._identity, self._entropy)
             await approval.give(answering, self._entropy, lambda: self._store.run(self._record, pairing))
@@ -181,12 +183,16 @@ class Pairings:
 
     def _count(self, number: str, now: int) -> None:
         """Count an attempt with a code of this number, before it is made. Raises WrongCode if there were enough."""
+        tries = self._recent_tries(number, now)
+        made, since = tries.get(number, [0, now])
+        self._store.settings.put(_TRIES, {**tries, number: [made + 1, since]})
+
+    def _recent_tries(self, number: str, now: int) -> dict[str, list[int]]:
         known: dict[str, list[int]] = self._store.settings.get(_TRIES) or {}
         recent = {one: tries for one, tries in known.items() if abs(now - tries[1]) <= LIFE_SECONDS * 1000}
-        made, since = recent.get(number, [0, now])
-        if made >= ATTEMPTS:
+        if recent.get(number, [0])[0] >= ATTEMPTS:
             raise WrongCode(_APPROVE, f"the code was tried {ATTEMPTS} times", _ANEW, 0)
-        self._store.settings.put(_TRIES, {**recent, number: [made + 1, since]})
+        return recent
 
 
 class _Approval:
@@ -198,15 +204,18 @@ class _Approval:
         self._attempt = 0  # the one that it has taken part in
         self._broken = 0  # the one that the new device is to be told the end of, if nothing else comes
         self._is_sent = False
-        self._is_done = False
+        self._is_over = False
 
-    async def offer(self) -> Offer:
+    async def offer(self, identity: Identity) -> Offer:
         """The new device's present offer; a new one if somebody has begun to answer that. Raises Gone, TimedOut."""
-        letters = await self._document.letters()
-        if letters and isinstance(letters[0].message, Offer):
-            return letters[0].message
-        attempt = max((letter.message.attempt for letter in letters), default=1)
         self._expect()
+        said = await self._words.said()
+        if said and isinstance(said[0], Offer):
+            return said[0]
+        if any(isinstance(message, Receipt) for message in said):
+            self._is_over = True
+            raise _unconfirmed("by what the server says, an earlier run gave it to that device", identity)
+        attempt = max((message.attempt for message in said), default=1)
         await self._words.say(Again(attempt))
         while True:
             for message in await self._words.listen():
@@ -224,25 +233,27 @@ class _Approval:
             if isinstance(step, Delivering):
                 await record()
                 self._is_sent = True
+                self._broken = 0  # what it waits for now can still come
             self._expect()
             await self._words.say(step.message)
             step = await _next(self._words, step, partial(step.hear, entropy=entropy))
-        self._is_done = isinstance(step, Delivered)
-        if isinstance(step, Refused):
+        if isinstance(step, Delivered):
+            self._is_over = True
+        else:
             if step.why is Why.WRONG_CODE:
                 self._broken = 0  # the new device has gone on by itself
             raise self._refused(step.why)
 
     async def leave(self) -> None:
         """Remove the pairing if it has come to its end; else let the new device go on with its next attempt."""
-        if self._is_done:
+        if self._is_over:
             await self._document.remove()
         elif self._broken:
             await self._document.put(self._document.composed(Again(self._broken)))
 
     def gone(self, identity: Identity) -> IcureSyncError:
-        """The new device has removed the pairing."""
-        self._broken = 0
+        """The new device has removed the pairing, but for what was said at the same time."""
+        self._is_over = True
         if self._is_sent:
             return _unconfirmed("the new device has ended the pairing without saying that it keeps it", identity)
         if self._attempt == ATTEMPTS:
@@ -304,7 +315,7 @@ def _no_attempts_left(why: Why) -> IcureSyncError:
 
 
 def _ended(why: Why, left: int) -> str:
-    return f"An attempt came to nothing: {_REASONS[why]}. The code is good for {_attempts(left)} more."
+    return f"An attempt came to nothing: {_REASONS[why]}. {_attempts(left)} {'is' if left == 1 else 'are'} left."
 
 
 _REASONS = {

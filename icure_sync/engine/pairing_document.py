@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from icure_sync.crypto.pairing_messages import (
@@ -64,9 +65,9 @@ class PairingDocument:
         """What its live leaves say, the latest first; nothing if it is not there. Raises Gone, Tampered, PeerError."""
         found = await self._peer.leaves([self.pairing])
         leaves = [one for one in found if isinstance(one, Revision) and one.id == self.pairing]
-        live = sorted((leaf for leaf in leaves if not leaf.deleted), key=lambda leaf: rev_order(leaf.rev), reverse=True)
-        if leaves and not live:
-            raise Gone
+        if any(leaf.deleted for leaf in leaves):
+            raise Gone  # whatever was said at the same time
+        live = sorted(leaves, key=lambda leaf: rev_order(leaf.rev), reverse=True)
         letters = []
         for leaf in live[:_LEAVES]:
             try:
@@ -131,10 +132,14 @@ class Correspondence:
         await self._insist(lambda: self._document.put(revision))
 
     async def listen(self) -> list[Message]:
-        """What the document says after a pause. Raises Gone, Tampered, and as `say`."""
+        """What the document says after a pause. Raises as `said`."""
         if self._clock.monotonic() >= self._until:
             raise self._late
         await self._clock.sleep(POLL_SECONDS)
+        return await self.said()
+
+    async def said(self) -> list[Message]:
+        """What the document says, the latest first. Raises Gone, Tampered, and as `say`."""
         return [letter.message for letter in await self._insist(self._document.letters)]
 
     async def _insist(self, action: Callable[[], Awaitable[T]]) -> T:
@@ -171,12 +176,19 @@ async def waiting_pairings(peer: Noticeboard, prefix: str = PREFIX) -> list[Pair
 
 
 async def clear_left_over(peer: Noticeboard, entropy: Entropy, now: int, keep: PairingId | None = None) -> None:
-    """Remove pairings that nobody waits for any more; not `keep`. `now`: ms since 1970."""
-    for pairing in await waiting_pairings(peer):
-        document = PairingDocument(peer, pairing, now, entropy)
-        try:
-            letters = await document.letters()
-        except (Gone, Tampered):  # somebody removed it meanwhile; another version's
-            continue
-        if pairing != keep and letters and all(abs(now - letter.started) > LEFT_OVER_MS for letter in letters):
-            await document.remove()
+    """Remove pairings that nobody waits for any more, if it can be done; not `keep`. `now`: ms since 1970."""
+    with suppress(PeerError):
+        for pairing in await waiting_pairings(peer):
+            document = PairingDocument(peer, pairing, now, entropy)
+            if pairing != keep and await _is_left_over(document, now):
+                await document.remove()
+
+
+async def _is_left_over(document: PairingDocument, now: int) -> bool:
+    try:
+        letters = await document.letters()
+    except Gone:  # but for what was said at the same time
+        return True
+    except Tampered:  # another version's
+        return False
+    return bool(letters) and all(abs(now - letter.started) > LEFT_OVER_MS for letter in letters)
