@@ -14,7 +14,7 @@ from icure_sync.engine.hidden import Hidden
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
-from icure_sync.engine.suite import Stored
+from icure_sync.engine.suite import Stored, Written
 from icure_sync.engine.trail import Action, Deed
 from icure_sync.engine.verdicts import VERIFIED
 from icure_sync.ids import DocId, HcpId
@@ -146,18 +146,26 @@ class Reconciler:
         return 1
 
     def _repair(self, doc_id: DocId) -> None:
-        """Whoever has access, and by the merge of a share with a revocation lacks the key, gets it."""
+        """Whoever has access, and by the merge of a share with a revocation lacks the key, gets it; and a merge gets a
+        new one if somebody who is out may know all that its leaves have."""
         if not self._opener.is_record(doc_id):
             return
         opened = self._opener.try_open(doc_id)
-        if opened is None or opened.suite is not self._sealed or opened.stored.leaves:
+        if opened is None or opened.suite is not self._sealed:
             return
+        stored = opened.stored
         try:
-            repaired = self._sealed.repair(opened.stored)
+            repaired = self._rekeyed(stored) if stored.leaves else self._sealed.repair(stored)
             if repaired is not None:
                 self._records.keep(repaired, self._sealed, Deed(Action.REPAIRED))
         except UNREADABLE as error:  # an entry that is junk, say
             self._pass_over(doc_id, error.wrong)
+
+    def _rekeyed(self, shown: Stored) -> Written | None:
+        """Devices that do this at once draw different keys; what comes of it merges under one of these."""
+        if shown.is_safe or not self._is_due(self._opener.leaves(shown.id).alike):
+            return None
+        return self._sealed.rekeyed(shown)
 
     def _pass_over(self, doc_id: DocId, why: str) -> None:
         self._opener.unreadable[doc_id] = why

@@ -193,6 +193,10 @@ class SealedSuite:
             return None
         if _may_keep_key(stored):
             return _written(rekeying.repair(_sealed(stored), reached, self._keyring, self._entropy), stored)
+        return self.rekeyed(stored)
+
+    def rekeyed(self, stored: Stored) -> Written:
+        """The next revision, which says the same under a new content key. Raises NoAccess, Tampered."""
         return self._rekeyed(stored, rekeying.Change(self._body(stored), stored.document["access"]))
 
     def delete(self, stored: Stored) -> Written:

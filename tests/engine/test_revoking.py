@@ -18,7 +18,7 @@ from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuit
 from icure_sync.model import Contact, Document, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from tests.engine.meetings import met, stored_of
+from tests.engine.meetings import leaves, met, stored_of
 
 SDK_VECTORS = Path(__file__).parents[1] / "vectors" / "icure-classic-4.2.39.json"
 
@@ -299,6 +299,32 @@ async def test_a_write_over_a_merge_that_has_no_safe_key_draws_a_new_one(replica
         else:
             with pytest.raises(NoAccess):
                 await run(replica, "open", as_stored(written))
+
+
+async def test_a_merge_that_has_no_safe_key_is_written_under_a_new_one_without_anybody_editing(
+    open_replica, replicas, server
+):
+    """B and C have both granted D access. A's laptop puts B out and A's phone C: each key is one that D has."""
+    a, b, c, d = replicas
+    phone = await open_replica("hcp-a", "phone")
+    john = await a.share(await a.save(Patient(first_name="John")), with_="hcp-b")
+    john = await a.share(john, with_="hcp-c")
+    await met(server, a, b, c, d)
+    await b.share(await b.get(Patient, john.id), with_="hcp-d")
+    await c.share(await c.get(Patient, john.id), with_="hcp-d")
+    await met(server, b, c, d, a, phone)
+    await a.save((await a.revoke(await a.get(Patient, john.id), from_="hcp-b")).replace(note="by the laptop"))
+    await phone.save((await phone.revoke(await phone.get(Patient, john.id), from_="hcp-c")).replace(gender="male"))
+    await met(server, a, phone, b, c, d)
+    stored = [await stored_of(replica, john) for replica in (a, phone)]
+    assert stored[0].rev == stored[1].rev
+    assert await leaves(a, john.id) == await leaves(phone, john.id) == [stored[0].rev]
+    merged = await a.get(Patient, john.id)
+    assert (merged.note, merged.gender, merged.shared_with) == ("by the laptop", "male", {"hcp-a"})
+    for replica in (b, c, d):
+        await put(replica, await a._store.run(a._store.documents.get, john.id, merged.rev))
+        with pytest.raises(NoAccess):
+            await run(replica, "open", stored[0])
 
 
 @pytest.mark.parametrize("is_forged", [False, True])
