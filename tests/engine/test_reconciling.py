@@ -62,8 +62,8 @@ async def test_a_merge_that_cannot_be_stored_leaves_nothing_of_it_and_stops_no_o
     await laptop.push(server)
     keep = phone._keyed.records.keep
 
-    def too_large_once_stored(written, suite):
-        kept = keep(written, suite)
+    def too_large_once_stored(written, suite, deed):
+        kept = keep(written, suite, deed)
         if written.id == records[0].id:
             raise InvalidEntity("write a document", "it is too large", "make it smaller")
         return kept
