@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import logging
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,6 +18,8 @@ from icure_sync.hub import Hub
 from icure_sync.model import Address, Code, Contact, Content, Document, Form, HealthcareElement, Patient, Service
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.store import Store
+from tests import silence
+from tests.silence import files_of, forms, unpacked
 
 CANARIES = [f"canary{number:02d}zephyrine" for number in range(12)]
 ADMIN = ("admin", "secretpassword-canary")
@@ -53,35 +52,8 @@ async def listening_on(url: str) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", heard
 
 
-def forms(word: str) -> Iterator[bytes]:
-    """How a word may stand in bytes: as it is, in UTF-16, in hex, and in base64 at each alignment."""
-    raw = word.encode()
-    yield from (raw, word.encode("utf-16-le"), raw.hex().encode())
-    for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + raw)
-        yield encoded[4:-4]
-
-
-def unpacked(data: bytes) -> bytes:
-    """The bytes, and behind them what every gzip stream in them holds."""
-    found = [data]
-    start = data.find(b"\x1f\x8b\x08")
-    while start >= 0:
-        found.append(zlib.decompressobj(wbits=31).decompress(data[start:]))
-        start = data.find(b"\x1f\x8b\x08", start + 1)
-    return b"".join(found)
-
-
 def assert_silent(data: bytes, where: str) -> None:
-    for canary in CANARIES:
-        for form in forms(canary):
-            assert form not in data, f"{canary} in {where}"
-
-
-def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            yield path.name, path.read_bytes()
+    silence.assert_silent(data, where, CANARIES)
 
 
 def test_the_search_itself_finds_what_it_looks_for():
