@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 from icure_sync.canonical import pack
 from icure_sync.store.database import Database
@@ -46,6 +46,11 @@ class Act:
     type: str
     under: str
     detail: str
+
+    @property
+    def columns(self) -> tuple[int | str, ...]:
+        """As they stand in a row, after its number."""
+        return (self.time, self.hcp, self.device, self.action, self.subject, self.type, self.under, self.detail)
 
 
 @dataclass(slots=True)
@@ -99,7 +104,7 @@ class Trail:
             for act in acts:
                 number += 1
                 digest = _chained(digest, number, act)
-                rows.append((number, *astuple(act), digest))
+                rows.append((number, *act.columns, digest))
             self._database.run_many("INSERT INTO trail VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._database.run("UPDATE counters SET trail_rows = ?, trail_digest = ?", (number, digest))
 
@@ -190,7 +195,7 @@ def _broken(so_far: Verified, rows: int, number: int, why: str) -> Verified:
 
 def _chained(above: bytes, number: int, act: Act) -> bytes:
     """SHA-256 of C[kind, digest of the row above ("" at first), number, all that the row says]."""
-    return hashlib.sha256(pack([_KIND, above, number, *astuple(act)])).digest()
+    return hashlib.sha256(pack([_KIND, above, number, *act.columns])).digest()
 
 
 def _lacking(first: int, last: int) -> str:

@@ -20,6 +20,7 @@ from rounds import cpu_seconds, medians, wall_seconds
 from icure_sync import Identity, Patient
 from icure_sync.crypto.envelope import from_text
 from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.reading import Reading
 from icure_sync.store import Store
 
 NONCE = bytes(12)
@@ -33,6 +34,24 @@ def patient(number: int) -> Patient:
 
 def keyed(store: Store, identity: Identity) -> Keyed:
     return Keyed(store, identity, suites=["sealed-1"], device="bench", entropy=os.urandom, clock=lambda: 0)
+
+
+class Silence:
+    """In place of a Recorder: records nothing."""
+
+    def did(self, *_: object) -> None:
+        """Nobody hears."""
+
+
+def one_by_one(get: Any, ids: list[str], store: Store) -> Callable[[], None]:
+    """Each record by its id; what that leaves for the trail is written at the end."""
+
+    def run() -> None:
+        for each in ids:
+            get(Patient, each)
+        store.trail.flush()
+
+    return run
 
 
 def open_all(records: Any) -> int:
@@ -79,11 +98,24 @@ def measure(count: int, rounds: int) -> dict[str, float]:
             },
             rounds,
         )
+        reading = Reading(keyed(store, identity))
+        looking = medians(
+            {
+                "recorded": lambda: cpu_seconds(one_by_one(reading.get, ids, store)) / count,
+                "unrecorded": lambda: cpu_seconds(one_by_one(reader.get, ids, store)) / count,
+            },
+            rounds,
+        )
         with store.transaction():
             store._database.run("UPDATE revisions SET state = 0")  # noqa: SLF001  # as if they had just been pulled
         first = cpu_seconds(lambda: open_all(reader)) / count
         bodies = [held.revision for held in store.documents.winners(ids[:200])]
-        saving = medians({"save": _saving(records), "commit": _commits(Path(folder), bodies)}, rounds)
+        unrecorded = keyed(store, identity).records
+        unrecorded._recorder = Silence()  # noqa: SLF001  # the same writes without their rows
+        saving = medians(
+            {"save": _saving(records), "unrecorded": _saving(unrecorded), "commit": _commits(Path(folder), bodies)},
+            rounds,
+        )
         store.close()
     return {
         "records": count,
@@ -95,6 +127,9 @@ def measure(count: int, rounds: int) -> dict[str, float]:
         "saved_per_second": 1 / saving["save"],
         "commits_per_second": 1 / saving["commit"],
         "saving_to_commit": saving["save"] / saving["commit"],
+        "saving_to_unrecorded": saving["save"] / saving["unrecorded"],
+        "looked_up_per_second": 1 / looking["recorded"],
+        "looking_up_to_unrecorded": looking["recorded"] / looking["unrecorded"],
         "rsa_decryptions": identity.party_key.decryptions,
     }
 
@@ -135,7 +170,10 @@ def main() -> None:
     print(f"{figures['opening_to_raw']:.2f} x the raw AEAD, read and decode ({figures['raw_us']:.1f} us)")
     print(f"  opened first   {figures['first_opened_per_second']:9,.0f}/s  signatures and form checked")
     print(f"  saved          {figures['saved_per_second']:9,.0f}/s  {figures['saving_to_commit']:.2f} x", end=" ")
-    print(f"the bare durable commit ({figures['commits_per_second']:,.0f}/s)")
+    print(f"the bare durable commit ({figures['commits_per_second']:,.0f}/s),", end=" ")
+    print(f"{figures['saving_to_unrecorded']:.2f} x the same without the audit trail")
+    print(f"  looked up      {figures['looked_up_per_second']:9,.0f}/s  one by one,", end=" ")
+    print(f"{figures['looking_up_to_unrecorded']:.2f} x the same without the audit trail")
     print(f"  RSA decryptions {figures['rsa_decryptions']}")
 
 
