@@ -13,17 +13,20 @@ from icure_sync.store import Store
 
 
 def store_written(store: Store, written: Written, attachments: Mapping[str, Attachment] | None = None) -> None:
-    """Store it under its parent, and what goes with it, all or nothing.
+    """Store it under its parent, and what goes with it, all or nothing; counted among what this device has written.
 
     `attachments`: of a first revision; later ones have those of their parent. Raises StaleRevision; InvalidEntity for
     what is too large.
     """
     with store.transaction():
-        _store(store, written, attachments)
+        store_uncounted(store, written, attachments)
         _graft(store, written.beside)
+        for each in (written, *written.beside):
+            store.writes.add(each.id, each.rev)
 
 
-def _store(store: Store, written: Written, attachments: Mapping[str, Attachment] | None) -> None:
+def store_uncounted(store: Store, written: Written, attachments: Mapping[str, Attachment] | None = None) -> None:
+    """A revision by itself, as `store_written`, that is not among what the device's head counts: the head itself."""
     documents = store.documents
     body = strict_json.dumps(written.document)
     if written.parent is None:

@@ -212,4 +212,49 @@ CREATE TABLE alarms (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _ARRIVALS, _UPKEEP, _INDEXES, _CONTESTS, _REVIEWS, _TRAIL, _ALARMS)
+_DEVICES = """
+-- What this device has written: how many revisions, and the digest of their chain (crypto/devices.py).
+ALTER TABLE counters ADD COLUMN writes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE counters ADD COLUMN writes_digest TEXT NOT NULL DEFAULT '';
+CREATE TABLE writes (                -- the newest of them
+    place  INTEGER PRIMARY KEY,      -- number, modulo how many are kept
+    number INTEGER NOT NULL,
+    id     TEXT NOT NULL,
+    rev    TEXT NOT NULL
+);
+
+-- The highest head of each device that was seen here, and on each server (store/device_heads.py).
+CREATE TABLE device_heads (
+    device  TEXT PRIMARY KEY,
+    hcp     TEXT NOT NULL,
+    rev     TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    digest  TEXT NOT NULL,
+    key     BLOB NOT NULL,           -- that the device signs with
+    seen    INTEGER NOT NULL         -- ms since 1970, by this device's clock
+) WITHOUT ROWID;
+CREATE TABLE servers (
+    name    TEXT PRIMARY KEY,        -- of the log that this device's pulls leave there
+    address TEXT NOT NULL,
+    met     INTEGER NOT NULL         -- ms since 1970, by this device's clock
+) WITHOUT ROWID;
+CREATE TABLE sightings (
+    server  TEXT NOT NULL,
+    device  TEXT NOT NULL,
+    rev     TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    PRIMARY KEY (server, device)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST,
+    _ARRIVALS,
+    _UPKEEP,
+    _INDEXES,
+    _CONTESTS,
+    _REVIEWS,
+    _TRAIL,
+    _ALARMS,
+    _DEVICES,
+)

@@ -19,6 +19,7 @@ from icure_sync.store.checkup import find_problems
 from icure_sync.store.compaction import Compaction
 from icure_sync.store.contests import Contests
 from icure_sync.store.database import Database
+from icure_sync.store.device_heads import DeviceHeads
 from icure_sync.store.documents import Documents
 from icure_sync.store.files import create_database, is_writable, lock_path, require_whole
 from icure_sync.store.indexes import Indexes
@@ -33,6 +34,7 @@ from icure_sync.store.search import Search
 from icure_sync.store.settings import Settings
 from icure_sync.store.trail import Trail
 from icure_sync.store.trust import HcpKeys, Pins
+from icure_sync.store.writes import Writes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class Store:
         self.pins = Pins(database)
         self.trail = Trail(database)
         self.alarms = Alarms(database)
+        self.writes = Writes(database)
+        self.device_heads = DeviceHeads(database)
         self._watchers: tuple[Callable[[], object], ...] = ()
         self._announced: int | None = self.documents.update_seq()
         self._trail_due = 0.0  # when what waits for the trail is written, by the loop's clock
