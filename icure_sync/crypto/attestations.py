@@ -21,7 +21,7 @@ from icure_sync.ids import DocId, HcpId, Rev, is_hcp_id
 ATTESTATION = "Attestation"
 DIGESTS_MOST = 65_536  # in one document, which is 1.4 MB then: far below what a server takes
 
-_MEMBERS = frozenset({"type", "cryptoSuite", "hcp", "epoch", "number", "parents", "digests", "written"})
+_MEMBERS = frozenset({"type", "cryptoSuite", "hcp", "epoch", "signingKey", "number", "parents", "digests", "written"})
 
 
 def attestation_id(hcp_id: str, epoch: int, number: int) -> DocId:
@@ -34,7 +34,8 @@ def attest(
 ) -> Iterator[tuple[DocId, Rev, dict[str, Any]]]:
     """The documents by which this Hcp vouches for these signed messages, numbered from `first` on.
 
-    The same messages make the same documents on every device. They are written once, and never changed.
+    The same messages make the same documents on every device. They are written once, and never changed. They name the
+    key that signs them: who has the one before it cannot take their revision ids beforehand.
     """
     digests = sorted(set(map(digest_of, messages)))
     for place in range(0, len(digests), DIGESTS_MOST):
@@ -45,6 +46,7 @@ def attest(
             "cryptoSuite": SUITE,
             "hcp": identity.hcp_id,
             "epoch": identity.epoch,
+            "signingKey": to_text(identity.signing_key.public),
             "number": number,
             "parents": [],
             "digests": to_text(b"".join(digests[place : place + DIGESTS_MOST])),
@@ -62,6 +64,7 @@ def attesting(doc_id: str, document: Mapping[str, Any]) -> HcpId:
         and is_hcp_id(hcp_id)
         and type(epoch) is int
         and epoch > FIRST_EPOCH
+        and isinstance(document["signingKey"], str)
         and type(number) is int
         and number >= 0
     )
@@ -70,15 +73,24 @@ def attesting(doc_id: str, document: Mapping[str, Any]) -> HcpId:
     return HcpId(hcp_id)
 
 
-def attested(doc_id: str, rev: Rev, document: Mapping[str, Any], signer: Signer) -> bytes | None:
-    """The digests in one block, as `signers.Attested` takes it; None if nobody can say yet that the Hcp signed it.
+def digests_in(doc_id: str, document: Mapping[str, Any]) -> bytes:
+    """The digests in one block, as `signers.Attested` takes it. `document`: one that `attesting` has seen.
 
-    `document`: one that `attesting` has seen. Raises Tampered; InvalidEntity if it has no canonical form.
+    Raises Tampered.
     """
     block = from_text(document["digests"])
     digests = [block[place : place + DIGEST_BYTES] for place in range(0, len(block), DIGEST_BYTES)]
     if not 0 < len(digests) <= DIGESTS_MOST or len(block) % DIGEST_BYTES or digests != sorted(set(digests)):
         raise _tampered(doc_id, "its digests are not laid out as they must be")
+    return block
+
+
+def attested(doc_id: str, rev: Rev, document: Mapping[str, Any], signer: Signer) -> bytes | None:
+    """As `digests_in`, once the signature holds; None if nobody can say yet whether it does.
+
+    Raises Tampered; InvalidEntity if the document has no canonical form.
+    """
+    block = digests_in(doc_id, document)
     return block if check_written(doc_id, rev, document, signer) else None
 
 

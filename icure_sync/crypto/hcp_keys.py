@@ -110,6 +110,18 @@ def wrap(identity: Identity, party: Party, hcp_key: HcpKey, entropy: Entropy) ->
     return _signed(identity, party, hcp_key.kid, (to_text(for_owner), to_text(for_delegate)))
 
 
+def wrap_again(identity: Identity, party: Party, before: Wrapped, hcp_key: HcpKey, entropy: Entropy) -> Wrapped:
+    """As `wrap`, in place of `before`, which was for another party key: of the two it is the one that stays.
+
+    An Hcp that lost everything begins again with epoch 1. Where epochs do not tell, the lowest bytes stay: so drawn
+    until they are lower, which takes a few draws.
+    """
+    while True:
+        wrapped = wrap(identity, party, hcp_key, entropy)
+        if _preference(wrapped) < _preference(before):
+            return wrapped
+
+
 def born(identity: Identity) -> Wrapped:
     """{AA} as the identity was born with it: the same bytes on every device."""
     own = Party.of_identity(identity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from icure_sync.crypto.hcp_keys import HcpKey, self_key
+from icure_sync.crypto.hcp_keys import HcpKey, former_self_keys, self_key
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import NoAccess
@@ -20,15 +20,16 @@ REMEMBERED = 20_000  # content keys, about 15 MB: the records of a practice; gon
 class Keyring:
     """Grows as Hcp documents bring keys. A kid names a key, so a reader never tries keys in turn."""
 
-    __slots__ = ("_pairs", "_retired", "_unwrapped", "identity")
+    __slots__ = ("_exposed", "_pairs", "_retired", "_unwrapped", "_withheld", "identity")
 
     def __init__(self, identity: Identity, keys: Iterable[HcpKey] = ()) -> None:
         self.identity = identity
         self._pairs: dict[tuple[str, str], dict[str, HcpKey]] = {}
         self._retired: set[tuple[str, str]] = set()
+        self._exposed: set[tuple[str, str]] = set()
+        self._withheld: frozenset[HcpId] = frozenset()
         self._unwrapped: dict[tuple[bytes, str], SymmetricKey] = {}
-        self.add(self_key(identity))
-        for key in keys:
+        for key in (self_key(identity), *former_self_keys(identity), *keys):
             self.add(key)
 
     def add(self, key: HcpKey) -> None:
@@ -39,15 +40,37 @@ class Keyring:
         """Make no new entries with these keys of `owner`; what they wrapped stays readable."""
         self._retired.update((owner, kid) for kid in kids)
 
+    def expose(self, owner: HcpId, kids: Iterable[Kid]) -> None:
+        """Somebody knows these keys of `owner` who should not: no new entries with them either, and what is sealed with
+        a content key that they wrap is sealed anew with the next write."""
+        self._exposed.update((owner, kid) for kid in kids)
+
+    def is_exposed(self, owner: str, kid: str) -> bool:
+        """Of any Hcp's key, whether it is here or not."""
+        return (owner, kid) in self._exposed
+
+    def is_retired(self, key: HcpKey) -> bool:
+        """Whether new entries are made with it no more."""
+        return (key.owner, key.kid) in self._retired or (key.owner, key.kid) in self._exposed
+
+    def withhold(self, delegates: Iterable[HcpId]) -> None:
+        """Make no new entries for these, and for the others again: it is in doubt whose their keys are."""
+        self._withheld = frozenset(delegates)
+
     def get(self, owner: str, delegate: str, kid: str) -> HcpKey | None:
         """The pair's key of this kid, if it ever reached this device."""
         return self._pairs.get((owner, delegate), {}).get(kid)
 
     def pair(self, owner: str, delegate: str) -> HcpKey | None:
-        """The key for new entries of this pair: the lowest kid that is not retired."""
-        keys = self._pairs.get((owner, delegate), {})
-        usable = min((kid for kid in keys if (owner, kid) not in self._retired), default=None)
-        return None if usable is None else keys[usable]
+        """The key for new entries of this pair: the lowest kid that is not retired. Entries for oneself go on."""
+        if delegate in self._withheld and owner == self.identity.hcp_id != delegate:
+            return None
+        usable = (key for key in self.pairs(owner, delegate) if not self.is_retired(key))
+        return min(usable, key=lambda key: key.kid, default=None)
+
+    def pairs(self, owner: str, delegate: str) -> list[HcpKey]:
+        """Every key of this pair."""
+        return list(self._pairs.get((owner, delegate), {}).values())
 
     def towards(self, delegate: HcpId) -> HcpKey:
         """{me, delegate}. Raises NoAccess if it has not been made yet."""

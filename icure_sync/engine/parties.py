@@ -1,49 +1,38 @@
 """The healthcare parties that this replica knows: their public keys, and the Hcp keys that reach this device.
 
-Owns the keyring's growth, the pins, and the writing of the own Hcp document. Synchronous: runs in the store's thread.
+Owns the keyring's growth, and the writing of the own Hcp document. Which keys are whose is decided in identities.py.
+Synchronous: runs in the store's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from icure_sync import strict_json
 from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HcpKey, Wrapped, wrapped_keys
-from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.identity import COMPROMISED, PLANNED, Identity, lost_through
 from icure_sync.crypto.keyring import Keyring
-from icure_sync.crypto.merging import ended_by
 from icure_sync.crypto.party import HCP_TYPE, Party
 from icure_sync.crypto.primitives import RSA_BITS, Entropy
-from icure_sync.crypto.retirements import retired
+from icure_sync.crypto.retirements import Retired, retired
 from icure_sync.crypto.signers import Signer
-from icure_sync.crypto.trust import verify_hcp_document
 from icure_sync.engine import hcp_document
+from icure_sync.engine.beliefs import Beliefs, Believed
+from icure_sync.engine.identities import Identities, Standing
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Joined, Stored, Written
 from icure_sync.engine.trail import Action, Recorder
-from icure_sync.engine.verdicts import VERIFIED, above
+from icure_sync.engine.verdicts import VERIFIED
 from icure_sync.engine.writers import Writers
-from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StaleRevision, UntrustedKey, WeakKey
+from icure_sync.errors import IcureSyncError, NotFound, StaleRevision, UntrustedKey, WeakKey
 from icure_sync.ids import DocId, HcpId, Rev, is_kid
 from icure_sync.merge.registers import Path
 from icure_sync.model import Hcp
 from icure_sync.model.schema import SEALED_1
-from icure_sync.store import Held, Store
+from icure_sync.store import Pin, Store
 
 PAGE = 500  # Hcp documents read at a time
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Believed:
-    """A revision of an Hcp document that is believed. `stands`: it is a live leaf."""
-
-    stored: Stored
-    party: Party
-    stands: bool
 
 
 class Parties:
@@ -54,7 +43,10 @@ class Parties:
         self._recorder = recorder
         self._identity = identity
         self._entropy = entropy
+        self._identities = Identities(store, identity)
+        self._beliefs = Beliefs(store, self._identities)
         self._known: dict[HcpId, Party] = {}
+        self._lost: dict[HcpId, int] = {}  # the last epoch of which somebody has the keys who should not
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
         self.troubles: dict[str, str] = {}
@@ -63,13 +55,16 @@ class Parties:
     def found(self) -> None:
         """Write the first revision of the own Hcp document, unless the document is here.
 
-        Raises UntrustedKey if this replica belongs to the same Hcp under another signing key.
+        Of a later epoch than what is here: written over all that is here. Raises UntrustedKey if this replica belongs
+        to the same Hcp under another identity, unless that came before.
         """
-        self._check_pin(self._identity.hcp_id, self._identity.signing_key.public, Rev(""))
+        self._identities.found()
         strong = self._identity.party_key.public.bits >= RSA_BITS
         if strong and self._store.documents.tree(DocId(self._identity.hcp_id)) is None and not self._store.read_only:
             self._put(hcp_document.first(self._identity))  # a function of the identity: nothing that anybody did
         self.refresh()
+        if self._is_of_an_older_epoch():
+            self.reconcile()
 
     def require_strong(self) -> None:
         """Raises WeakKey if the own party key is one that only `icure-classic` accepts."""
@@ -82,39 +77,132 @@ class Parties:
             )
 
     def refresh(self) -> None:
-        """Read the Hcp documents that changed since the last time. Those not believed are listed."""
-        after: DocId | None = None
-        while page := self._store.documents.ids_of_type(HCP_TYPE, after, PAGE):
-            for doc_id in page:
-                self._refresh_one(doc_id)
-            after = page[-1]
+        """Read the Hcp documents that changed since the last time, and what attests. Those not believed are listed."""
+        lost: dict[HcpId, int] | None = None
+        while lost != self._lost:  # once, but when a key is found to be lost: any document may have keys wrapped for it
+            lost = dict(self._lost)
+            after: DocId | None = None
+            while page := self._store.documents.ids_of_type(HCP_TYPE, after, PAGE):
+                for doc_id in page:
+                    self._refresh_one(doc_id)
+                after = page[-1]
+        self._identities.read_attestations()
 
     def known(self) -> list[str]:
         """What is known of keys and Hcps, as names: when it grows, more can be opened."""
-        return [str(len(self.keyring)), *sorted(self._known)]
+        return [str(len(self.keyring)), *sorted(self._known), *self._identities.known()]
 
     def ids(self) -> tuple[HcpId, ...]:
         """Hcps whose keys are known."""
         return tuple(sorted(self._known))
 
+    @property
+    def own(self) -> Party:
+        """The public side of this replica's Hcp, to be compared with others."""
+        return Party.of_identity(self._identity)
+
     def signer(self, hcp_id: str) -> Signer | None:
-        """What is known of the keys that this Hcp signs with; None if it is not known yet."""
-        party = self._known.get(HcpId(hcp_id))
-        if party is not None:
-            return Signer(party.signing_key)
-        pin = self._store.pins.get(HcpId(hcp_id))  # of an Hcp whose document is not believed any more
-        return Signer(pin.signing_key) if pin else None
+        """What is known of the keys that this Hcp signs with; None if nothing is."""
+        return self._identities.signer(hcp_id)
+
+    def standing(self, hcp_id: HcpId) -> Standing | None:
+        """What is known of this Hcp; None if nothing is."""
+        pin, trouble = self._identities.pin(hcp_id), self.troubles.get(hcp_id, "")
+        claims = tuple(each.party for each in self._identities.claims(hcp_id))
+        if pin is None and not trouble:
+            return None
+        return Standing(hcp_id, self._known.get(hcp_id), pin, trouble, claims)
+
+    def standings(self) -> list[Standing]:
+        """Of every Hcp that anything is known of, by id."""
+        ids = sorted({*self._identities.ids(), *map(HcpId, self.troubles)})
+        return [standing for hcp_id in ids if (standing := self.standing(hcp_id)) is not None]
+
+    def confirm(self, hcp_id: HcpId, time: int, signing_key: bytes | None = None) -> Standing:
+        """A person compared, at this time (ms): this signing key is that of the Hcp, and none of the others that are
+        claimed for it.
+
+        `signing_key`: None for the one that there is to confirm: the claimed one, if there is one. If it is a new one,
+        the own Hcp keys towards that Hcp are wrapped for it, and retired, unless it says itself that the change was
+        planned. Raises UntrustedKey.
+        """
+        self._refresh_one(DocId(hcp_id))
+        before = self._identities.confirm(hcp_id, signing_key, time)
+        self._read.clear()
+        self.refresh()
+        if before is not None:
+            self._renew_keys(self._known[hcp_id], before)
+        found = self.standing(hcp_id)
+        assert found is not None  # it is pinned
+        return found
+
+    def take_pin(self, pin: Pin) -> None:
+        """What another device of this Hcp has pinned. Raises UntrustedKey if that is not to be reconciled with what is
+        pinned here: a person must compare the two."""
+        try:
+            self._identities.take(pin)
+        except UntrustedKey as error:
+            self.troubles[pin.hcp] = error.wrong
+            raise
+        self._read.pop(DocId(pin.hcp), None)
+
+    def pins(self) -> list[Pin]:
+        """Every pin, to be shared with the other devices of this Hcp."""
+        return [pin for hcp_id in self._identities.ids() if (pin := self._identities.pin(hcp_id)) is not None]
+
+    def retire(self, delegate: HcpId, ended: str) -> None:
+        """Make no new entries with the keys {me, delegate} that there are, which ended so (one of ENDINGS)."""
+        keys = [key for key in self.keyring.pairs(self._identity.hcp_id, delegate) if not self.keyring.is_retired(key)]
+        if keys:
+            self._publish([], {Retired(key.kid, ended) for key in keys})
+            self._refresh_one(DocId(self._identity.hcp_id))
 
     def key_towards(self, delegate: HcpId) -> HcpKey:
-        """{me, delegate}, made and published if there is none. Raises NotFound, UntrustedKey."""
+        """{me, delegate}, made and published if there is none.
+
+        Raises NotFound; UntrustedKey, also while another identity is claimed for the delegate, or for this Hcp.
+        """
+        self._refresh_one(DocId(delegate))
+        for hcp_id in (delegate, self._identity.hcp_id):
+            if self._identities.claims(hcp_id):
+                raise UntrustedKey(
+                    f"share with {delegate}",
+                    f"another identity is claimed for {hcp_id}, and nothing vouches for it",
+                    f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}",
+                )
         present = self.keyring.pair(self._identity.hcp_id, delegate)
         if present is not None:
             return present
         minted = hcp_keys.mint(self._identity, delegate, self._entropy)
         wrapped = hcp_keys.wrap(self._identity, self._party(delegate), minted, self._entropy)
-        self._store_written(hcp_document.with_keys(self._identity, self._own().shown, [wrapped]))
+        self._publish([wrapped])
         self._keep(minted)
         return minted
+
+    def _renew_keys(self, party: Party, before: Pin) -> None:
+        """Keys towards an Hcp that a person confirmed: wrapped for its new party key, since nobody may have the old one
+        any more, and given up, since somebody else may."""
+        me = self._identity.hcp_id
+        keys = self.keyring.pairs(me, party.hcp_id)
+        if not keys or self._store.read_only:
+            return
+        wrapped: list[Wrapped] = []
+        try:
+            present = {each.kid: each for each in wrapped_keys(me, self._own().shown.document)}
+            wrapped = [
+                hcp_keys.wrap_again(self._identity, party, present[key.kid], key, self._entropy)
+                for key in keys
+                if key.kid in present
+            ]
+        except WeakKey as error:
+            self.troubles[party.hcp_id] = error.wrong
+        is_planned = party.comes_after(before.signing_key) and lost_through(party.previous) < before.epoch
+        self._publish(wrapped, set() if is_planned else {Retired(key.kid, COMPROMISED) for key in keys})
+        self._refresh_one(DocId(me))
+
+    def _publish(self, keys: Iterable[Wrapped], ended: Iterable[Retired] = ()) -> None:
+        """In the own Hcp document."""
+        self._store_written(hcp_document.with_keys(self._identity, self._own().shown, keys, ended))
 
     def shown(self, hcp_id: HcpId) -> Stored | None:
         """What the believed revisions of an Hcp document come to; None if there are none."""
@@ -152,7 +240,8 @@ class Parties:
             return 0
         believed = self._believed(DocId(self._identity.hcp_id))
         is_ended = all(leaf.deleted for leaf in leaves)  # by what does not count: then it is written again
-        if len(believed) > 1 or (believed and is_ended):
+        is_older = any(each.party.epoch < self._identity.epoch for each in believed)
+        if len(believed) > 1 or (believed and (is_ended or is_older)):
             found = self._joined(believed).written or ()
             for written in found:
                 self._store_written(written)
@@ -166,7 +255,7 @@ class Parties:
             raise NotFound("write the own Hcp document", "no revision of it is believed here", "sync, then try again")
         return self._joined(believed)
 
-    def _joined(self, believed: Sequence[_Believed]) -> Joined:
+    def _joined(self, believed: Sequence[Believed]) -> Joined:
         standing = {each.stored.rev for each in believed if each.stands}
         return hcp_document.join(self._identity, [each.stored for each in believed], standing)
 
@@ -186,65 +275,43 @@ class Parties:
         if self._read.get(doc_id) == revs:
             return
         self.troubles.pop(doc_id, None)
-        for each in self._believed(doc_id):
-            known = self._known.get(each.party.hcp_id)
-            if known is None or each.party.epoch >= known.epoch:
-                self._known[each.party.hcp_id] = each.party
-            self.keyring.retire(each.party.hcp_id, (key.kid for key in retired(each.stored.document)))
-            for wrapped in wrapped_keys(doc_id, each.stored.document):
-                self._unwrap(wrapped)
+        believed = self._believed(doc_id)
+        hcp_id = HcpId(doc_id)
+        pin = self._identities.pin(hcp_id)
+        known = self._known.get(hcp_id)
+        if known and pin and known.signing_key != pin.signing_key:
+            del self._known[hcp_id]
+        for party in (each.party for each in believed if pin and each.party.signing_key == pin.signing_key):
+            self._known[hcp_id] = party
+            if (lost := lost_through(party.previous)) != self._lost.get(hcp_id, 0):
+                self._lost[hcp_id] = lost
+                self._read.clear()  # keys towards it may stand in any document
+        for each in believed:
+            self._take_in(each.stored)
+        self.keyring.withhold(self._identities.disputed())
         self._read[doc_id] = revs
 
-    def _believed(self, doc_id: DocId) -> list[_Believed]:
-        """The revisions that verify, whose signing key is the pinned one, and that no other such takes in.
+    def _take_in(self, stored: Stored) -> None:
+        """The keys and retirements of a revision that is believed."""
+        owner = HcpId(stored.id)
+        for key in retired(stored.document):
+            (self.keyring.retire if key.ended == PLANNED else self.keyring.expose)(owner, [key.kid])
+        for wrapped in wrapped_keys(stored.id, stored.document):
+            epochs = zip((owner, wrapped.delegate), wrapped.epochs, strict=True)
+            if any(epoch <= self._lost.get(hcp_id, 0) for hcp_id, epoch in epochs):
+                self.keyring.expose(owner, [wrapped.kid])
+            self._unwrap(wrapped)
 
-        These are leaves, and what was displaced by something else: ending a leaf is anybody's word, until a merge that
-        is believed makes up for it. Bodies that are taken in are let go.
-        """
-        documents = self._store.documents
-        found: list[_Believed] = []
-        for held in documents.held_leaves(doc_id):
-            try:
-                found += self._believe(held, stands=not held.revision.deleted)
-            except IcureSyncError as error:
-                self.troubles[doc_id] = error.wrong
-        taken_in: list[Rev] = []
-        for held in documents.displaced(doc_id):
-            with suppress(IcureSyncError):
-                for displaced in self._believe(held, stands=False):
-                    if any(hcp_document.takes_in(each.stored, displaced.stored) for each in found):
-                        taken_in.append(held.revision.rev)
-                    else:
-                        found.append(displaced)
-        if taken_in and not self._store.read_only:
-            documents.prune(doc_id, taken_in)
-        return found
+    def _believed(self, doc_id: DocId) -> tuple[Believed, ...]:
+        belief = self._beliefs.look(doc_id)
+        if belief.trouble:
+            self.troubles[doc_id] = belief.trouble
+        return belief.revisions
 
-    def _believe(self, held: Held, *, stands: bool) -> list[_Believed]:
-        """One, or none if it says nothing of keys: it is of `icure-classic`, or it ends a leaf that a merge took in."""
-        revision = held.revision
-        document = _document(revision.body)
-        if document.get("cryptoSuite") is None or (revision.deleted and ended_by(document) is not None):
-            return []
-        party = verify_hcp_document(revision.id, revision.rev, document, above(self._store, revision))
-        stored = Stored(revision.id, revision.rev, document)
-        hcp_document.content(stored)
-        self._check_pin(party.hcp_id, party.signing_key, revision.rev)
-        if held.state != VERIFIED and not self._store.read_only:
-            self._store.documents.mark_verified(revision.id, revision.rev, VERIFIED)
-        return [_Believed(stored, party, stands)]
-
-    def _check_pin(self, hcp_id: HcpId, signing_key: bytes, rev: Rev) -> None:
-        """Trust on first use; from then on only that key speaks for the Hcp."""
-        pin = self._store.pins.get(hcp_id)
-        if pin is None and not self._store.read_only:
-            self._store.pins.pin(hcp_id, signing_key, rev)
-        elif pin is not None and pin.signing_key != signing_key:
-            raise UntrustedKey(
-                f"trust the Hcp {hcp_id}",
-                "its signing key is not the one that was pinned",
-                "compare fingerprints with that Hcp in person",
-            )
+    def _is_of_an_older_epoch(self) -> bool:
+        """Whether the own document is: then it is to be written anew."""
+        known = self._known.get(self._identity.hcp_id)
+        return known is not None and known.epoch < self._identity.epoch
 
     def _unwrap(self, wrapped: Wrapped) -> None:
         me = self._identity.hcp_id
@@ -275,10 +342,3 @@ class Parties:
             if not written.deleted:
                 self._store.documents.mark_verified(written.id, written.rev, VERIFIED)
             self._store.documents.prune(written.id, ended)
-
-
-def _document(body: bytes) -> Mapping[str, Any]:
-    document = strict_json.loads(body, "an Hcp document")
-    if not isinstance(document, dict):
-        raise InvalidEntity("read an Hcp document", "it is not a JSON object", "sync again")
-    return document

@@ -91,6 +91,10 @@ class Documents:
             self._database.run(f"DELETE FROM attachments WHERE revision IN ({which})", values)
             self._database.run(f"DELETE FROM revisions WHERE number IN ({which})", values)
 
+    def forget_verified(self, state: int) -> None:
+        """Have every revision in this state looked at anew: what made it so has changed."""
+        self._database.run("UPDATE revisions SET state = 0, why = '' WHERE state = ?", (state,))
+
     def set_rules(self, rules: Rules) -> None:
         """For a server, which takes what CouchDB takes. In force until the store is closed."""
         self._inserter = Inserter(self._database, rules)

@@ -247,6 +247,14 @@ CREATE TABLE sightings (
 ) WITHOUT ROWID;
 """
 
+_EPOCHS = """
+-- Which identity of an Hcp is the one that is known, of those that followed each other (store/trust.py).
+ALTER TABLE pins ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE pins ADD COLUMN previous TEXT NOT NULL DEFAULT '[]'; -- JSON: [[former signing key as hex, how it ended], …]
+ALTER TABLE pins ADD COLUMN verified INTEGER;                    -- ms since 1970 when a person compared; NULL: never
+ALTER TABLE pins ADD COLUMN refused TEXT NOT NULL DEFAULT '[]';  -- JSON: [signing key as hex, …]
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ARRIVALS,
@@ -256,5 +264,6 @@ MIGRATIONS: tuple[str, ...] = (
     _REVIEWS,
     _TRAIL,
     _ALARMS,
+    _EPOCHS,
     _DEVICES,
 )

@@ -5,20 +5,35 @@ Owns their tables. Knows nothing of how keys are wrapped or checked.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from icure_sync.crypto.hcp_keys import HcpKey
+from icure_sync.crypto.identity import FIRST_EPOCH, Previous
 from icure_sync.ids import HcpId, Kid, Rev
 from icure_sync.store.database import Database
+
+# ruff: noqa: S608  statements are put together from the names of columns below; values are always bound
+_COLUMNS = "hcp, signing_key, first_rev, epoch, previous, verified, refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The signing key that an Hcp is known by here, and the revision of its document that first showed it."""
+    """The signing key that an Hcp is known by here, and the revision of its document that first showed it.
+
+    `previous`: its former keys. `verified`: when a person last compared it, ms since 1970; None: nobody has. `refused`:
+    keys that a person said are not this Hcp's.
+    """
 
     hcp: HcpId
     signing_key: bytes
     first_rev: Rev
+    epoch: int = FIRST_EPOCH
+    previous: tuple[Previous, ...] = ()
+    verified: int | None = None
+    refused: tuple[bytes, ...] = ()
 
 
 class HcpKeys:
@@ -46,18 +61,31 @@ class Pins:
 
     def pin(self, hcp: HcpId, signing_key: bytes, first_rev: Rev) -> bytes:
         """Trust on first use: pin this key unless another is pinned. Returns the key that is pinned now."""
-        self._database.run("INSERT OR IGNORE INTO pins VALUES (?, ?, ?)", (hcp, signing_key, first_rev))
+        values = (hcp, signing_key, first_rev)
+        self._database.run("INSERT OR IGNORE INTO pins (hcp, signing_key, first_rev) VALUES (?, ?, ?)", values)
         return bytes(self._database.value("SELECT signing_key FROM pins WHERE hcp = ?", (hcp,)))
 
-    def put(self, hcp: HcpId, signing_key: bytes, first_rev: Rev) -> None:
-        """Pin this key instead of what was pinned: a person, or the pinned key, vouches for it."""
-        self._database.run("REPLACE INTO pins VALUES (?, ?, ?)", (hcp, signing_key, first_rev))
+    def put(self, pin: Pin) -> None:
+        """Pin this instead of what was pinned: a person, or the pinned key, vouches for it."""
+        previous = json.dumps([[each.signing_key.hex(), each.ended] for each in pin.previous])
+        refused = json.dumps([each.hex() for each in pin.refused])
+        self._database.run(
+            f"REPLACE INTO pins ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (pin.hcp, pin.signing_key, pin.first_rev, pin.epoch, previous, pin.verified, refused),
+        )
 
     def get(self, hcp: HcpId) -> Pin | None:
         """The pin, or None."""
-        row = self._database.row("SELECT hcp, signing_key, first_rev FROM pins WHERE hcp = ?", (hcp,))
-        return None if row is None else Pin(*row)
+        row = self._database.row(f"SELECT {_COLUMNS} FROM pins WHERE hcp = ?", (hcp,))
+        return None if row is None else _pin(row)
 
     def all(self) -> list[Pin]:
         """Every pin, by Hcp id."""
-        return [Pin(*row) for row in self._database.rows("SELECT hcp, signing_key, first_rev FROM pins ORDER BY hcp")]
+        return [_pin(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM pins ORDER BY hcp")]
+
+
+def _pin(row: Sequence[Any]) -> Pin:
+    hcp, signing_key, first_rev, epoch, previous, verified, refused = row
+    former = tuple(Previous(bytes.fromhex(key), ended) for key, ended in json.loads(previous))
+    keys = tuple(map(bytes.fromhex, json.loads(refused)))
+    return Pin(HcpId(hcp), signing_key, Rev(first_rev), epoch, former, verified, keys)

@@ -105,6 +105,7 @@ def test_a_key_that_was_lost_does_not_attest_for_itself():
         {"hcp": None},
         {"epoch": 1},
         {"epoch": True},
+        {"signingKey": None},
         {"number": -1},
         {"number": None},
         {"parents": ["1-a"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from icure_sync.crypto.hcp_keys import (
     self_key,
     signed_anew,
     wrap,
+    wrap_again,
     wrapped_keys,
 )
 from icure_sync.crypto.identity import COMPROMISED, ENDINGS, PLANNED, Birth, Identity
@@ -275,3 +277,12 @@ def test_nobody_wraps_for_an_epoch_of_his_own_that_has_not_come():
     early = wrap(successor(PLANNED), PARTY_B, hcp_key(A, B), seeded("early"))
     with pytest.raises(UntrustedKey):
         signed_anew(identity(A), early).check_signature(PARTY_A)
+
+
+def test_what_is_wrapped_again_for_another_party_key_stays_of_the_two():
+    other = replace(Party.of_identity(identity(C)), hcp_id=B)  # B lost everything, and began again
+    later = replace(other, epoch=2)
+    for party in (other, later):
+        again = wrap_again(identity(A), party, SHARED, hcp_key(A, B), seeded("again"))
+        assert key_members([SHARED, again]) == key_members([again, SHARED]) == key_members([again])
+        assert again.unwrap(replace(identity(C), hcp_id=B)) == hcp_key(A, B)

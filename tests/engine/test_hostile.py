@@ -201,7 +201,7 @@ async def test_an_identity_with_another_signing_key_does_not_open_the_replica(tm
     other = Identity.from_private_key("hcp-a", identities["hcp-a"].party_key.pkcs8())
     store = Store.open(path, b"k" * 32)
     try:
-        with pytest.raises(UntrustedKey, match="not the one that was pinned"):
+        with pytest.raises(UntrustedKey, match="under another identity"):
             await store.run(replica_over, store, other)
     finally:
         store.close()

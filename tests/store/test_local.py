@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from icure_sync.crypto.hcp_keys import HcpKey
+from icure_sync.crypto.identity import PLANNED, Previous
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import HcpId, Kid, Rev
@@ -51,7 +52,7 @@ def test_hcp_keys_and_pins_are_kept(store: Store, path: Path):
     for key in reversed(keys):
         store.hcp_keys.put(key.kid, key.owner, key.delegate, key.key)
     assert store.pins.get(A) is None
-    store.pins.put(A, b"s" * 32, Rev("1-a"))
+    store.pins.put(Pin(A, b"s" * 32, Rev("1-a")))
     store.close()
     again = Store.open(path, KEY)
     assert again.hcp_keys.all() == keys
@@ -63,5 +64,7 @@ def test_the_first_use_pins_a_key_and_later_ones_do_not_move_it(store: Store):
     assert store.pins.pin(A, b"first", Rev("1-a")) == b"first"
     assert store.pins.pin(A, b"other", Rev("2-b")) == b"first"
     assert store.pins.all() == [Pin(A, b"first", Rev("1-a"))]
-    store.pins.put(A, b"other", Rev("2-b"))
+    later = Pin(A, b"other", Rev("2-b"), 2, (Previous(b"first", PLANNED),), 1_700_000_000_000, (b"evil",))
+    store.pins.put(later)
+    assert store.pins.get(A) == later
     assert store.pins.pin(A, b"first", Rev("1-a")) == b"other"

@@ -1,0 +1,287 @@
+"""Which identity of each Hcp is believed here: pinned on first use, followed where the pinned key endorses the next,
+and else only changed by a person's word.
+
+Owns the pins, what is claimed against them, and what is attested. Knows no Hcp keys and writes no documents.
+Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from icure_sync import strict_json
+from icure_sync.crypto.attestations import ATTESTATION, attested, attesting, digests_in
+from icure_sync.crypto.identity import COMPROMISED, Identity, Previous
+from icure_sync.crypto.party import Party
+from icure_sync.crypto.signers import Attested, Signer
+from icure_sync.engine.verdicts import REFUSED, VERIFIED
+from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.store import Held, Pin, Store
+
+PAGE = 500  # attestations read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """An identity, and the revision of its Hcp document that states it. `was_verified`: it was believed before."""
+
+    party: Party
+    rev: Rev
+    was_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one Hcp. `party`: the identity that is believed, if its document is here; `pin`: what is known
+    of it beyond that; `trouble`: why something in its document is not believed, empty if nothing is the matter.
+
+    `claims`: identities that nothing vouches for. While there are any, nothing is wrapped for it: a person must decide.
+    """
+
+    hcp_id: HcpId
+    party: Party | None
+    pin: Pin | None
+    trouble: str
+    claims: tuple[Party, ...]
+
+
+class Identities:
+    """The pins of one replica. `identity`: its own, which is pinned by being there."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        self._store = store
+        self._own = Party.of_identity(identity)
+        self._pins: dict[HcpId, Pin] = {}
+        self._claims: dict[HcpId, tuple[Stated, ...]] = {}
+        self._blocks: dict[HcpId, dict[tuple[DocId, Rev], bytes]] = {}
+        self._read: dict[DocId, tuple[Rev, ...]] = {}
+        self._signers: dict[HcpId, Signer] = {}
+
+    def found(self) -> None:
+        """Pin the own identity. Raises UntrustedKey if this replica belongs to the same Hcp under another one, unless
+        that came before."""
+        own, pin = self._own, self.pin(self._own.hcp_id)
+        if pin is None:
+            self._put(Pin(own.hcp_id, own.signing_key, Rev(""), own.epoch, own.previous))
+        elif own.comes_after(pin.signing_key) and own.epoch > pin.epoch:
+            self._put(replace(pin, signing_key=own.signing_key, epoch=own.epoch, previous=_former(pin, own)))
+        elif pin.signing_key != own.signing_key:
+            wrong = "this replica belongs to it under another identity"
+            raise _untrusted(own.hcp_id, wrong, "open it with the newest identity file of that Hcp")
+
+    def pin(self, hcp_id: HcpId) -> Pin | None:
+        """What is pinned of an Hcp."""
+        pin = self._pins.get(hcp_id) or self._store.pins.get(hcp_id)
+        if pin is not None:
+            self._pins[hcp_id] = pin
+        return pin
+
+    def ids(self) -> tuple[HcpId, ...]:
+        """Hcps that are pinned, or claimed to be known."""
+        return tuple(sorted({*self._claims, *(pin.hcp for pin in self._store.pins.all()), *self._pins}))
+
+    def signer(self, hcp_id: str) -> Signer | None:
+        """What is known of the keys that this Hcp signs with; None if nothing is."""
+        known = self._signers.get(HcpId(hcp_id))
+        if known is not None:
+            return known
+        pin = self.pin(HcpId(hcp_id))
+        if pin is None:
+            return None
+        blocks = self._blocks.get(pin.hcp, {})
+        claimed = tuple(each.party.signing_key for each in self.claims(pin.hcp))
+        signer = Signer.of(pin.signing_key, pin.previous, Attested(blocks.values()), claimed)
+        self._signers[pin.hcp] = signer
+        return signer
+
+    def known(self) -> list[str]:
+        """What is known beyond first identities, as names: when it grows, more can be verified."""
+        later = [f"{pin.hcp}@{pin.epoch}" for pin in self._pins.values() if pin.previous]
+        blocks = [f"{hcp_id}+{len(found)}" for hcp_id, found in self._blocks.items() if found]
+        return sorted(later + blocks)
+
+    def claims(self, hcp_id: HcpId) -> tuple[Stated, ...]:
+        """Identities that documents state for this Hcp, and that nothing vouches for: a person must decide."""
+        return self._claims.get(hcp_id, ())
+
+    def disputed(self) -> frozenset[HcpId]:
+        """Hcps with claims: nothing is wrapped for them meanwhile."""
+        return frozenset(hcp_id for hcp_id, found in self._claims.items() if found)
+
+    def settle(self, hcp_id: HcpId, stated: Sequence[Stated]) -> None:
+        """Take in what revisions of this Hcp's document state, all that are here: pin on first use, follow what the
+        pinned key endorsed, and note what is left as claims."""
+        pin = self.pin(hcp_id)
+        if pin is None:
+            if not stated:
+                return
+            first = max(stated, key=lambda each: each.party.epoch)  # of several the first
+            party = first.party
+            pin = self._put(Pin(hcp_id, party.signing_key, first.rev, party.epoch, party.previous))
+        unknown = _unknown(pin, stated)
+        while (following := self._following(pin, unknown)) is not None:
+            pin = self._follow(pin, following)
+            unknown = _unknown(pin, stated)
+        for each in stated:
+            if each.party.signing_key == pin.signing_key and each.party.epoch > pin.epoch:
+                pin = self._follow(pin, each)  # the same key, by its own word of a later epoch than was known
+        claims = tuple({each.party.signing_key: each for each in unknown}.values())
+        if claims != self.claims(hcp_id):
+            self._claims[hcp_id] = claims
+            self._signers.pop(hcp_id, None)
+
+    def check(self, stated: Stated) -> None:
+        """That this revision is by a key that speaks for the Hcp, or spoke for it when it was verified.
+
+        Raises UntrustedKey.
+        """
+        party, pin = stated.party, self.pin(stated.party.hcp_id)
+        if pin is None or party.signing_key == pin.signing_key:
+            return
+        signer = self.signer(party.hcp_id)
+        assert signer is not None  # it is pinned
+        if party.signing_key in signer.planned:
+            return
+        if party.signing_key in signer.compromised:
+            if stated.was_verified:
+                return
+            raise _untrusted(party.hcp_id, "a key that it lost signed its document", "nothing need be done")
+        raise _other(party.hcp_id)
+
+    def confirm(self, hcp_id: HcpId, signing_key: bytes | None, time: int) -> Pin | None:
+        """A person compared: this key is the Hcp's, and what else is claimed is not. Returns the pin before, if another
+        key was pinned.
+
+        `signing_key`: None for the one that there is to confirm. Raises UntrustedKey.
+        """
+        pin, claims = self.pin(hcp_id), self.claims(hcp_id)
+        if pin is None:
+            raise _untrusted(hcp_id, "nothing is known of it", "sync first")
+        if signing_key is None:
+            keys = [each.party.signing_key for each in claims] or [pin.signing_key]
+            if len(keys) > 1:
+                raise _untrusted(hcp_id, f"{len(keys)} other identities are claimed for it", "say which one is meant")
+            signing_key = keys[0]
+        refused = tuple(dict.fromkeys([*pin.refused, *(each.party.signing_key for each in claims)]))
+        refused = tuple(key for key in refused if key != signing_key)
+        if signing_key == pin.signing_key:
+            self._put(replace(pin, verified=time, refused=refused))
+            self._claims.pop(hcp_id, None)
+            return None
+        chosen = next((each for each in claims if each.party.signing_key == signing_key), None)
+        if chosen is None:
+            raise _untrusted(hcp_id, "nothing states that key for it", "sync, and compare again")
+        if hcp_id == self._own.hcp_id:
+            raise _untrusted(hcp_id, "it is this replica's own Hcp", "take its new identity over on this device")
+        after = self._follow(pin, chosen)
+        self._put(replace(after, verified=time, refused=refused))
+        self._claims.pop(hcp_id, None)
+        return pin
+
+    def take(self, pin: Pin) -> None:
+        """What another device of the own Hcp has pinned: taken over of an Hcp that nothing is known of here, or if it
+        comes after what is known. Raises UntrustedKey for another one."""
+        known = self.pin(pin.hcp)
+        former = {each.signing_key for each in pin.previous}
+        if known is None or (known.signing_key in former and pin.epoch >= known.epoch):
+            self._put(pin)
+        elif known.signing_key == pin.signing_key:
+            verified = max((each for each in (known.verified, pin.verified) if each is not None), default=None)
+            refused = tuple(dict.fromkeys([*known.refused, *pin.refused]))
+            if (verified, refused) != (known.verified, known.refused):
+                self._put(replace(known, verified=verified, refused=refused))
+        elif pin.signing_key not in {each.signing_key for each in known.previous}:
+            raise _untrusted(pin.hcp, "another device of yours knows it by another key", "compare fingerprints with it")
+
+    def read_attestations(self) -> None:
+        """Take in the attestations that changed since the last time, and those that could not be judged then."""
+        after: DocId | None = None
+        while page := self._store.documents.ids_of_type(ATTESTATION, after, PAGE):
+            for doc_id in page:
+                revs = tuple(leaf.rev for leaf in self._store.documents.leaves(doc_id))
+                if self._read.get(doc_id) != revs and self._read_attestation(doc_id):
+                    self._read[doc_id] = revs
+            after = page[-1]
+
+    def _read_attestation(self, doc_id: DocId) -> bool:
+        """Whether all is said of it. An attestation stands, whatever displaces it: it is signed, and never taken
+        back."""
+        documents = self._store.documents
+        here = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+        judged = [self._judge_attestation(held) for held in here if not held.revision.deleted]
+        return all(judged)
+
+    def _judge_attestation(self, held: Held) -> bool:
+        """Whether it could be judged: False if the Hcp or its key is not known yet."""
+        doc_id, rev = held.revision.id, held.revision.rev
+        try:
+            document = strict_json.loads(held.revision.body, f"document {doc_id}")
+            hcp_id = attesting(doc_id, document)
+            signer = self.signer(hcp_id)
+            if held.state == VERIFIED:
+                block: bytes | None = digests_in(doc_id, document)
+            else:
+                block = None if signer is None else attested(doc_id, rev, document, signer)
+        except (Tampered, InvalidEntity):
+            return True
+        if block is None:
+            return False
+        if not self._store.read_only:
+            self._store.documents.mark_verified(doc_id, rev, VERIFIED)
+        self._blocks.setdefault(hcp_id, {})[doc_id, rev] = block
+        self._signers.pop(hcp_id, None)
+        return True
+
+    def _following(self, pin: Pin, unknown: Sequence[Stated]) -> Stated | None:
+        """The identity that the pinned key endorsed, if everything else that is claimed comes after it."""
+        if pin.hcp == self._own.hcp_id:
+            return None  # its keys are not here: it is for a person to take them over
+        for each in unknown:
+            key = each.party.signing_key
+            others = [other.party for other in unknown if other.party.signing_key != key]
+            if each.party.is_endorsed_by(pin.signing_key) and all(other.comes_after(key) for other in others):
+                return each
+        return None
+
+    def _follow(self, pin: Pin, stated: Stated) -> Pin:
+        party = stated.party
+        previous = _former(pin, party)
+        return self._put(
+            replace(pin, signing_key=party.signing_key, first_rev=stated.rev, epoch=party.epoch, previous=previous)
+        )
+
+    def _put(self, pin: Pin) -> Pin:
+        """Pin it, and have looked at again what was refused by what was known before."""
+        before = self._pins.get(pin.hcp)
+        self._pins[pin.hcp] = pin
+        self._signers.pop(pin.hcp, None)
+        if not self._store.read_only:
+            with self._store.transaction():
+                self._store.pins.put(pin)
+                if before is not None and before.signing_key != pin.signing_key:
+                    self._store.documents.forget_verified(REFUSED)
+        return pin
+
+
+def _unknown(pin: Pin, stated: Sequence[Stated]) -> list[Stated]:
+    known = {pin.signing_key, *pin.refused, *(each.signing_key for each in pin.previous)}
+    return [each for each in stated if each.party.signing_key not in known]
+
+
+def _former(pin: Pin, party: Party) -> tuple[Previous, ...]:
+    """All keys that ever spoke for this Hcp here. One that it does not name as its own, it lost."""
+    stated = [*party.previous, *(each for each in pin.previous if each not in party.previous)]
+    if pin.signing_key != party.signing_key and not party.comes_after(pin.signing_key):
+        stated.append(Previous(pin.signing_key, COMPROMISED))
+    return tuple(each for each in stated if each.signing_key != party.signing_key)
+
+
+def _other(hcp_id: HcpId) -> UntrustedKey:
+    wrong = "its signing key is not the one that was pinned"
+    return _untrusted(hcp_id, wrong, f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}")
+
+
+def _untrusted(hcp_id: HcpId, wrong: str, next_step: str) -> UntrustedKey:
+    return UntrustedKey(f"trust the Hcp {hcp_id}", wrong, next_step)

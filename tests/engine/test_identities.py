@@ -1,0 +1,423 @@
+"""Identities that follow each other: which are believed, what a person must confirm, and what an old key still does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from icure_sync import strict_json
+from icure_sync.crypto.attestations import attest, signed_messages
+from icure_sync.crypto.comparison import comparison
+from icure_sync.crypto.envelope import to_text
+from icure_sync.crypto.hcp_keys import wrapped_keys
+from icure_sync.crypto.identity import COMPROMISED, ENDINGS, PLANNED, Identity, Previous
+from icure_sync.crypto.party import Party
+from icure_sync.crypto.primitives import SigningKey
+from icure_sync.crypto.retirements import Retired, retired
+from icure_sync.crypto.revision import written
+from icure_sync.engine import hcp_document
+from icure_sync.engine.replica import Replica, replica_over
+from icure_sync.engine.suite import Stored
+from icure_sync.errors import NotFound, UntrustedKey
+from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.model import Hcp, Patient
+from icure_sync.peers.memory import MemoryPeer
+from icure_sync.replication.wire import Revision
+from icure_sync.store import Pin, Store
+from tests.keys import A, B, C, identity, successor
+
+NOW = 1_700_000_000_000
+DATABASE_KEY = bytes(range(32))  # test only
+FIRST = identity(A).signing_key.public
+
+Open = Callable[..., Awaitable[Replica]]
+
+
+@pytest_asyncio.fixture
+async def open_as(tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens (or opens again) the device `name` of an identity's Hcp; all are closed at the end."""
+    async with AsyncExitStack() as stack:
+        stores: dict[Path, Store] = {}
+
+        async def opened(one: Identity, name: str = "laptop", **options: Any) -> Replica:
+            path = tmp_path / f"{one.hcp_id}-{name}.db"
+            if path in stores:
+                stores.pop(path).close()
+            store = stores[path] = Store.open(path, DATABASE_KEY)
+            stack.callback(store.close)
+            return await store.run(replica_over, store, one, **options)
+
+        yield opened
+
+
+@pytest.fixture
+def server() -> MemoryPeer:
+    return MemoryPeer("clinic")
+
+
+async def met(server: MemoryPeer, *replicas: Replica) -> None:
+    for replica in (*replicas, *replicas):
+        await replica.sync(server)
+
+
+def parties(replica: Replica) -> Any:
+    return replica._keyed.parties
+
+
+async def on(replica: Replica, call: Callable[..., Any], *given: Any) -> Any:
+    return await replica._store.run(call, *given)
+
+
+async def confirm(replica: Replica, hcp_id: HcpId, key: bytes | None = None) -> Any:
+    return await on(replica, parties(replica).confirm, hcp_id, NOW, key)
+
+
+async def own_document(replica: Replica, hcp_id: HcpId = A) -> dict[str, Any]:
+    found = await on(replica, parties(replica).shown, hcp_id)
+    return dict(found.document)
+
+
+async def put(server: MemoryPeer, *revisions: Revision) -> None:
+    for revision in revisions:
+        server.put(revision)
+
+
+def hcp_revision(stored: Stored, above: tuple[Rev, ...] = ()) -> Revision:
+    return Revision(stored.id, (stored.rev, *above), strict_json.dumps(stored.document))
+
+
+def rogue(ended: str) -> Identity:
+    """What whoever has the first keys of A makes of them: a second identity that A never made."""
+    return replace(successor(ended), signing_key=SigningKey(b"\x07" * 32))
+
+
+def endorsed(one: Identity) -> Identity:
+    return replace(one, endorsement=identity(A).sign("endorsement", *one.stated()))
+
+
+def first_of(one: Identity) -> Revision:
+    made = hcp_document.first(one)
+    return hcp_revision(Stored(made.id, made.rev, made.document))
+
+
+# What is followed
+
+
+async def test_a_planned_change_is_followed_by_itself(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    john = await b.save(Patient(first_name="John"))
+    await b.share(john, with_=A)
+    jane = await a.share(await a.save(Patient(first_name="Jane")), with_=B)
+    await met(server, a, b)
+    a = await open_as(successor(PLANNED))
+    await met(server, a, b)
+    standing = parties(b).standing(A)
+    assert (standing.party.epoch, standing.trouble, standing.claims) == (2, "", ())
+    assert (await a.get(Patient, john.id)).first_name == "John"
+    await a.save((await a.get(Patient, jane.id)).replace(note="with the new key"))
+    await b.share(await b.save(Patient(first_name="Jim")), with_=A)
+    await met(server, a, b)
+    assert (await b.get(Patient, jane.id)).note == "with the new key"
+    assert {each.first_name async for each in a.find(Patient)} == {"John", "Jane", "Jim"}
+    assert not any(each.ended == COMPROMISED for each in retired(await own_document(a)))
+
+
+async def test_a_key_that_was_lost_is_followed_by_a_person_s_word_alone(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    john = await b.share(await b.save(Patient(first_name="John")), with_=A)
+    await met(server, a, b)
+    a = await open_as(successor(COMPROMISED))
+    jane = await a.share(await a.save(Patient(first_name="Jane")), with_=B)
+    await met(server, a, b)
+
+    standing = parties(b).standing(A)
+    assert standing.party is not None
+    assert (standing.party.epoch, [each.epoch for each in standing.claims]) == (1, [2])
+    assert standing.pin.verified is None
+    assert "not the one that was pinned" in standing.trouble
+    assert A in (await b.status()).untrusted
+    jim = await b.save(Patient(first_name="Jim"))
+    with pytest.raises(UntrustedKey, match="another identity is claimed for hcp-a"):
+        await b.share(jim, with_=A)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await b.get(Patient, jane.id)
+
+    number = comparison(parties(b).own, standing.claims[0])
+    assert number == comparison(parties(a).own, parties(b).own)
+    after = await confirm(b, A)
+    assert (after.party.epoch, after.trouble, after.claims, after.pin.verified) == (2, "", (), NOW)
+    assert (await b.get(Patient, jane.id)).first_name == "Jane"
+    await b.share(jim, with_=A)
+    await met(server, a, b)
+    assert {each.first_name async for each in a.find(Patient)} == {"John", "Jane", "Jim"}
+    document = await own_document(b, B)
+    (old,) = {each.kid for each in retired(document)}
+    assert Retired(old, COMPROMISED) in retired(document)
+    towards_a = [each for each in wrapped_keys(B, document) if each.delegate == A]
+    assert {each.epochs for each in towards_a} == {(1, 2)}  # both: the old one so that new devices read history
+    assert len(towards_a) == 2
+    assert john.id
+
+
+async def test_a_new_device_that_never_had_the_old_keys_reads_what_was_shared_before(open_as, server):
+    """A lost everything and begins anew: nothing explains its new keys but a person."""
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    john = await b.share(await b.save(Patient(first_name="John")), with_=A)
+    await met(server, a, b)
+    anew = replace(successor(COMPROMISED), former=(), epoch=1)
+    fresh = await open_as(anew, "new laptop")
+    await met(server, fresh, b)
+    with pytest.raises(UntrustedKey):
+        await b.share(await b.save(Patient(first_name="Jane")), with_=A)
+    await confirm(b, A)
+    await met(server, b, fresh)
+    assert parties(b).standing(A).pin.previous == (Previous(FIRST, COMPROMISED),)
+    assert (await fresh.get(Patient, john.id)).first_name == "John"
+
+
+async def test_what_was_refused_for_an_unknown_key_is_looked_at_again(open_as, server):
+    """The record comes before the document that says whose key it is."""
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    a = await open_as(successor(PLANNED))
+    jane = await a.share(await a.save(Patient(first_name="Jane")), with_=B)
+    await a.sync(server)
+    alone = MemoryPeer("half a clinic")
+    for revision in await on(a, a._store.documents.leaves, DocId(jane.id)):
+        alone.put(revision)
+    await b.sync(alone)
+    assert [each async for each in b.find(Patient)] == []
+    await b.sync(server)
+    assert (await b.get(Patient, jane.id)).first_name == "Jane"
+
+
+# What is not
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+async def test_of_two_identities_at_one_epoch_a_person_takes_one_and_the_other_is_never_taken(open_as, server, ended):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    evil = endorsed(rogue(PLANNED))
+    await put(server, first_of(evil))
+    a = await open_as(successor(ended))
+    await met(server, a)
+    await b.sync(server)
+    standing = parties(b).standing(A)
+    assert standing.pin.signing_key == FIRST
+    keys = {each.signing_key for each in standing.claims}
+    assert keys == {evil.signing_key.public, successor(ended).signing_key.public}
+    with pytest.raises(UntrustedKey, match="2 other identities are claimed"):
+        await confirm(b, A)
+    with pytest.raises(UntrustedKey, match="nothing states that key"):
+        await confirm(b, A, b"\x00" * 32)
+    after = await confirm(b, A, successor(ended).signing_key.public)
+    assert (after.claims, after.pin.refused) == ((), (evil.signing_key.public,))
+    assert after.party.signing_key == successor(ended).signing_key.public
+    await b.share(await b.save(Patient(first_name="John")), with_=A)
+    await met(server, b, a)
+    assert [each.first_name async for each in a.find(Patient)] == ["John"]
+
+
+async def test_a_person_may_keep_what_is_pinned_and_is_not_asked_again(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    evil = rogue(COMPROMISED)
+    await put(server, first_of(evil))
+    await b.sync(server)
+    assert parties(b).standing(A).claims
+    after = await confirm(b, A, FIRST)
+    assert (after.claims, after.pin.verified, after.pin.epoch) == ((), NOW, 1)
+    await b.share(await b.save(Patient(first_name="John")), with_=A)
+    again = await open_as(identity(B))
+    assert parties(again).standing(A).claims == ()
+    assert retired(await own_document(again, B)) == frozenset()
+
+
+async def test_who_has_the_old_keys_adds_nothing_to_the_document_once_they_are_known_to_be_lost(open_as, server):
+    a, b, thief = await open_as(identity(A)), await open_as(identity(B)), await open_as(identity(A), "stolen")
+    c = await open_as(identity(C))
+    await met(server, a, b, c, thief)
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a, b)
+    await confirm(b, A)
+    await thief.share(await thief.save(Patient(first_name="Bait")), with_=C)
+    await on(thief, parties(thief).retire, A, PLANNED)
+    elsewhere = MemoryPeer("what the thief puts there")
+    await thief.sync(elsewhere)
+    for revision in await on(thief, thief._store.documents.leaves, DocId(A)):
+        await on(b, b._store.documents.apply, [revision])
+        await on(a, a._store.documents.apply, [revision])
+    for replica in (a, b):
+        await on(replica, parties(replica).refresh)
+        await on(replica, parties(replica).reconcile)
+        document = await own_document(replica, A)
+        assert [each.delegate for each in wrapped_keys(A, document)] == [A, A]
+        assert {each.ended for each in retired(document)} == {COMPROMISED}
+        assert Party.of(A, document) == Party.of_identity(successor(COMPROMISED))
+        assert "a key that it lost" in parties(replica).standing(A).trouble
+        assert parties(replica).standing(A).claims == ()  # sharing goes on
+    await b.share(await b.save(Patient(first_name="John")), with_=A)
+
+
+async def test_another_device_s_revision_of_the_old_epoch_that_was_seen_before_is_carried_on(open_as, server):
+    a, phone, b = await open_as(identity(A)), await open_as(identity(A), "phone"), await open_as(identity(B))
+    await met(server, a, phone, b)
+    jane = await phone.share(await phone.save(Patient(first_name="Jane")), with_=B)  # {AB}, on the phone alone
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a)
+    phone = await open_as(successor(COMPROMISED), "phone")
+    await met(server, phone, a, phone)
+    for replica in (a, phone):
+        document = await own_document(replica)
+        (key,) = [each for each in wrapped_keys(A, document) if each.delegate == B]
+        assert Retired(key.kid, COMPROMISED) in retired(document)
+    leaves = await on(a, a._store.documents.leaves, DocId(A))
+    assert len([each for each in leaves if not each.deleted]) == 1
+    await b.sync(server)
+    await confirm(b, A)
+    assert parties(b).keyring.get(A, B, key.kid) is not None
+    assert jane.id
+
+
+async def test_the_own_hcp_is_never_given_another_identity_by_a_document(open_as, server):
+    a, phone = await open_as(identity(A)), await open_as(identity(A), "phone")
+    b = await open_as(identity(B))
+    await met(server, a, phone, b)
+    a = await open_as(successor(PLANNED))
+    await met(server, a, phone)
+    assert parties(phone).standing(A).pin.signing_key == FIRST
+    assert [each.epoch for each in parties(phone).standing(A).claims] == [2]
+    with pytest.raises(UntrustedKey, match="another identity is claimed for hcp-a"):
+        await phone.share(await phone.save(Patient(first_name="John")), with_=B)
+    with pytest.raises(UntrustedKey, match="take its new identity over"):
+        await confirm(phone, A)
+    phone = await open_as(successor(PLANNED), "phone")
+    await phone.sync(server)
+    assert parties(phone).standing(A).trouble == ""
+    with pytest.raises(UntrustedKey, match="under another identity"):
+        await open_as(identity(A), "phone")
+
+
+async def test_an_identity_that_is_not_known_at_all_cannot_be_confirmed(open_as):
+    b = await open_as(identity(B))
+    assert parties(b).standing(A) is None
+    with pytest.raises(UntrustedKey, match="nothing is known"):
+        await confirm(b, A)
+
+
+async def test_a_key_that_its_own_identity_says_it_lost_does_not_come_back(open_as, server):
+    """The highest revision may be of the older epoch: what a new replica pins is the highest epoch."""
+    a = await open_as(identity(A))
+    for place in ("Ghent", "Liège", "Bonn"):
+        await a.save((await a.get(Hcp, A)).replace(speciality=place))
+    old = await on(a, parties(a).shown, A)
+    await put(server, hcp_revision(old), first_of(successor(COMPROMISED)))
+    b = await open_as(identity(B))
+    await b.sync(server)
+    standing = parties(b).standing(A)
+    assert (standing.pin.epoch, standing.claims) == (2, ())
+    assert Party.of(A, await own_document(b, A)).epoch == 2
+
+
+# Signatures of a key that was lost
+
+
+async def test_what_a_lost_key_signed_is_believed_where_it_was_before_and_else_once_it_is_attested(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    john = await a.share(await a.save(Patient(first_name="John")), with_=B)
+    await met(server, a, b)
+    assert (await b.get(Patient, john.id)).first_name == "John"
+    known = [
+        message
+        for each in await on(a, a._store.documents.leaves, DocId(john.id))
+        for message in signed_messages(each.id, each.rev, json.loads(each.body), A)
+    ]
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a, b)
+    await confirm(b, A)
+    assert (await b.get(Patient, john.id)).first_name == "John"  # it was verified before
+    edited = await b.save((await b.get(Patient, john.id)).replace(note="by B"))
+    await met(server, b, a)
+    assert (await a.get(Patient, john.id)).note == "by B"
+
+    fresh = await open_as(identity(B), "new phone")
+    await fresh.sync(server)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await fresh.get(Patient, john.id)
+    for doc_id, rev, document in attest(successor(COMPROMISED), known):
+        await put(server, Revision(doc_id, (rev,), strict_json.dumps(document)))
+    await fresh.sync(server)
+    assert (await fresh.get(Patient, john.id)).rev == edited.rev
+    again = await open_as(identity(B), "new phone")
+    assert (await again.get(Patient, john.id)).rev == edited.rev
+
+
+async def test_an_attestation_that_the_hcp_did_not_sign_attests_nothing(open_as, server):
+    b = await open_as(identity(B))
+    await put(server, first_of(successor(COMPROMISED)))
+    doc_id, rev, document = next(attest(successor(COMPROMISED), [b"x"]))
+    unsigned = {name: value for name, value in document.items() if name != "written"}
+    unsigned["signingKey"] = to_text(FIRST)
+    forged_rev, forged = written(doc_id, unsigned, identity(A))
+    await put(server, Revision(doc_id, (forged_rev,), strict_json.dumps(forged)))
+    await put(server, Revision(DocId("attestation-junk"), (Rev("1-" + "0" * 32),), b'{"type":"Attestation"}'))
+    other_id, other_rev, other = next(attest(replace(successor(COMPROMISED), hcp_id=HcpId("hcp-z")), [b"x"]))
+    await put(server, Revision(other_id, (other_rev,), strict_json.dumps(other)))
+    await b.sync(server)
+    signer = parties(b).signer(A)
+    assert len(signer.attested) == 0
+    await put(server, Revision(doc_id, (rev,), strict_json.dumps(document)))
+    await b.sync(server)
+    assert len(parties(b).signer(A).attested) == 1
+
+
+# Several devices of the Hcp that compares
+
+
+async def test_what_one_device_pinned_another_takes_over(open_as, server):
+    a, b, tablet = await open_as(identity(A)), await open_as(identity(B)), await open_as(identity(B), "tablet")
+    await met(server, a, b, tablet)
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a, b, tablet)
+    await confirm(b, A)
+    await b.sync(server)
+    (pin,) = [each for each in await on(b, parties(b).pins) if each.hcp == A]
+    await on(tablet, parties(tablet).take_pin, pin)
+    await tablet.sync(server)
+    standing = parties(tablet).standing(A)
+    assert (standing.party.epoch, standing.trouble, standing.pin.verified) == (2, "", NOW)
+    await tablet.share(await tablet.save(Patient(first_name="John")), with_=A)
+    older = Pin(A, FIRST, Rev(""))
+    await on(tablet, parties(tablet).take_pin, older)  # what it knew once: nothing changes
+    assert parties(tablet).standing(A).pin.epoch == 2
+    seen = replace(pin, verified=NOW + 1)
+    await on(tablet, parties(tablet).take_pin, seen)
+    assert parties(tablet).standing(A).pin.verified == NOW + 1
+    await on(tablet, parties(tablet).take_pin, seen)
+    unknown = Pin(HcpId("hcp-z"), b"z" * 32, Rev("1-a"))
+    await on(tablet, parties(tablet).take_pin, unknown)
+    assert parties(tablet).standing(HcpId("hcp-z")).pin == unknown
+    with pytest.raises(UntrustedKey, match="another device of yours"):
+        await on(tablet, parties(tablet).take_pin, Pin(A, b"y" * 32, Rev("1-a")))
+    assert "another device of yours" in parties(tablet).standing(A).trouble
+    assert HcpId("hcp-z") in [each.hcp_id for each in await on(tablet, parties(tablet).standings)]
+
+
+async def test_comparing_without_anything_new_is_remembered(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    assert (await confirm(b, A)).pin.verified == NOW
+    again = await open_as(identity(B))
+    assert parties(again).standing(A).pin.verified == NOW
