@@ -25,6 +25,7 @@ from icure_sync.ids import HcpId, Kid, Rev, rev_order
 
 _CIPHERTEXT = ("encryptedSelf", "sealedWith")
 _OF_A_WRITE = frozenset({"parents", "merged", "written", *_CIPHERTEXT})  # what differs between two merges of the same
+_SOMEBODY = ""  # who knows an Hcp key that was lost: nobody who could have access
 _UNSIGNED = ""  # who wrote a tombstone: nobody, so that all who end the same leaf write the same
 
 
@@ -145,7 +146,8 @@ class _Keys:
         """Holders: every owner and delegate of an entry for the key in any leaf, and who wrote one sealed with it.
 
         The entries of those who are out are gone. So whoever was ever granted access in a leaf that has a key, and is
-        sealed otherwise, counts as a holder too: that key may have been given up because of him.
+        sealed otherwise, counts as a holder too: that key may have been given up because of him. And somebody unknown
+        holds what an Hcp key wraps that its owner lost.
         """
         known: dict[Kid, SymmetricKey] = {}
         holders: dict[Kid, set[str]] = {}
@@ -161,6 +163,8 @@ class _Keys:
                 holders.setdefault(name, set()).update(more)
             for entry in entries:
                 holders[Kid(entry["of"])].update((entry["owner"], entry["delegatedTo"]))
+                if keyring.is_exposed(entry["owner"], entry["kid"]):
+                    holders[Kid(entry["of"])].add(_SOMEBODY)
             if len(names) > 1:
                 joints.append((names, granted))
         for names, granted in joints * len(joints):  # as often as one may tell more of another: in any order the same

@@ -104,13 +104,16 @@ def rekey(sealed: Sealed, change: Change, keyring: Keyring, entropy: Entropy) ->
     return Rekeyed(signed(subject, changed, keyring), _holders(document) - inside)
 
 
-def is_sound(sealed: Sealed) -> bool:
-    """Whether the next write may stay under the key of this one: it is no joint key, and nobody holds it who is out."""
+def is_sound(sealed: Sealed, keyring: Keyring) -> bool:
+    """Whether the next write may stay under the key of this one: it is no joint key, nobody holds it who is out, and no
+    Hcp key that wraps it is known to somebody who should not know it."""
     document = sealed.document
     names = document["sealedWith"]
     if len(names) > 1:
         return False
     keyed = [entry for entries in document["encryptionKeys"].values() for entry in entries if entry["of"] in names]
+    if any(keyring.is_exposed(entry["owner"], entry["kid"]) for entry in keyed):
+        return False
     holders = {each for entry in keyed for each in (entry["owner"], entry["delegatedTo"])}
     return holders <= parties(Subject.of(sealed.id, document), document["access"])
 

@@ -14,6 +14,7 @@ from icure_sync.crypto import merging, rekeying, sealing
 from icure_sync.crypto.access import Statement, Subject, grant, union
 from icure_sync.crypto.access import parties as parties_with_access
 from icure_sync.crypto.chain import unwrap_chain
+from icure_sync.crypto.identity import PLANNED
 from icure_sync.crypto.layout import MERGED_MOST
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.revision import extended
@@ -165,7 +166,7 @@ class SealedSuite:
 
     def share(self, stored: Stored, delegate: HcpId) -> Written:
         self._parties.key_towards(delegate)
-        if _may_keep_key(stored):
+        if self._may_keep_key(stored):
             return _written(sealing.share(_sealed(stored), delegate, self._keyring, self._entropy), stored)
         present = stored.document["access"]
         granted = grant(Subject.of(stored.id, stored.document), delegate, present, self._keyring.identity)
@@ -178,7 +179,9 @@ class SealedSuite:
         after = self._write(stored.id, body, {registers.SECRET_ID: secret_id})
         if registers.is_deleted(body):  # still: that deletion had not seen this write
             after = self._write(stored.id, after, registers.deletion(after))
-        return self._rekeyed(stored, rekeying.Change(after, access, secret_id=secret_id))
+        written = self._rekeyed(stored, rekeying.Change(after, access, secret_id=secret_id))
+        self._parties.retire(delegate, PLANNED)  # what comes later for this pair uses a key that it has not had yet
+        return written
 
     def repair(self, stored: Stored) -> Written | None:
         """The next revision, with entries that parties with access lack; None if none can be given here.
@@ -191,7 +194,7 @@ class SealedSuite:
         reached = [each for each in sorted(lacking) if self._keyring.pair(self._keyring.identity.hcp_id, each)]
         if not reached:
             return None
-        if _may_keep_key(stored):
+        if self._may_keep_key(stored):
             return _written(rekeying.repair(_sealed(stored), reached, self._keyring, self._entropy), stored)
         return self.rekeyed(stored)
 
@@ -240,10 +243,14 @@ class SealedSuite:
     def _rewritten(self, stored: Stored, body: registers.Body, changed: Changes) -> Written:
         after = self._write(stored.id, body, changed)
         visible = _clear_fields(stored.document["type"], after)
-        if not _may_keep_key(stored):
+        if not self._may_keep_key(stored):
             return self._rekeyed(stored, rekeying.Change(after, stored.document["access"], visible))
         edited = sealing.edit(_sealed(stored), after, self._keyring, self._entropy, clear=visible)
         return _written(edited, stored)
+
+    def _may_keep_key(self, stored: Stored) -> bool:
+        """Whether what is written next may stay under the content key."""
+        return stored.is_safe and rekeying.is_sound(_sealed(stored), self._keyring)
 
     def _rekeyed(self, stored: Stored, change: rekeying.Change) -> Written:
         """Under a new content key, with the notice for those whom it puts out."""
@@ -275,11 +282,6 @@ def _parent_ids(stored: Stored, links: Mapping[str, Any]) -> dict[str, DocId]:
         for secret_id, link in links.items()
         if secret_id in visible and isinstance(link, dict) and isinstance(link.get("id"), str)
     }
-
-
-def _may_keep_key(stored: Stored) -> bool:
-    """Whether what is written next may stay under the content key."""
-    return stored.is_safe and rekeying.is_sound(_sealed(stored))
 
 
 def _is_content(path: registers.Path) -> bool:

@@ -6,11 +6,12 @@ import pytest
 
 from icure_sync.crypto.envelope import kid
 from icure_sync.crypto.hcp_keys import HcpKey
+from icure_sync.crypto.identity import COMPROMISED
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import NoAccess
 from icure_sync.ids import HcpId
-from tests.keys import A, B, C, hcp_key, identity, keyring
+from tests.keys import A, B, C, hcp_key, identity, keyring, successor
 
 
 def test_a_keyring_begins_with_the_hcp_s_own_key():
@@ -43,6 +44,34 @@ def test_new_entries_use_the_lowest_kid_that_is_not_retired():
     assert ring.get(A, B, first.kid) == first  # what it wrapped stays readable
     ring.retire(A, [second.kid])
     assert ring.pair(A, B) is None
+
+
+def test_new_entries_use_no_key_that_somebody_has_who_should_not():
+    first, second = sorted((hcp_key(A, B, 0), hcp_key(A, B, 1)), key=lambda key: key.kid)
+    ring = Keyring(identity(A), [second, first])
+    ring.expose(A, [first.kid])
+    assert ring.towards(B) == second
+    assert (ring.is_exposed(A, first.kid), ring.is_exposed(A, second.kid)) == (True, False)
+    assert (ring.is_retired(first), ring.is_retired(second)) == (True, False)
+    assert ring.get(A, B, first.kid) == first  # what it wrapped stays readable
+    assert ring.is_exposed(C, "0" * 32) is False
+
+
+def test_nothing_new_is_for_who_has_keys_in_doubt_until_that_is_settled():
+    ring = keyring(A)
+    before = ring.towards(B)
+    ring.withhold([A, B])
+    assert ring.pair(A, B) is None
+    assert ring.pair(B, A) is not None  # what another wraps is for him to say
+    assert ring.pair(A, A) is not None
+    ring.withhold([])
+    assert ring.towards(B) == before
+
+
+def test_the_own_keys_of_former_epochs_open_what_they_wrapped():
+    ring = Keyring(successor(COMPROMISED))
+    assert len(ring) == 2
+    assert {key.key for key in ring.pairs(A, A)} == {identity(A).self_key, successor(COMPROMISED).self_key}
 
 
 def test_nobody_displaces_another_hcp_s_key_by_publishing_it_as_his_own():

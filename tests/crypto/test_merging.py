@@ -133,8 +133,10 @@ def history(seed: int) -> History:
             elif by not in inside(above):
                 continue
             elif kind == "edit":
-                made.add(edited(above, by, mark, chance.choice(FIELDS)) if rekeying.is_sound(above) else above)
-            elif kind == "share" and rekeying.is_sound(above) and delegate not in inside(above):
+                made.add(
+                    edited(above, by, mark, chance.choice(FIELDS)) if rekeying.is_sound(above, keyring(by)) else above
+                )
+            elif kind == "share" and rekeying.is_sound(above, keyring(by)) and delegate not in inside(above):
                 made.add(shared(above, by, delegate, mark))
             elif kind == "revoke":
                 made.add(revoked(above, by, delegate, mark))
@@ -273,6 +275,24 @@ def test_of_crossing_revocations_no_single_key_is_safe_and_the_joint_one_is():
     one = merged(crossing(), A)
     assert (len(names(one.sealed)), one.is_safe) == (2, True)
     assert inside(one.sealed) == {A}
+
+
+def test_a_key_that_a_lost_hcp_key_wraps_is_not_merged_under():
+    """Nothing is drawn in a merge: what has no other key is shown, and stays until somebody writes."""
+    both = shared(first(), A, B, "exposed")
+    leaves = [edited(both, A, "left", "note"), edited(both, B, "right", "note")]
+    keys = keyring(A)
+    joined = merging.Joined(joining.join([opened(leaf, A) for leaf in leaves]), {}, [], set())
+    assert merging.merge(leaves, joined, keys).is_safe
+    lost = keys.pair(A, B)
+    assert lost is not None
+    keys.expose(B, [lost.kid])  # of another pair
+    assert merging.merge(leaves, joined, keys).is_safe
+    keys.expose(A, [lost.kid])
+    assert not merging.merge(leaves, joined, keys).is_safe
+    rekeyed = revoked(leaves[0], A, B, "out")
+    merge = merging.merge([rekeyed, leaves[0]], joined, keys)
+    assert (merge.is_safe, merge.sealed.document["sealedWith"]) == (True, rekeyed.document["sealedWith"])
 
 
 def test_a_part_of_a_joint_key_is_not_used_alone_later():

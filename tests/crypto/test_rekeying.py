@@ -237,7 +237,7 @@ def test_each_revision_opens_for_those_with_access_and_with_nothing_that_others_
             continue
         check(following, sealed)
         sealed = following
-        assert rekeying.is_sound(sealed)
+        assert rekeying.is_sound(sealed, ring(A))
         for haul in hauls:
             if haul.hcp_id in inside(sealed):
                 haul.take(sealed)
@@ -262,10 +262,10 @@ def crossed() -> Sealed:
 
 def test_crossing_revocations_leave_a_joint_key_and_the_next_write_draws_a_new_one():
     joint = crossed()
-    assert (len(joint.document["sealedWith"]), rekeying.is_sound(joint)) == (2, False)
+    assert (len(joint.document["sealedWith"]), rekeying.is_sound(joint, ring(A))) == (2, False)
     single = rekey(joint, E)
     check(single.sealed, joint)
-    assert (len(single.sealed.document["sealedWith"]), rekeying.is_sound(single.sealed)) == (1, True)
+    assert (len(single.sealed.document["sealedWith"]), rekeying.is_sound(single.sealed, ring(A))) == (1, True)
     assert (inside(single.sealed), single.outs) == ({A, B, E}, frozenset())
     assert opened(single.sealed, A) == opened(joint, A)
     assert {secret_ids(single.sealed, reader) for reader in (A, B, E)} == {frozenset({FIRST, SECOND, THIRD})}
@@ -275,9 +275,26 @@ def test_a_key_that_somebody_holds_who_is_out_is_not_written_under():
     shared = made((A, B))
     access = rekeying.revoked(shared, B, person(A), seeded("bare"))
     bare = signed(subject_of(shared), {**shared.document, "access": access, "parents": [shared.rev]}, ring(A))
-    assert not rekeying.is_sound(bare)
+    assert not rekeying.is_sound(bare, ring(A))
     after = rekey(bare, A)
-    assert (rekeying.is_sound(after.sealed), after.outs) == (True, {B})
+    assert (rekeying.is_sound(after.sealed, ring(A)), after.outs) == (True, {B})
+
+
+def test_a_key_that_a_lost_hcp_key_wraps_is_not_written_under():
+    shared = made((A, B), (B, C))
+    lost = ring(A).pair(A, B)
+    assert lost is not None
+    for owner, is_sound in ((B, True), (A, False)):
+        keys = ring(A)
+        keys.expose(owner, [lost.kid])
+        assert rekeying.is_sound(shared, keys) is is_sound
+    change = rekeying.Change(opened(shared, A), shared.document["access"])
+    again = mint(person(A), B, seeded("another"))
+    keys.add(again)
+    after = rekeying.rekey(shared, change, keys, seeded("rekey")).sealed
+    assert rekeying.is_sound(after, keys)
+    new = [each for each in after.document["encryptionKeys"][B] if each["of"] in after.document["sealedWith"]]
+    assert {each["kid"] for each in new} == {again.kid}
 
 
 def test_a_party_that_lacks_the_key_of_the_body_gets_everything_with_the_new_one():

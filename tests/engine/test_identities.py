@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 
 from icure_sync import strict_json
+from icure_sync.crypto.access import Subject
 from icure_sync.crypto.attestations import attest, signed_messages
+from icure_sync.crypto.chain import sealing_keys
 from icure_sync.crypto.comparison import comparison
 from icure_sync.crypto.envelope import to_text
 from icure_sync.crypto.hcp_keys import wrapped_keys
@@ -25,7 +27,7 @@ from icure_sync.crypto.revision import written
 from icure_sync.engine import hcp_document
 from icure_sync.engine.replica import Replica, replica_over
 from icure_sync.engine.suite import Stored
-from icure_sync.errors import NotFound, UntrustedKey
+from icure_sync.errors import NoAccess, NotFound, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.model import Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
@@ -421,3 +423,102 @@ async def test_comparing_without_anything_new_is_remembered(open_as, server):
     assert (await confirm(b, A)).pin.verified == NOW
     again = await open_as(identity(B))
     assert parties(again).standing(A).pin.verified == NOW
+
+
+# What is sealed with what somebody knows who should not
+
+
+async def content_keys(replica: Replica, doc_id: str) -> list[str]:
+    (leaf,) = await on(replica, replica._store.documents.leaves, DocId(doc_id))
+    return list(json.loads(leaf.body)["sealedWith"])
+
+
+@pytest.mark.parametrize("write", ["edit", "delete", "share"])
+async def test_the_next_write_over_what_a_lost_device_can_open_draws_a_new_key(open_as, server, write):
+    a, b, c = await open_as(identity(A)), await open_as(identity(B)), await open_as(identity(C))
+    await met(server, a, b, c)
+    own = await a.save(Patient(first_name="Own"))
+    john = await b.share(await b.save(Patient(first_name="John")), with_=A)
+    await met(server, a, b, c)
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a, b, c)
+    await confirm(b, A)
+    await confirm(c, A)
+    await met(server, b, a, c)
+
+    async def written(replica: Replica, entity: Patient) -> None:
+        before = await content_keys(replica, entity.id)
+        entity = await replica.get(Patient, entity.id)
+        if write == "edit":
+            await replica.save(entity.replace(note="new"))
+        elif write == "delete":
+            await replica.delete(entity)
+        else:
+            await replica.share(entity, with_=C)
+        after = await content_keys(replica, entity.id)
+        assert set(before).isdisjoint(after)
+        if write == "edit":
+            await replica.save((await replica.get(Patient, entity.id)).replace(note="newer"))
+            assert await content_keys(replica, entity.id) == after  # once is enough
+
+    await written(b, john)
+    await written(a, own)
+    await met(server, a, b, c)
+    thief = await open_as(identity(A), "stolen")
+    await thief.sync(server)
+    for doc_id in (john.id, own.id):
+        (leaf,) = await on(a, a._store.documents.leaves, DocId(doc_id))
+        document = json.loads(leaf.body)
+        with pytest.raises(NoAccess):
+            sealing_keys(Subject.of(doc_id, document), document, parties(thief).keyring)
+
+
+async def test_of_a_merge_under_a_lost_key_nothing_is_stored_until_somebody_writes(open_as, server):
+    a, b, phone = await open_as(identity(A)), await open_as(identity(B)), await open_as(identity(B), "phone")
+    await met(server, a, b, phone)
+    john = await b.share(await b.save(Patient(first_name="John")), with_=A)
+    await met(server, a, b, phone)
+    await b.save((await b.get(Patient, john.id)).replace(note="left"))
+    await phone.save((await phone.get(Patient, john.id)).replace(gender="male"))
+    a = await open_as(successor(COMPROMISED))
+    await met(server, a)
+    await b.sync(server)
+    await confirm(b, A)
+    await phone.sync(server)
+    await b.sync(server)
+    shown = await b.get(Patient, john.id)
+    assert (shown.note, shown.gender) == ("left", "male")
+    await b.save(shown.replace(note="both"))
+    keys = parties(b).keyring
+    (leaf,) = [each for each in await on(b, b._store.documents.leaves, DocId(john.id)) if not each.deleted]
+    document = json.loads(leaf.body)
+    current = [
+        entry
+        for entries in document["encryptionKeys"].values()
+        for entry in entries
+        if entry["of"] in document["sealedWith"]
+    ]
+    assert current
+    assert not any(keys.is_exposed(entry["owner"], entry["kid"]) for entry in current)
+
+
+async def test_revoking_retires_the_key_of_the_pair_and_nothing_is_sealed_anew_for_that(open_as, server):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    jane = await a.share(await a.save(Patient(first_name="Jane")), with_=B)
+    john = await a.share(await a.save(Patient(first_name="John")), with_=B)
+    old = parties(a).keyring.pair(A, B)
+    assert old is not None
+    await a.revoke(john, from_=B)
+    assert retired(await own_document(a)) == {Retired(old.kid, PLANNED)}
+    assert parties(a).keyring.pair(A, B) is None
+    before = await content_keys(a, jane.id)
+    await a.save((await a.get(Patient, jane.id)).replace(note="still under the same key"))
+    assert await content_keys(a, jane.id) == before
+    again = await a.share(await a.get(Patient, john.id), with_=B)
+    new = parties(a).keyring.pair(A, B)
+    assert new is not None
+    assert new.kid != old.kid
+    await met(server, a, b)
+    assert (await b.get(Patient, again.id)).first_name == "John"
+    assert (await b.get(Patient, jane.id)).note == "still under the same key"
