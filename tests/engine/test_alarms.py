@@ -6,9 +6,13 @@ import json
 
 import pytest
 
+from icure_sync import strict_json
+from icure_sync.crypto.identity import Identity
+from icure_sync.engine import hcp_document
 from icure_sync.engine.alarms import MEANINGS, Alarm, AlarmKind
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import NotFound, Tampered
+from icure_sync.ids import DocId, HcpId
 from icure_sync.model import Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
@@ -108,6 +112,18 @@ async def test_an_hcp_document_that_is_not_believed_raises_an_alarm_that_goes_wh
     await fresh.sync(server)
     assert (await fresh.status()).untrusted == {}
     assert await alarms(fresh) == []
+
+
+async def test_an_alarm_of_another_identity_goes_once_a_person_has_compared(open_replica: OpenReplica):
+    b, c = await open_replica("hcp-b"), await open_replica("hcp-c")
+    await met(MemoryPeer("clinic"), b, c)
+    other = hcp_document.first(Identity.create("hcp-b", "Practice B"))
+    await apply(c, Revision(DocId("hcp-b"), (other.rev,), strict_json.dumps(other.document)))
+    await c.sync(MemoryPeer("elsewhere"))
+    assert [each.kind for each in await alarms(c)] == [AlarmKind.UNTRUSTED_KEY]
+    await c._store.run(c._keyed.parties.confirm, HcpId("hcp-b"), NOW)
+    assert (await c.status()).alarms == 0
+    assert await alarms(c) == []
 
 
 def test_every_kind_says_what_it_means_and_what_to_do():
