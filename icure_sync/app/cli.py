@@ -197,6 +197,13 @@ def _add_exchange(nouns: Nouns[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="trust the certificates in this file (PEM); remembered likewise",
     )
+    sync.add_argument(
+        "--accept-deletions",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many records were deleted at once, and that is right",
+    )
     how = sync.add_mutually_exclusive_group()
     how.add_argument("--live", action="store_true", help="go on as changes come, until Ctrl-C; has the home to itself")
     how.add_argument("--audit", action="store_true", help="then have the server prove that it holds everything")

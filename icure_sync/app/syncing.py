@@ -30,7 +30,11 @@ def sync(args: argparse.Namespace) -> Answer:
                 return await _stay(args, replica, peer, server)
             line = ProgressLine(wanted=not getattr(args, "json", False))
             try:
-                report = await replica.sync(peer, progress=lambda progress: line.show(_progress(progress)))
+                report = await replica.sync(
+                    peer,
+                    progress=lambda progress: line.show(_progress(progress)),
+                    accept_deletions=args.accept_deletions,
+                )
             finally:
                 line.clear()
             audit = await replica.audit(peer) if args.audit else None
@@ -79,7 +83,7 @@ async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, ser
         await told.worked.wait()
         await _remember(replica, server)
 
-    async with replica.live(peer, progress=told.hear) as live:
+    async with replica.live(peer, progress=told.hear, accept_deletions=args.accept_deletions) as live:
         remembering = asyncio.create_task(remember())
         waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(live.ended())]
         try:

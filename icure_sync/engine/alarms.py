@@ -21,6 +21,7 @@ class AlarmKind(StrEnum):
     TAMPERED = "tampered"  # a revision does not verify
     UNDONE = "undone"  # what somebody had hidden without being allowed to was written again
     GLASS_OPENED = "glass-opened"  # an emergency access that this Hcp prepared; of the evidence
+    MASS_DELETION = "mass-deletion"  # of the Hcp who signed for it, or of nobody: it waits for a person
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
 
 
@@ -37,6 +38,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.GLASS_OPENED: (
         "an emergency access was opened: evidence {}",
         "ask whoever opened it; icure-sync break-glass withdraw shuts it",
+    ),
+    AlarmKind.MASS_DELETION: (
+        "many records were deleted at once, by {}",
+        "ask why; they are shown until the next sync is told to accept the deletions, and the sync stops until then",
     ),
     AlarmKind.UNTRUSTED_KEY: (
         "the keys of Hcp {} are not trusted",

@@ -6,13 +6,14 @@ Knows no attempt from the inside (sync.py) and no records.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit, audit
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.custody import Custody
+from icure_sync.engine.deletions import sift_unopened
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.live import Ends, Live
 from icure_sync.engine.local_peer import LocalPeer
@@ -28,6 +29,7 @@ from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.filters import device_selector
+from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
 
 
@@ -58,15 +60,15 @@ class Exchange:
         async with _closing(peer):
             return await self._attempt(Direction.PUSH, peer, report)
 
-    async def pull(self, peer: Peer, report: Report | None) -> Outcome:
+    async def pull(self, peer: Peer, report: Report | None, accepted: int = 0) -> Outcome:
         """Fetch what the Hcp may read; everything, if there is none. What was written concurrently is merged."""
-        pulled, _ = await self._pull(peer, report)
+        pulled, _ = await self._pull(peer, report, accepted)
         return pulled
 
-    async def sync(self, peer: Peer, report: Report | None) -> SyncReport:
+    async def sync(self, peer: Peer, report: Report | None, accepted: int = 0) -> SyncReport:
         """Pull, merge, then push."""
         newest = await self._store.run(self._store.alarms.newest)
-        pulled, reconciled = await self._pull(peer, report)
+        pulled, reconciled = await self._pull(peer, report, accepted)
         pushed = await self.push(peer, report)
         await self._collect()
         conflicts = await conflict_count(self._store, self._keyed.review if self._keyed else None)
@@ -87,39 +89,54 @@ class Exchange:
         async with _closing(peer):
             return await audit(LocalPeer(self._store), peer, Patience(SYSTEM_CLOCK, os.urandom))
 
-    async def learn(self) -> Reconciled:
-        """Take in what came, and merge, as long as there are keys: what is left waits for them."""
+    async def learn(self, accepted: int = 0) -> Reconciled:
+        """Take in what came, and merge, as long as there are keys: what is left waits for them. `accepted`: so many
+        deletions are right, a person says."""
         done = Reconciled()
         keyed = self._keyed
         if keyed is None:
             return done
-        steps = keyed.learn()
+        steps = keyed.learn(accepted)
         while self._keyed is keyed and (step := await self._store.run(next, steps, None)) is not None:
             done += step
         return done
 
     @asynccontextmanager
-    async def live(self, peer: Peer, report: Report | None, clock: Clock) -> AsyncIterator[Live]:
+    async def live(self, peer: Peer, report: Report | None, clock: Clock, accepted: int = 0) -> AsyncIterator[Live]:
         """Both ways, until the context is left."""
 
         def once(direction: Direction) -> Callable[[Following, Report], Awaitable[Outcome]]:
             return lambda following, told: self._attempt(direction, peer, told, following, clock)
 
         async def learn() -> None:
-            await self.learn()
+            await self.learn(accepted)
+            self._require_answer()
 
         ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
             yield live
         await self._collect()
 
-    async def _pull(self, peer: Peer, report: Report | None) -> tuple[Outcome, Reconciled]:
+    async def _pull(self, peer: Peer, report: Report | None, accepted: int) -> tuple[Outcome, Reconciled]:
         async with _closing(peer):
             try:
                 pulled = await self._attempt(Direction.PULL, peer, report)
             finally:
-                reconciled = await self.learn()  # what came before a failure counts
+                reconciled = await self.learn(accepted)  # what came before a failure counts
+            self._require_answer()
             return pulled, reconciled
+
+    def _require_answer(self) -> None:
+        """Raises MassDeletion."""
+        if self._keyed is not None:
+            self._keyed.deletions.require_answer()
+
+    def _sift(self, revisions: Sequence[Revision]) -> Sequence[Revision]:
+        """In the store's thread: which of those that came are taken in now."""
+        keyed = self._keyed
+        if keyed is not None:
+            return keyed.deletions.sift(revisions)
+        return sift_unopened(self._store, revisions) if self._hcp_id is not None else revisions
 
     async def _attempt(
         self,
@@ -132,7 +149,8 @@ class Exchange:
         async def remember(outcome: Outcome) -> None:
             await self._store.run(self.facts.keep, direction, outcome, self._now())
 
-        local = LocalPeer(self._store, gathering=self._gathering)
+        sift = self._sift if direction is Direction.PULL else None
+        local = LocalPeer(self._store, gathering=self._gathering, sift=sift)
         if direction is Direction.PULL:
             await local.complete(peer)
         source, target = (peer, local) if direction is Direction.PULL else (local, peer)

@@ -17,6 +17,7 @@ from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
+from icure_sync.engine.deletions import Deletions
 from icure_sync.engine.evidence import Evidence
 from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.hidden import Hidden
@@ -90,6 +91,16 @@ class Keyed:
             bell=self.bell,
             clock=clock,
         )
+        self.deletions = Deletions(
+            store,
+            self.parties,
+            opener=self.opener,
+            verdicts=verdicts,
+            classic=classic if CLASSIC in self.suites else None,
+            recorder=self.recorder,
+            bell=self.bell,
+            clock=clock,
+        )
         self.attachments = Attachments(
             store,
             self.records,
@@ -141,13 +152,15 @@ class Keyed:
         """Show it again."""
         return _same(entity, self.records.restore(entity))
 
-    def learn(self) -> Iterator[Reconciled]:
-        """Take in what a pull brought, step by step: Hcp documents, and with them keys; then what was written
-        concurrently."""
+    def learn(self, accepted: int = 0) -> Iterator[Reconciled]:
+        """Take in what a pull brought, step by step: Hcp documents, and with them keys; then what was set aside, and
+        what was written concurrently. `accepted`: so many deletions are right, a person says."""
         if SEALED_1 in self.suites:
             self.parties.refresh()
             self.parties.reconcile()
         self._classic_parties.reconcile()
+        for _ in self.deletions.settle(accepted):
+            yield Reconciled()
         self.match_alarms()
         self.published.mend(RECOVERY_TYPE, GLASS_TYPE)
         self.evidence.take_in()

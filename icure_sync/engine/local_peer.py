@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +37,7 @@ from icure_sync.replication.wire import (
 from icure_sync.store import Blob, DocumentChange, Lacking, Store, Upload, receive
 
 NAME = "replica"
+Sift = Callable[[Sequence[Revision]], Sequence[Revision]]
 FETCH_TRIES = 2  # a damaged transfer is repeated once; bytes that are wrong twice are wrong at the source
 
 
@@ -61,11 +62,13 @@ class _Link:
 class LocalPeer:
     """A store, seen through the port. Every method may raise the kinds of StoreError.
 
-    `gathering`: seconds that a feed which is followed waits after a change, for others to go with it.
+    `gathering`: seconds that a feed which is followed waits after a change, for others to go with it. `sift`: which of
+    the revisions that come are taken in now; it sets the others aside, in the transaction under way.
     """
 
-    def __init__(self, store: Store, *, gathering: float = 0.0) -> None:
+    def __init__(self, store: Store, *, gathering: float = 0.0, sift: Sift | None = None) -> None:
         self._store = store
+        self._sift = sift
         self._gathering = gathering
 
     async def info(self) -> PeerInfo:
@@ -102,7 +105,7 @@ class LocalPeer:
             yield page
 
     async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
-        return await self._store.run(self._store.documents.missing, revs)
+        return await self._store.run(self._missing, revs)
 
     async def fetch(self, revs: Mapping[DocId, Sequence[Rev]]) -> Sequence[Revision | Refusal]:
         return await self._store.run(self._store.documents.fetch, revs)
@@ -141,6 +144,9 @@ class LocalPeer:
 
     async def close(self) -> None:
         """Nothing to give back: the store belongs to whoever opened it."""
+
+    def _missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
+        return self._store.set_aside.still_missing(self._store.documents.missing(revs))
 
     def _changes(self, since: int, limit: int, selector: Selector | None) -> Changes:
         documents = self._store.documents
@@ -182,12 +188,15 @@ class LocalPeer:
         were checked, whatever the peer says.
         """
         with self._store.transaction():
+            if self._sift is not None:
+                revisions = self._sift(revisions)
             refusals = self._store.documents.apply(revisions)
-            if links and not refusals and self._store.documents.get(revisions[0].id, revisions[0].rev) is not None:
-                for link in links:  # a revision that is not here is older than all that is kept
-                    self._store.attachments.link(revisions[0].id, revisions[0].rev, link.name, link.blob)
-            if links:
-                self._store.arrivals.forget(revisions[0].id, revisions[0].rev)
+            for revision in revisions if links and not refusals else ():
+                if self._store.documents.get(revision.id, revision.rev) is not None:  # else older than all that is kept
+                    for link in links:
+                        self._store.attachments.link(revision.id, revision.rev, link.name, link.blob)
+            for revision in revisions if links else ():
+                self._store.arrivals.forget(revision.id, revision.rev)
         return refusals
 
     async def _complete(self, lacking: Sequence[Lacking], source: Peer) -> bool:

@@ -40,6 +40,7 @@ class Action(StrEnum):
     MERGED = "merged"  # after a sync: what was written concurrently
     UNDONE = "undone"  # after a sync: what somebody had hidden was written again
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
+    ACCEPTED = "accepted"  # that many records were deleted at once
     DISMISSED = "dismissed"  # an alarm
     PAIRED = "paired"  # the identity was given to a new device
     RECOVERED = "recovered"  # this home was made from a code or shares

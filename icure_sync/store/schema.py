@@ -255,6 +255,20 @@ ALTER TABLE pins ADD COLUMN verified INTEGER;                    -- ms since 197
 ALTER TABLE pins ADD COLUMN refused TEXT NOT NULL DEFAULT '[]';  -- JSON: [signing key as hex, …]
 """
 
+_SET_ASIDE = """
+-- Revisions that came, and are not taken in before somebody has said what they are (store/set_aside.py).
+CREATE TABLE set_aside (
+    number      INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL,
+    rev         TEXT NOT NULL,
+    history     TEXT NOT NULL,       -- JSON: revision ids, newest first
+    body        BLOB NOT NULL,
+    deleted     INTEGER NOT NULL,
+    attachments TEXT NOT NULL,       -- JSON: stubs
+    UNIQUE (id, rev)
+);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ARRIVALS,
@@ -266,4 +280,5 @@ MIGRATIONS: tuple[str, ...] = (
     _ALARMS,
     _EPOCHS,
     _DEVICES,
+    _SET_ASIDE,
 )

@@ -31,6 +31,7 @@ from icure_sync.store.purges import Purges
 from icure_sync.store.reviews import Reviews
 from icure_sync.store.scans import Scans
 from icure_sync.store.search import Search
+from icure_sync.store.set_aside import SetAside
 from icure_sync.store.settings import Settings
 from icure_sync.store.trail import Trail
 from icure_sync.store.trust import HcpKeys, Pins
@@ -63,6 +64,7 @@ class Store:
         self.arrivals = Arrivals(database)
         self.search = Search(database)
         self.settings = Settings(database)
+        self.set_aside = SetAside(database)
         self.hcp_keys = HcpKeys(database)
         self.pins = Pins(database)
         self.trail = Trail(database)
