@@ -6,6 +6,8 @@ may hold plaintext, key material or credentials: ids, revision ids, field names 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class IcureSyncError(Exception):
     """Root of all errors of this package.
@@ -30,6 +32,17 @@ class InvalidEntity(IcureSyncError):
 
 class NotFound(IcureSyncError):
     """No such document here."""
+
+
+class MassDeletion(IcureSyncError):
+    """More records were deleted at once than is usual: a person has to say whether that is right.
+
+    `deleted`: how many, by the id of the Hcp that signed for it; "": nobody did.
+    """
+
+    def __init__(self, attempted: str, wrong: str, next_step: str, deleted: Mapping[str, int]) -> None:
+        super().__init__(attempted, wrong, next_step)
+        self.deleted = dict(deleted)
 
 
 class StoreError(IcureSyncError):

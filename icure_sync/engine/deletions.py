@@ -1,0 +1,235 @@
+"""Many deletions at once: before they are taken in, a person is asked.
+
+A deletion by an Hcp with access is genuine, and what was deleted can be restored; a tombstone that nobody signed ends
+nothing, and is written over. Both may come in thousands: from a mistake, a stolen device, a server with an interest. So
+what deletes a record that is shown here is set aside as it comes, in the transaction in which anything else is taken
+in. Once all has come, few deletions by one author are taken in; if there are many, all of his wait, until somebody has
+said a number that covers them. The records stay shown meanwhile, and nothing is undone.
+
+Owns what counts as a deletion, whose it is, and how many are many. Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from icure_sync import strict_json
+from icure_sync.crypto import sealing
+from icure_sync.crypto.access import Subject, parties
+from icure_sync.crypto.layout import check_layout
+from icure_sync.crypto.revision import check_written, writer_of
+from icure_sync.engine.alarms import AlarmKind, Bell
+from icure_sync.engine.opening import UNREADABLE, Opener
+from icure_sync.engine.parties import Parties
+from icure_sync.engine.suite import Stored, Suite
+from icure_sync.engine.trail import Action, Recorder
+from icure_sync.engine.verdicts import Verdicts
+from icure_sync.errors import MassDeletion
+from icure_sync.ids import DocId
+from icure_sync.merge import registers
+from icure_sync.merge.revtree import RevTree
+from icure_sync.model import ENTITY_CLASSES
+from icure_sync.model.schema import CLASSIC, SEALED_1, java_type
+from icure_sync.replication.wire import Revision
+from icure_sync.store import Store
+
+MOST_DELETIONS = 50  # by one author: a practice deletes a few records a week, a slip of the hand hundreds
+WITHIN_MS = 86_400_000  # a day: so they do not come in unasked 50 with each sync
+PAGE = 64  # revisions between two commits: some 50 ms
+
+NOBODY = ""  # who deleted by a tombstone, which nobody signs, or in a suite without signatures
+
+_RECENT = "engine/deletions"  # the setting that holds what was taken in of late: [ms since 1970, author, how many]
+_RECORDS = [cls for cls in ENTITY_CLASSES if not cls.CLEAR_DOCUMENT]
+_RECORD_TYPES = {*(cls.TYPE for cls in _RECORDS), *(java_type(cls.TYPE) for cls in _RECORDS if cls.CLASSIC_TYPE)}
+
+
+class Deletions:
+    """Of one replica. `classic`: the suite without signatures, if the replica takes it. `clock`: ms since 1970."""
+
+    def __init__(
+        self,
+        store: Store,
+        parties_: Parties,
+        *,
+        opener: Opener,
+        verdicts: Verdicts,
+        classic: Suite | None,
+        recorder: Recorder,
+        bell: Bell,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._parties = parties_
+        self._me = parties_.keyring.identity.hcp_id
+        self._opener = opener
+        self._verdicts = verdicts
+        self._classic = classic
+        self._recorder = recorder
+        self._bell = bell
+        self._clock = clock
+        self._waiting: dict[str, int] = {}
+
+    def sift(self, revisions: Sequence[Revision]) -> list[Revision]:
+        """Those that may be taken in now; the others are set aside, in the transaction under way."""
+        known = {held.revision.id for held in self._store.documents.winners({each.id for each in revisions})}
+        if not known:
+            return list(revisions)
+        aside = [each for each in revisions if each.id in known and self._whose(each, revisions) is not None]
+        return _set_aside(self._store, revisions, aside)
+
+    def settle(self, accepted: int) -> Iterator[None]:
+        """Take in what was set aside and is not many, step by step, or all if a person accepted so many deletions."""
+        if self._store.read_only:
+            return
+        found: dict[str, dict[DocId, list[int]]] = {}
+        after = 0
+        while page := self._store.set_aside.page(after, PAGE):
+            after = page[-1][0]
+            with self._store.transaction():
+                for number, revision in page:
+                    whose = self._whose(revision, self._store.set_aside.of(revision.id))
+                    if whose is None:
+                        self._take([number])
+                    else:
+                        found.setdefault(whose, {}).setdefault(revision.id, []).append(number)
+            yield
+        recent = self._recent()
+        many = {by for by, ids in found.items() if len(ids) + recent.get(by, 0) > MOST_DELETIONS}
+        asked = {by: len(ids) for by, ids in found.items() if by in many}
+        if 0 < sum(asked.values()) <= accepted:
+            with self._store.transaction():
+                self._recorder.did(Action.ACCEPTED, "", "", {"deletions": asked})
+            asked = {}
+        for by, ids in found.items():
+            if by not in asked:
+                yield from self._take_in(by, ids, counted=by not in many)
+        self._waiting = asked
+        self._bell.match(AlarmKind.MASS_DELETION, {by or "nobody": _said(by, count) for by, count in asked.items()})
+
+    def require_answer(self) -> None:
+        """Raises MassDeletion if a person has to say something first."""
+        if self._waiting:
+            said = "; ".join(_said(by, count) for by, count in sorted(self._waiting.items()))
+            count = sum(self._waiting.values())
+            raise MassDeletion(
+                "go on with the sync",
+                f"{said}; nothing of it has been taken in",
+                f"find out why; to take it in, accept {count} deletions (icure-sync sync --accept-deletions {count})",
+                self._waiting,
+            )
+
+    def _take_in(self, by: str, ids: Mapping[DocId, Sequence[int]], *, counted: bool) -> Iterator[None]:
+        numbers = [number for each in ids.values() for number in each]
+        for start in range(0, len(numbers), PAGE):
+            with self._store.transaction():
+                self._take(numbers[start : start + PAGE])
+                if counted and start == 0:
+                    self._count(by, len(ids))
+            yield
+
+    def _take(self, numbers: Sequence[int]) -> None:
+        waiting = [self._store.set_aside.get(number) for number in numbers]
+        self._store.documents.apply([each for each in waiting if each is not None])
+        self._store.set_aside.drop(numbers)
+
+    def _whose(self, revision: Revision, beside: Sequence[Revision]) -> str | None:
+        """Whose deletion of a record that is shown here this is; None: it is none. `beside`: what came with it."""
+        tree = self._store.documents.tree(revision.id)
+        if tree is None or revision.rev in tree:
+            return None
+        with suppress(*UNREADABLE):
+            if revision.deleted:
+                ends_all = not self._leaves_some(tree, [each for each in beside if each.id == revision.id])
+                return NOBODY if ends_all and not self._is_notice(revision) and self._is_shown(revision.id) else None
+            whose = self._deletes(revision)
+            return whose if whose is not None and self._is_shown(revision.id) else None
+        return None
+
+    def _leaves_some(self, tree: RevTree, came: Sequence[Revision]) -> bool:
+        """Whether a leaf is left alive, as when a merge ends those that it took in."""
+        grafted = tree.graft_all([(each.history, each.deleted) for each in came])
+        return any(not leaf.deleted for leaf in grafted.leaves())
+
+    def _is_shown(self, doc_id: DocId) -> bool:
+        return self._opener.is_record(doc_id) and not self._opener.open(doc_id).content.deleted
+
+    def _deletes(self, revision: Revision) -> str | None:
+        """Whose deletion a live revision is. What does not verify deletes nothing; what cannot be verified yet may."""
+        document = _document(revision)
+        if document.get("cryptoSuite", CLASSIC) == CLASSIC:
+            if self._classic is None or document.get("java_type") not in _RECORD_TYPES:
+                return None
+            return NOBODY if self._classic.open(Stored(revision.id, revision.rev, document)).deleted else None
+        if document.get("cryptoSuite") != SEALED_1 or document.get("type") not in _RECORD_TYPES:
+            return None
+        subject = Subject.of(revision.id, document)
+        check_layout(revision.id, document)
+        body = sealing.open_body(subject, document, self._parties.keyring)
+        registers.check_body(body)
+        if not registers.is_deleted(body):
+            return None
+        by = writer_of(revision.id, document)
+        signer = self._parties.signer(by)
+        if signer is not None:
+            check_written(revision.id, revision.rev, document, signer)
+        return by
+
+    def _is_notice(self, revision: Revision) -> bool:
+        """Whether it says, and proves, that this Hcp was put out: the record goes then, and its alarm tells."""
+        document = _document(revision)
+        if document.get("notice") is not True:
+            return False
+        subject = Subject.of(revision.id, document)
+        return self._me not in parties(subject, self._verdicts.proven(subject, document))
+
+    def _recent(self) -> dict[str, int]:
+        now = self._clock()
+        counts: dict[str, int] = {}
+        for time, by, count in self._store.settings.get(_RECENT) or ():
+            if abs(now - time) < WITHIN_MS:
+                counts[by] = counts.get(by, 0) + count
+        return counts
+
+    def _count(self, by: str, count: int) -> None:
+        now = self._clock()
+        kept = [each for each in self._store.settings.get(_RECENT) or () if abs(now - each[0]) < WITHIN_MS]
+        self._store.settings.put(_RECENT, [*kept, [now, by, count]])
+
+
+def sift_unopened(store: Store, revisions: Sequence[Revision]) -> list[Revision]:
+    """As `Deletions.sift`, while the replica is locked: whatever changes a record that is here waits to be looked at.
+
+    Nobody sees records meanwhile. What has files is taken in: their bytes are on their way.
+    """
+    winners = store.documents.winners({each.id for each in revisions})
+    known = {held.revision.id for held in winners if _is_record(held.revision)}
+    return _set_aside(store, revisions, [each for each in revisions if each.id in known and not each.attachments])
+
+
+def _set_aside(store: Store, revisions: Sequence[Revision], aside: Sequence[Revision]) -> list[Revision]:
+    if not aside:
+        return list(revisions)
+    store.set_aside.add(aside)
+    waiting = {(each.id, each.rev) for each in aside}
+    return [each for each in revisions if (each.id, each.rev) not in waiting]
+
+
+def _is_record(revision: Revision) -> bool:
+    with suppress(*UNREADABLE):
+        document = _document(revision)
+        return not revision.deleted and not _RECORD_TYPES.isdisjoint(
+            each for each in (document.get("type"), document.get("java_type")) if isinstance(each, str)
+        )
+    return False
+
+
+def _document(revision: Revision) -> Mapping[str, object]:
+    """Raises InvalidEntity."""
+    document: Mapping[str, object] = strict_json.loads(revision.body, f"document {revision.id}")
+    return document
+
+
+def _said(by: str, count: int) -> str:
+    return f"{by} deleted {count} records" if by else f"{count} records were deleted, and nobody signed for it"
