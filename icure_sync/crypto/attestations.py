@@ -14,7 +14,7 @@ from icure_sync.crypto.access import SUITE, Subject, statement_message
 from icure_sync.crypto.envelope import from_text, to_text
 from icure_sync.crypto.identity import FIRST_EPOCH, Identity
 from icure_sync.crypto.revision import check_written, writer_of, written, written_message
-from icure_sync.crypto.signers import DIGEST_BYTES, Signer, digest_of
+from icure_sync.crypto.signers import DIGEST_BYTES, Signer
 from icure_sync.errors import Tampered
 from icure_sync.ids import DocId, HcpId, Rev, is_hcp_id
 
@@ -29,16 +29,14 @@ def attestation_id(hcp_id: str, epoch: int, number: int) -> DocId:
     return DocId(f"attestation-{hcp_id}-{epoch}-{number}")
 
 
-def attest(
-    identity: Identity, messages: Iterable[bytes], first: int = 0
-) -> Iterator[tuple[DocId, Rev, dict[str, Any]]]:
-    """The documents by which this Hcp vouches for these signed messages, numbered from `first` on.
+def attest(identity: Identity, digests: Iterable[bytes], first: int = 0) -> Iterator[tuple[DocId, Rev, dict[str, Any]]]:
+    """The documents by which this Hcp vouches for what has these digests (`signers.digest_of`), numbered from `first`.
 
-    The same messages make the same documents on every device. They are written once, and never changed. They name the
+    The same digests make the same documents on every device. They are written once, and never changed. They name the
     key that signs them: who has the one before it cannot take their revision ids beforehand.
     """
-    digests = sorted(set(map(digest_of, messages)))
-    for place in range(0, len(digests), DIGESTS_MOST):
+    ordered = sorted(set(digests))
+    for place in range(0, len(ordered), DIGESTS_MOST):
         number = first + place // DIGESTS_MOST
         doc_id = attestation_id(identity.hcp_id, identity.epoch, number)
         members = {
@@ -49,7 +47,7 @@ def attest(
             "signingKey": to_text(identity.signing_key.public),
             "number": number,
             "parents": [],
-            "digests": to_text(b"".join(digests[place : place + DIGESTS_MOST])),
+            "digests": to_text(b"".join(ordered[place : place + DIGESTS_MOST])),
         }
         yield doc_id, *written(doc_id, members, identity)
 
@@ -94,16 +92,18 @@ def attested(doc_id: str, rev: Rev, document: Mapping[str, Any], signer: Signer)
     return block if check_written(doc_id, rev, document, signer) else None
 
 
-def signed_messages(doc_id: str, rev: Rev, document: Mapping[str, Any], hcp_id: HcpId) -> Iterator[bytes]:
-    """What this Hcp signed of a revision that verified: of a record its creator, statements and who wrote it; of others
-    the last alone."""
+def signed_messages(doc_id: str, rev: Rev, document: Mapping[str, Any], hcp_id: HcpId) -> Iterator[tuple[bytes, str]]:
+    """What this Hcp signed of a revision that verified, and the signatures: of a record its creator, statements and who
+    wrote it; of others the last alone."""
     if "creator" in document:
         subject = Subject.of(doc_id, document)
         if subject.by == hcp_id:
-            yield subject.message
-        yield from (statement_message(subject, each) for each in document["access"] if each["by"] == hcp_id)
-    if writer_of(doc_id, document) == hcp_id:
-        yield written_message(doc_id, rev, document)
+            yield subject.message, subject.signature
+        for each in document["access"]:
+            if each["by"] == hcp_id:
+                yield statement_message(subject, each), each["signature"]
+    if "written" in document and writer_of(doc_id, document) == hcp_id:
+        yield written_message(doc_id, rev, document), document["written"]["signature"]
 
 
 def _tampered(doc_id: str, wrong: str) -> Tampered:

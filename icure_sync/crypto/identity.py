@@ -232,8 +232,8 @@ class Former:
 
 
 def lost_through(previous: Sequence[Previous]) -> int:
-    """The last epoch whose keys somebody has who should not, 0 if there is none. He has those of the epochs before, too:
-    an identity keeps them."""
+    """The last epoch whose keys somebody has who should not, 0 if there is none. He has those of the epochs before,
+    too: an identity keeps them."""
     return max((epoch for epoch, each in enumerate(previous, FIRST_EPOCH) if each.ended != PLANNED), default=0)
 
 

@@ -76,7 +76,11 @@ class Signer:
 
         Raises Tampered if it is not base64 text.
         """
-        raw, message = from_text(signature), signed_bytes(kind, fields)
+        return self.judge(signature, signed_bytes(kind, fields))
+
+    def judge(self, signature: object, message: bytes) -> Judgement:
+        """As `check`, of the bytes that were signed."""
+        raw = from_text(signature)
         if signature_holds(self.current, raw, message):
             return Judgement.HOLDS
         if any(signature_holds(key, raw, message) for key in self.planned):

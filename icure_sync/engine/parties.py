@@ -7,6 +7,7 @@ Synchronous: runs in the store's thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icure_sync.crypto import hcp_keys
@@ -18,6 +19,7 @@ from icure_sync.crypto.primitives import RSA_BITS, Entropy
 from icure_sync.crypto.retirements import Retired, retired
 from icure_sync.crypto.signers import Signer
 from icure_sync.engine import hcp_document
+from icure_sync.engine.attesting import Attesting
 from icure_sync.engine.beliefs import Beliefs, Believed
 from icure_sync.engine.identities import Identities, Standing
 from icure_sync.engine.storing import store_written
@@ -45,6 +47,7 @@ class Parties:
         self._entropy = entropy
         self._identities = Identities(store, identity)
         self._beliefs = Beliefs(store, self._identities)
+        self._attesting = Attesting(store, identity, recorder)
         self._known: dict[HcpId, Party] = {}
         self._lost: dict[HcpId, int] = {}  # the last epoch of which somebody has the keys who should not
         self._read: dict[DocId, tuple[Rev, ...]] = {}
@@ -55,8 +58,9 @@ class Parties:
     def found(self) -> None:
         """Write the first revision of the own Hcp document, unless the document is here.
 
-        Of a later epoch than what is here: written over all that is here. Raises UntrustedKey if this replica belongs
-        to the same Hcp under another identity, unless that came before.
+        Of a later epoch than what is here: written over all that is here; and what a lost key signed of it is attested,
+        which takes a while. Raises UntrustedKey if this replica belongs to the same Hcp under another identity, unless
+        that came before.
         """
         self._identities.found()
         strong = self._identity.party_key.public.bits >= RSA_BITS
@@ -65,6 +69,14 @@ class Parties:
         self.refresh()
         if self._is_of_an_older_epoch():
             self.reconcile()
+        own = self.signer(self._identity.hcp_id)
+        if own is not None and self._attesting.attest(replace(own, claimed=())):
+            self._identities.read_attestations()
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the own party key is one that only `icure-classic` accepts."""
+        return self._identity.party_key.public.bits < RSA_BITS
 
     def require_strong(self) -> None:
         """Raises WeakKey if the own party key is one that only `icure-classic` accepts."""
