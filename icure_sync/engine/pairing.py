@@ -51,13 +51,14 @@ from icure_sync.engine.pairing_document import (
     waiting_pairings,
 )
 from icure_sync.engine.trail import Action, Recorder
-from icure_sync.errors import IcureSyncError, NotFound, PeerError, Tampered, TimedOut, WrongCode
+from icure_sync.errors import BadAnswer, IcureSyncError, NotFound, PeerError, Tampered, TimedOut, WrongCode
 from icure_sync.peers.port import Noticeboard
 from icure_sync.store import Store
 
 State = TypeVar("State")
 
 ANSWER_SECONDS = 60.0  # for the new device's next word: it looks every second, and makes a home before its last one
+NUMBERS_TRIED = 20  # a few of the 10,000 are in use; then it is the server that says so
 LISTED_MOST = 10  # numbers of waiting pairings named in an error
 
 _TRIES = (
@@ -287,10 +288,11 @@ async def _next(words: Correspondence, state: object, hear: Callable[[Message], 
 
 async def _free_id(peer: Noticeboard, entropy: Entropy) -> PairingId:
     """One whose number no other pairing has now."""
-    while True:
+    for _ in range(NUMBERS_TRIED):
         pairing = new_pairing_id(entropy)
         if not await waiting_pairings(peer, PREFIX + number_of(pairing)):
             return pairing
+    raise BadAnswer(_PAIR, "the server says of every number that a pairing has it", "name another server")
 
 
 async def _waiting(peer: Noticeboard, code: Code) -> PairingId:

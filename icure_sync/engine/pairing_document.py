@@ -23,7 +23,7 @@ from icure_sync.crypto.pairing_messages import (
 )
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.engine.clock import Clock
-from icure_sync.errors import Forbidden, PeerError, Tampered, TimedOut
+from icure_sync.errors import Forbidden, PeerError, Tampered, Throttled, TimedOut
 from icure_sync.ids import DocId, Rev, generation, rev_order
 from icure_sync.peers.port import Noticeboard
 from icure_sync.replication.trouble import Trouble, trouble_of
@@ -35,6 +35,7 @@ Told = Callable[[str], None]  # hears a sentence for the person that waits
 
 LIFE_SECONDS = 600.0  # of a pairing: long enough to walk to the other device; a code that lies about is void by then
 POLL_SECONDS = 1.0  # between two looks at the document: a person waits; 600 small requests at most
+ASKED_MOST = 30.0  # seconds of a pause that a server asks for: a person waits
 TIDY_SECONDS = 5.0  # for leaving nothing behind: a person has pressed Ctrl-C, and the network may be gone
 LEFT_OVER_MS = (
     3_600_000  # since it began, by this device's clock: nobody waits any more, even if clocks differ a little
@@ -154,7 +155,8 @@ class Correspondence:
                 if error.wrong != self._trouble:
                     self._trouble = error.wrong
                     self._told(f"Waiting: {error.wrong}.")
-                await self._clock.sleep(POLL_SECONDS)
+                asked = (error.retry_after or 0.0) if isinstance(error, Throttled) else 0.0
+                await self._clock.sleep(min(max(asked, POLL_SECONDS), ASKED_MOST))
             else:
                 self._trouble = ""
                 return done

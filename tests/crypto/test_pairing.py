@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
+from Crypto.Hash import SHA256
+from Crypto.Protocol.KDF import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spake2 import SPAKE2_A
 
+from icure_sync.canonical import canonical
+from icure_sync.crypto.envelope import open_envelope, to_text
 from icure_sync.crypto.pairing import (
     Agreement,
     Answering,
@@ -277,3 +283,24 @@ def test_between_two_that_know_the_code_only_the_very_identity_goes_over(data: s
 def test_a_proof_for_one_side_is_none_for_the_other():
     agreement = Agreement(PAIRING, 1, A, bytes(32))
     assert len({agreement.proof_of(side) for side in ("old", "new", "receipt")}) == 3
+
+
+def test_a_second_implementation_of_the_format_agrees_with_both_sides():
+    """The new device by FORMAT.md alone: python-spake2, HMAC and HKDF of the other library."""
+    context = canonical(["icure-sync/pairing-exchange/1", PAIRING])
+    exchange = SPAKE2_A(CODE.secret.encode(), idA=context, entropy_f=seeded("second implementation"))
+    offer = Offer(1, exchange.start())
+    old = answered(offer)
+    said = ["icure-sync/pairing/1", PAIRING, 1, A, *(to_text(half) for half in (offer.element, old.message.element))]
+    master = hmac.digest(exchange.finish(old.message.element), canonical(said), "sha256")
+
+    def derived(label: str) -> bytes:
+        return HKDF(master, 32, b"", SHA256, 1, label.encode())  # type: ignore[return-value]  # one key, not several
+
+    assert old.message.proof == derived("icure-sync/pairing-old/1")
+    delivering = old.hear(Proof(1, derived("icure-sync/pairing-new/1")), seeded("o"))
+    assert isinstance(delivering, Delivering)
+    associated = canonical(["icure-sync/pairing-identity/1", PAIRING, 1, A])
+    opened = open_envelope(derived("icure-sync/pairing-key/1"), delivering.message.sealed, associated)
+    assert opened == identity(A).secret()
+    assert delivering.hear(Receipt(1, derived("icure-sync/pairing-receipt/1")), seeded("o")) == Delivered()

@@ -32,12 +32,14 @@ from icure_sync.engine.pairing import ANSWER_SECONDS, NewDevice
 from icure_sync.engine.pairing_document import LEFT_OVER_MS, LIFE_SECONDS, PairingDocument
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import (
+    BadAnswer,
     Forbidden,
     IcureSyncError,
     InvalidEntity,
     NoAccess,
     NotFound,
     Tampered,
+    Throttled,
     TimedOut,
     Unreachable,
     WrongCode,
@@ -258,6 +260,24 @@ async def test_a_server_that_takes_no_such_document_is_named(server, hours):
     line = Line(server)
     line.change("write", lambda _: [Refusal(DocId("x"), None, "forbidden", "members only read")])
     with pytest.raises(Forbidden, match="members only read"):
+        await joined(line, hours)
+
+
+async def test_a_pause_that_a_server_asks_for_is_kept(server, hours):
+    line = Line(server)
+    line.fail("leaves", Throttled("read", "it is busy", "wait", 20.0), first=2, times=3)
+    line.fail("leaves", Throttled("read", "it is busy", "wait", 3_600.0), first=5)
+    before = hours.seconds
+    with pytest.raises(TimedOut):
+        await joined(line, hours)
+    assert line.calls.count("leaves") < 60
+    assert hours.seconds - before < LIFE_SECONDS + 30
+
+
+async def test_a_server_that_says_all_numbers_are_in_use_is_not_asked_for_ever(server, hours):
+    line = Line(server)
+    line.change("named", lambda _: ["pairing-" + "1" * 20])
+    with pytest.raises(BadAnswer, match="every number"):
         await joined(line, hours)
 
 
