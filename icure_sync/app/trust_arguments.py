@@ -12,6 +12,7 @@ from icure_sync.app.arguments import Nouns, add_command, add_group
 def add_trust(nouns: Nouns[argparse.ArgumentParser]) -> None:
     """All of them."""
     _add_sharing(nouns)
+    _add_hcps(nouns)
     _add_devices(nouns)
     _add_recovery(nouns)
     _add_break_glass(nouns)
@@ -30,6 +31,16 @@ def _add_sharing(nouns: Nouns[argparse.ArgumentParser]) -> None:
     revoke.add_argument("id", metavar="DOC_ID")
     revoke.add_argument("--from", required=True, dest="from_", metavar="HCP_ID", help="the healthcare party")
     revoke.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
+
+
+def _add_hcps(nouns: Nouns[argparse.ArgumentParser]) -> None:
+    hcp = add_group(nouns, "hcp", "The healthcare parties that are known here, and their keys.")
+    add_command(hcp, "list", "hcp:list_all", "List them.")
+    show = add_command(hcp, "show", "hcp:show", "Show one: its keys, and whether they were compared.")
+    verify = add_command(hcp, "verify", "hcp:verify", "Compare a number with the other side: are these its keys?")
+    for command in (show, verify):
+        command.add_argument("id", metavar="HCP_ID")
+    verify.add_argument("--number", metavar="DIGITS", help="what the other side shows, all 60; else you are asked")
 
 
 def _add_passphrase(nouns: Nouns[argparse.ArgumentParser]) -> None:

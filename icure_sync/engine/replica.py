@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
 from icure_sync.discretion import withhold
+from icure_sync.engine.acquaintances import Acquaintances
 from icure_sync.engine.alarms import Alarms
 from icure_sync.engine.attempt import Outcome
 from icure_sync.engine.audit import Audit
@@ -146,6 +147,11 @@ class Replica:
     def alarms(self) -> Alarms:
         """What a person should know of the server or of others."""
         return Alarms(self._store, self._recorder, self._clock, self._look)
+
+    @property
+    def acquaintances(self) -> Acquaintances:
+        """The Hcps that are known here, and by which keys."""
+        return Acquaintances(self._store, self._custody.keyed, self._clock)
 
     @property
     def pairings(self) -> Pairings:

@@ -42,6 +42,7 @@ class Action(StrEnum):
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
     ACCEPTED = "accepted"  # that many records were deleted at once
     DISMISSED = "dismissed"  # an alarm
+    VERIFIED = "verified"  # a person has compared the keys of an Hcp with it
     PAIRED = "paired"  # the identity was given to a new device
     RECOVERED = "recovered"  # this home was made from a code or shares
     RECOVERY_MADE = "recovery-made"  # a code, or shares

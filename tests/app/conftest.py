@@ -121,19 +121,19 @@ def typed(line: CommandLine, answers: list[tuple[str, str]], *arguments: str) ->
         start_new_session=True,
     )
     os.close(terminal)
-    shown = ""
+    shown = b""
     for question, answer in answers:
-        while not shown.endswith(question):
-            shown += os.read(keyboard, 1).decode()
+        while not shown.endswith(question.encode()):
+            shown += os.read(keyboard, 1)
         os.write(keyboard, f"{answer}\n".encode())
     out, _ = process.communicate(timeout=PATIENCE)
     while True:
         try:
-            shown += os.read(keyboard, 1024).decode()
+            shown += os.read(keyboard, 1024)
         except OSError:  # the terminal is gone with the process
             break
     os.close(keyboard)
-    return Finished(process.returncode, out, shown)
+    return Finished(process.returncode, out, shown.decode())
 
 
 @dataclass(frozen=True)
