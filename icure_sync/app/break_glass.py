@@ -18,8 +18,8 @@ from typing import Any
 from icure_sync import Broken, CouchPeer, Glass, GlassOpened, Patient, Replica, break_glass, parse_address
 from icure_sync.app.codes import Given, given_shares
 from icure_sync.app.home import in_replica
-from icure_sync.app.output import Answer, counted, printable, table
-from icure_sync.app.recovery import shares_text, shares_value, when
+from icure_sync.app.output import Answer, counted, local_time, printable, table
+from icure_sync.app.recovery import shares_text, shares_value
 from icure_sync.app.restoring import require_room, restore_home
 
 
@@ -62,7 +62,7 @@ def list_all(args: argparse.Namespace) -> Answer:
         glasses, openings = await replica.glass.standing(), await replica.glass.openings()
         items = [_as_json(glass, [one for one in openings if one.hcp == glass.hcp]) for glass in glasses]
         rows = [
-            [glass.hcp, glass.patient, f"{glass.split.threshold} of {glass.split.count}", when(glass.made)]
+            [glass.hcp, glass.patient, f"{glass.split.threshold} of {glass.split.count}", local_time(glass.made)]
             for glass in glasses
         ]
         lines = [table(["ID", "PATIENT", "SHARES", "MADE"], rows) if rows else "None stands."]
@@ -150,7 +150,7 @@ def _opening(opened: GlassOpened) -> dict[str, Any]:
 def _opening_line(opened: GlassOpened) -> str:
     shares = ", ".join(map(str, opened.shares))
     said = printable(f"{opened.by}: {opened.reason}")
-    return f"{opened.hcp} was opened {when(opened.time)}, with shares {shares}, by their word by {said}"
+    return f"{opened.hcp} was opened {local_time(opened.time)}, with shares {shares}, by their word by {said}"
 
 
 def _with_failed(text: str, failed: Sequence[str]) -> str:

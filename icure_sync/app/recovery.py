@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 from typing import Any
 
 from icure_sync import CouchPeer, Identity, Recovery, RecoverySecret, Replica, Share, parse_address, recover
 from icure_sync.app.codes import Given, given_secret, given_shares
 from icure_sync.app.home import in_replica
-from icure_sync.app.output import Answer, counted, table
+from icure_sync.app.output import Answer, counted, local_time, table
 from icure_sync.app.restoring import require_room, restore_home
 from icure_sync.errors import InvalidEntity
 
+SET_NAMED = len("recovery-0123456789")  # characters: what shares say of their set is enough to name it
 WITHDRAWN = (
     "A server that does as it is told gives it to nobody any more. If somebody may have it, and a copy of what the\n"
     "server held, only a new identity shuts him out: see icure-sync device revoke."
@@ -69,7 +69,7 @@ def list_all(args: argparse.Namespace) -> Answer:
         epoch = replica.recovery.epoch
         items = [_as_json(each, epoch) for each in found]
         rows = [
-            [each.id, _kind(each), when(each.made), "" if each.epoch == epoch else "a former identity"]
+            [each.id, _kind(each), local_time(each.made), "" if each.epoch == epoch else "a former identity"]
             for each in found
         ]
         text = table(["ID", "WHAT", "MADE", "OPENS"], rows) if rows else "There is none: icure-sync recovery new"
@@ -82,8 +82,9 @@ def withdraw(args: argparse.Namespace) -> Answer:
     """Let a code or a set of shares recover nothing any more."""
 
     async def work(replica: Replica) -> Answer:
-        found = [each.id for each in await replica.recovery.standing() if each.id.startswith(args.id)]
-        gone = await replica.recovery.withdraw(found[0] if len(found) == 1 else args.id)
+        standing = [each.id for each in await replica.recovery.standing()]
+        named = [id_ for id_ in standing if id_.startswith(args.id) and len(args.id) >= SET_NAMED]
+        gone = await replica.recovery.withdraw(named[0] if len(named) == 1 else args.id)
         return Answer({"id": gone.id}, f"{gone.id} ({_kind(gone)}) is withdrawn with the next sync.\n{WITHDRAWN}")
 
     return in_replica(args, work)
@@ -137,11 +138,6 @@ def shares_value(shares: tuple[Share, ...]) -> dict[str, Any]:
     split = shares[0].split
     texts = [share.text for share in shares]
     return {"set": shares[0].set_id, "threshold": split.threshold, "count": split.count, "shares": texts}
-
-
-def when(milliseconds: int) -> str:
-    """A moment, in this device's time."""
-    return dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _as_json(recovery: Recovery, epoch: int) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class CommandLine:
     home: Path
     passphrase: str | None = PASSPHRASE
     variables: dict[str, str] = field(default_factory=dict)
+    standard_input: str = ""  # of `run`
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ICURE_SYNC_")}
@@ -76,7 +77,7 @@ class CommandLine:
         out, err = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, self.environment(), clear=True),
-            mock.patch("sys.stdin", io.StringIO()),
+            mock.patch("sys.stdin", io.StringIO(self.standard_input)),
             mock.patch("hashlib.scrypt", remembered_scrypt),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
