@@ -255,3 +255,36 @@ def test_an_older_file_gets_an_empty_trail_and_no_alarms(path: Path, monkeypatch
     assert store.documents.get(DocId("john")) is not None
     assert store.check() == []
     store.close()
+
+
+def test_a_page_that_is_put_back_from_an_older_copy_takes_no_row_away_unseen(path: Path, tmp_path: Path):
+    store = Store.open(path, KEY)
+    with store.transaction():
+        store.documents.apply([revision("john", "1a")])
+        store.trail.append([act(number) for number in range(60)])
+    store.close()
+    old = path.read_bytes()
+    store = Store.open(path, KEY)
+    with store.transaction():
+        store.documents.apply([revision("fanny", "1a")])
+        store.trail.append([act(number, "wrote") for number in range(5)])
+    store.close()
+    new = path.read_bytes()
+    pages = [start for start in range(0, len(old), limits.PAGE_BYTES) if _page(old, start) != _page(new, start)]
+    seen: list[int] = []
+    for start in pages:
+        copy = tmp_path / f"page-{start}.db"
+        copy.write_bytes(new[:start] + _page(old, start) + new[start + limits.PAGE_BYTES :])
+        try:
+            mixed = Store.open(copy, KEY)
+        except StoreError:
+            continue
+        with contextlib.closing(mixed), contextlib.suppress(StoreError):
+            found = verified(mixed.trail)
+            assert found.broken is not None or found.rows == 65
+            seen.append(found.rows)
+    assert len(seen) > 1
+
+
+def _page(file: bytes, start: int) -> bytes:
+    return file[start : start + limits.PAGE_BYTES]
