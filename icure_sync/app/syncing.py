@@ -139,7 +139,8 @@ def as_json(report: SyncReport) -> dict[str, Any]:
         "conflicts": report.conflicts,
         "refused": refusals_as_json(report.refused),
     }
-    return {**value, "alarms": report.alarms} if report.alarms else value
+    more = {"alarms": report.alarms, "withdrawn": report.withdrawn}
+    return {**value, **{name: count for name, count in more.items() if count}}
 
 
 def refusals_as_json(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
@@ -172,6 +173,8 @@ def as_text(report: SyncReport) -> str:
     if report.conflicts:
         verb = "needs" if report.conflicts == 1 else "need"
         lines.append(f"{counted(report.conflicts, 'record')} {verb} a look: see icure-sync conflicts list.")
+    if report.withdrawn:
+        lines.append(f"{counted(report.withdrawn, 'record')} went from this device: your access was ended.")
     if report.alarms:
         lines.append(f"{counted(report.alarms, 'new alarm')}: see icure-sync doctor.")
     lines += refused_lines(report.refused)

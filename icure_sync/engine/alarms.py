@@ -23,6 +23,7 @@ class AlarmKind(StrEnum):
     GLASS_OPENED = "glass-opened"  # an emergency access that this Hcp prepared; of the evidence
     MASS_DELETION = "mass-deletion"  # of the Hcp who signed for it, or of nobody: it waits for a person
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
+    WITHDRAWN = "withdrawn"  # this Hcp was put out of a record, which is no longer here
 
 
 # What each kind says of its subject, and what a person should do.
@@ -38,6 +39,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.GLASS_OPENED: (
         "an emergency access was opened: evidence {}",
         "ask whoever opened it; icure-sync break-glass withdraw shuts it",
+    ),
+    AlarmKind.WITHDRAWN: (
+        "record {} is no longer on this device, for you have no access to it any more",
+        "what you had written of it was sent before; if you need it still, ask to have it shared again",
     ),
     AlarmKind.MASS_DELETION: (
         "many records were deleted at once, by {}",

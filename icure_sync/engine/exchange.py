@@ -29,7 +29,8 @@ from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.filters import device_selector
-from icure_sync.replication.wire import Revision
+from icure_sync.replication.refused import Refused
+from icure_sync.replication.wire import Refusal, Revision
 from icure_sync.store import Store
 
 
@@ -56,9 +57,9 @@ class Exchange:
         return self._custody.held if self._custody else None
 
     async def push(self, peer: Peer, report: Report | None) -> Outcome:
-        """Send every local change."""
-        async with _closing(peer):
-            return await self._attempt(Direction.PUSH, peer, report)
+        """Send every local change. Then records go of which the Hcp was put out."""
+        pushed, _ = await self._push(peer, report)
+        return pushed
 
     async def pull(self, peer: Peer, report: Report | None, accepted: int = 0) -> Outcome:
         """Fetch what the Hcp may read; everything, if there is none. What was written concurrently is merged."""
@@ -66,10 +67,10 @@ class Exchange:
         return pulled
 
     async def sync(self, peer: Peer, report: Report | None, accepted: int = 0) -> SyncReport:
-        """Pull, merge, then push."""
+        """Pull, merge, then push; and what the Hcp has no access to any more goes."""
         newest = await self._store.run(self._store.alarms.newest)
         pulled, reconciled = await self._pull(peer, report, accepted)
-        pushed = await self.push(peer, report)
+        pushed, withdrawn = await self._push(peer, report)
         await self._collect()
         conflicts = await conflict_count(self._store, self._keyed.review if self._keyed else None)
         refused = (*pulled.refused, *pushed.refused)
@@ -82,6 +83,7 @@ class Exchange:
             refused=refused,
             lacks_index=pulled.lacks_index,
             alarms=await self._store.run(self._store.alarms.count, newest),
+            withdrawn=withdrawn,
         )
 
     async def audit(self, peer: Peer) -> Audit:
@@ -112,7 +114,13 @@ class Exchange:
             await self.learn(accepted)
             self._require_answer()
 
-        ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, self._newest)
+        async def sent(seq: Seq, refused: Refused) -> None:
+            waiting = await self._store.run(self._store.withdrawals.waiting)
+            if waiting and not refused.full:
+                await peer.commit()
+                await self._withdraw(seq, refused.refusals)
+
+        ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, sent, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
             yield live
         await self._collect()
@@ -125,6 +133,18 @@ class Exchange:
                 reconciled = await self.learn(accepted)  # what came before a failure counts
             self._require_answer()
             return pulled, reconciled
+
+    async def _push(self, peer: Peer, report: Report | None) -> tuple[Outcome, int]:
+        async with _closing(peer):
+            pushed = await self._attempt(Direction.PUSH, peer, report)
+        return pushed, await self._withdraw(pushed.seq, pushed.refused)
+
+    async def _withdraw(self, sent: Seq, refused: Sequence[Refusal]) -> int:
+        """How many records went. `sent`: every change up to here is on the other side, but for what is refused."""
+        if self._keyed is None:
+            return 0
+        ids = {each.id for each in refused}
+        return await self._store.run(self._keyed.withdrawing.withdraw, int(sent), ids)
 
     def _require_answer(self) -> None:
         """Raises MassDeletion."""

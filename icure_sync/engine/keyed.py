@@ -31,6 +31,7 @@ from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Suite
 from icure_sync.engine.trail import Recorder
 from icure_sync.engine.verdicts import Verdicts
+from icure_sync.engine.withdrawing import Withdrawing
 from icure_sync.engine.writers import Writers
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, UnsupportedSuite
 from icure_sync.ids import DocId, HcpId, is_hcp_id
@@ -90,6 +91,9 @@ class Keyed:
             sealed=sealed,
             bell=self.bell,
             clock=clock,
+        )
+        self.withdrawing = Withdrawing(
+            store, identity.hcp_id, verdicts=verdicts, recorder=self.recorder, bell=self.bell
         )
         self.deletions = Deletions(
             store,
@@ -165,6 +169,7 @@ class Keyed:
         self.published.mend(RECOVERY_TYPE, GLASS_TYPE)
         self.evidence.take_in()
         learnt = self._index_anew_if_learnt()
+        self.withdrawing.look(learnt=learnt)
         yield from self._reconciler.steps(learnt=learnt)
 
     def match_alarms(self) -> None:

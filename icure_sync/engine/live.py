@@ -26,6 +26,7 @@ from icure_sync.replication.backoff import delay
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.limits import LINGER_SECONDS, STEADY_SECONDS, UNASKED
 from icure_sync.replication.policy import is_passing
+from icure_sync.replication.refused import Refused
 
 TOLD_SECONDS = 60.0  # a trouble is told in the same words: what both directions say of one failure differs each time
 _AGAIN = (", then sync again", ", then try again", "sync again", "try again")  # it does that by itself
@@ -37,13 +38,15 @@ AttemptOnce = Callable[[Following, Report], Awaitable[object]]  # raises IcureSy
 class Ends:
     """What a live sync runs, and what it asks the device.
 
-    `pull`, `push`: one attempt each. `learn`: takes in what was pulled, before that counts as here. `newest`: the seq
-    of the device's last change.
+    `pull`, `push`: one attempt each. `learn`: takes in what was pulled, before that counts as here. `sent`: hears that
+    everything up to a seq of the device is with the other side, but for what that refuses. `newest`: the seq of the
+    device's last change.
     """
 
     pull: AttemptOnce
     push: AttemptOnce
     learn: Callable[[], Awaitable[None]]
+    sent: Callable[[Seq, Refused], Awaitable[None]]
     newest: Callable[[], Awaitable[Seq]]
 
 
@@ -73,6 +76,7 @@ class Live:
         self._pull = _Way(ends.pull, pulled, pushed, 0, self._pull_rests, Progress(Direction.PULL))
         self._push = _Way(ends.push, pushed, pulled, UNASKED, self._push_rests, Progress(Direction.PUSH))
         self._sent: Seq | None = None  # a seq of the device: everything up to here is with the other side
+        self._refused = Refused()  # but for this
         self._learnt: Seq | None = None  # a seq of the other side: everything up to here is here, and taken in
 
     async def __aenter__(self) -> Self:
@@ -185,13 +189,16 @@ class Live:
             self._trouble, self._troubled = _in_passing(trouble), now
         return self._trouble
 
-    async def _pull_rests(self, seq: Seq) -> None:
+    async def _pull_rests(self, seq: Seq, _: Refused) -> None:
         if seq != self._learnt:
             await self._ends.learn()
             self._learnt = seq
+            if self._sent is not None:
+                await self._ends.sent(self._sent, self._refused)
 
-    async def _push_rests(self, seq: Seq) -> None:
-        self._sent = seq
+    async def _push_rests(self, seq: Seq, refused: Refused) -> None:
+        self._sent, self._refused = seq, refused
+        await self._ends.sent(seq, refused)
 
     def _tell(self, way: _Way, progress: Progress) -> None:
         if progress.phase is Phase.IDLE:
@@ -243,7 +250,7 @@ class _Way:
     brings: Echoes
     skips: Echoes
     unasked: int
-    at_rest: Callable[[Seq], Awaitable[None]]
+    at_rest: Callable[[Seq, Refused], Awaitable[None]]
     progress: Progress
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     resting_since: float | None = None

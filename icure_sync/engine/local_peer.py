@@ -146,7 +146,8 @@ class LocalPeer:
         """Nothing to give back: the store belongs to whoever opened it."""
 
     def _missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
-        return self._store.set_aside.still_missing(self._store.documents.missing(revs))
+        missing = self._store.set_aside.still_missing(self._store.documents.missing(revs))
+        return self._store.withdrawals.still_missing(missing)
 
     def _changes(self, since: int, limit: int, selector: Selector | None) -> Changes:
         documents = self._store.documents

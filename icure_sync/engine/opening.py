@@ -88,6 +88,12 @@ class Opener:
                 return self.open_held(held)
             except UNREADABLE as error:
                 first = first or error
+        if first is None and self._store.withdrawals.has_gone(doc_id):
+            raise NotFound(
+                f"find record {doc_id}",
+                "your access to it was ended, and it is no longer in this replica",
+                "ask whoever put you out to share it again",
+            )
         raise first or not_found(Entity, doc_id)
 
     def leaves(self, doc_id: DocId) -> Leaves:
@@ -171,6 +177,8 @@ class Opener:
     def is_record(self, doc_id: DocId) -> bool:
         """Not an Hcp document, a design document, or whatever else a database holds."""
         held = self._store.documents.winners([doc_id])
+        if any(each.revision.deleted for each in held) and not any(self._hidden(doc_id)):
+            return False  # nothing but tombstones: of a record that went, or never was here
         with suppress(InvalidEntity):
             return any(_type_of(_stored(each)) in self._record_types for each in held)
         return False

@@ -89,7 +89,8 @@ class Reconciler:
             if through != since:
                 self._store.settings.put(_LOOKED_THROUGH, through)
 
-    def _page(self, ids: Sequence[DocId]) -> Reconciled:
+    def _page(self, page: Sequence[DocId]) -> Reconciled:
+        ids = [each for each in page if not self._store.withdrawals.is_waiting(each)]  # who was put out merges nothing
         done = Reconciled()
         with self._store.transaction():
             for doc_id in ids:

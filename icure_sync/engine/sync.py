@@ -25,7 +25,7 @@ class SyncReport:
 
     `merged`: records of which a merge was written; `undone`: revisions that somebody had hidden, written again;
     `conflicts`: records that a person should look at now; `lacks_index`: as in Outcome, for the pull; `alarms`: those
-    that were raised meanwhile.
+    that were raised meanwhile; `withdrawn`: records that went, for this Hcp was put out of them.
     """
 
     pulled: int
@@ -36,6 +36,7 @@ class SyncReport:
     refused: tuple[Refusal, ...]
     lacks_index: bool = False
     alarms: int = 0
+    withdrawn: int = 0
 
 
 async def _nobody(outcome: Outcome) -> None:

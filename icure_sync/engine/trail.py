@@ -40,6 +40,7 @@ class Action(StrEnum):
     MERGED = "merged"  # after a sync: what was written concurrently
     UNDONE = "undone"  # after a sync: what somebody had hidden was written again
     REPAIRED = "repaired"  # after a sync: those who have access and lacked the key have it
+    WITHDRAWN = "withdrawn"  # after a sync: a record of which this Hcp was put out went from this device
     ACCEPTED = "accepted"  # that many records were deleted at once
     DISMISSED = "dismissed"  # an alarm
     VERIFIED = "verified"  # a person has compared the keys of an Hcp with it

@@ -76,15 +76,15 @@ class Following:
 
     `brings`: where it says what it carries over, for the attempt in the other direction; `skips`: what that one says,
     of which the target need not be asked; nor if there are at most `unasked` revisions on a page: to send so few costs
-    hardly more than to ask. `at_rest` is called when everything up to this seq of the source is settled, or refused
-    without room to record it, before that is told as Phase.IDLE.
+    hardly more than to ask. `at_rest` is called when everything up to this seq of the source is settled, but for what
+    is refused (if that is full, without room to record it), before that is told as Phase.IDLE.
     """
 
     stop: asyncio.Event
     brings: Echoes
     skips: Echoes
     unasked: int
-    at_rest: Callable[[Seq], Awaitable[None]]
+    at_rest: Callable[[Seq, Refused], Awaitable[None]]
 
 
 class Transfer:
@@ -278,7 +278,7 @@ class Transfer:
         if self._following is None or not self.is_caught_up:
             return
         if not self._under_way:
-            await self._following.at_rest(self._read_to)
+            await self._following.at_rest(self._read_to, self.refused)
             self._passage.meter.refused(self.refused.refusals)
         self._passage.meter.enter(Phase.TRANSFERRING if self._under_way else Phase.IDLE)
 

@@ -120,6 +120,10 @@ class Verdicts:
         statements = carried(subject.id, document)
         return [each for each in statements if check_statement(subject, each, self._signing_keys)]
 
+    def holds(self, subject: Subject, statement: Statement) -> bool:
+        """See `check_statement`."""
+        return check_statement(subject, statement, self._signing_keys)
+
     def _verify(self, held: Held, document: Mapping[str, Any]) -> Verdict:
         revision = held.revision
         is_alone = len(revision.history) == 1 and held.live == 1

@@ -269,6 +269,16 @@ CREATE TABLE set_aside (
 );
 """
 
+_WITHDRAWALS = """
+-- Records whose Hcp was put out of them (store/withdrawals.py).
+CREATE TABLE withdrawing (id TEXT PRIMARY KEY) WITHOUT ROWID;     -- they are to go
+CREATE TABLE withdrawn (                                          -- what went of them
+    id  TEXT NOT NULL,
+    rev TEXT NOT NULL,
+    PRIMARY KEY (id, rev)
+) WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ARRIVALS,
@@ -281,4 +291,5 @@ MIGRATIONS: tuple[str, ...] = (
     _EPOCHS,
     _DEVICES,
     _SET_ASIDE,
+    _WITHDRAWALS,
 )

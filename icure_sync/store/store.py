@@ -35,6 +35,7 @@ from icure_sync.store.set_aside import SetAside
 from icure_sync.store.settings import Settings
 from icure_sync.store.trail import Trail
 from icure_sync.store.trust import HcpKeys, Pins
+from icure_sync.store.withdrawals import Withdrawals
 from icure_sync.store.writes import Writes
 
 P = ParamSpec("P")
@@ -59,6 +60,7 @@ class Store:
         self.indexes = Indexes(database)
         self.scans = Scans(database)
         self.purges = Purges(database)
+        self.withdrawals = Withdrawals(database, self.documents, self.purges)
         self.local = LocalDocuments(database)
         self.attachments = Attachments(database)
         self.arrivals = Arrivals(database)

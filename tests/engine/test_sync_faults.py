@@ -34,6 +34,7 @@ from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication import limits
 from icure_sync.replication.checkpoint import START, Direction
+from icure_sync.replication.refused import Refused
 from icure_sync.replication.trouble import BatchRefused, CheckpointConflict, ServerFailed
 from icure_sync.replication.wire import Change, Changes, PeerInfo, Refusal, Revision
 from icure_sync.store import Store
@@ -217,7 +218,7 @@ async def test_with_too_many_refusals_a_live_attempt_comes_to_rest_all_the_same(
     source, target = filled(60), Picky(by_value)
     stop, rests, told = asyncio.Event(), [], []
 
-    async def at_rest(seq: Seq) -> None:
+    async def at_rest(seq: Seq, _: Refused) -> None:
         rests.append((seq, len(target.all_leaves())))
         if DocId("later") not in source.all_leaves():
             source.put(revision("later", rev(1, 1)))

@@ -1,0 +1,142 @@
+"""Records of which this Hcp was put out: whether that is proven, and that they go once nothing of them is unsent.
+
+A notice is looked at, and believed for what is signed in it: a revocation by whoever may put this Hcp out, with no
+grant after it in anything that is here. Owns that decision and what is noted of it; what goes is the store's.
+Synchronous: runs in the store's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from icure_sync import strict_json
+from icure_sync.crypto.access import Statement, Subject, carried, parties, union
+from icure_sync.engine.alarms import AlarmKind, Bell
+from icure_sync.engine.trail import Action, Recorder
+from icure_sync.engine.verdicts import Verdicts
+from icure_sync.errors import InvalidEntity, Tampered
+from icure_sync.ids import DocId, HcpId
+from icure_sync.store import Held, Store
+
+_NOTICE = b'"notice":true'
+_LOOKED_THROUGH = "engine/withdrawn"  # the setting that holds the seq
+
+
+class _Standing(Enum):
+    IN = auto()
+    OUT = auto()
+    UNSURE = auto()  # a grant may count whose signature nobody can judge yet
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What all that is here of a record says of access. `pending`: grants that cannot be judged yet."""
+
+    subject: Subject
+    proven: list[Statement]
+    pending: list[Statement]
+
+    def has_access(self, hcp: HcpId, statements: Iterable[Statement]) -> bool:
+        return hcp in parties(self.subject, statements)
+
+
+class Withdrawing:
+    """Of one Hcp, `me`, in one store."""
+
+    def __init__(self, store: Store, me: HcpId, *, verdicts: Verdicts, recorder: Recorder, bell: Bell) -> None:
+        self._store = store
+        self._me = me
+        self._verdicts = verdicts
+        self._recorder = recorder
+        self._bell = bell
+
+    def look(self, *, learnt: bool) -> None:
+        """Find what is to go among what came. `learnt`: Hcps became known, so everything is looked at again."""
+        if self._store.read_only:
+            return
+        since = 0 if learnt else self._store.settings.get(_LOOKED_THROUGH) or 0
+        through = None
+        while through != since:
+            since = since if through is None else through
+            told, through = self._store.withdrawals.told(since, _NOTICE)
+            with self._store.transaction():
+                for doc_id in told:
+                    if self._standing(doc_id) is _Standing.OUT:
+                        self._store.withdrawals.wait(doc_id)
+                    else:
+                        self._store.withdrawals.stay(doc_id)
+                if through != since:
+                    self._store.settings.put(_LOOKED_THROUGH, through)
+
+    def withdraw(self, sent: int, refused: Collection[DocId]) -> int:
+        """Let those go of which everything is on the other side: every change up to the seq `sent` is there, but for
+        the documents `refused`. Returns how many went."""
+        gone = 0
+        for doc_id in self._store.withdrawals.waiting():
+            with self._store.transaction():
+                if self._standing(doc_id) is not _Standing.OUT:
+                    self._store.withdrawals.stay(doc_id)
+                elif doc_id not in refused and (self._store.documents.seq_of(doc_id) or 0) <= sent:
+                    self._withdraw(doc_id)
+                    gone += 1
+        return gone
+
+    def _withdraw(self, doc_id: DocId) -> None:
+        stated = self._stated(doc_id)
+        assert stated is not None  # or nobody would be out
+        by = sorted({each["by"] for each in stated.proven if each.get("revoke") == self._me})
+        self._store.withdrawals.withdraw(doc_id)
+        self._recorder.did(Action.WITHDRAWN, doc_id, stated.subject.type, {"by": by})
+        who = ", ".join(by) or "whoever put out those who had shared it"
+        self._bell.ring(AlarmKind.WITHDRAWN, doc_id, f"{who} ended the access of {self._me}")
+
+    def _standing(self, doc_id: DocId) -> _Standing:
+        """Out is who had access, and has none by all that is here, if a notice tells him so."""
+        stated = self._stated(doc_id)
+        if stated is None or stated.has_access(self._me, stated.proven) or not self._is_told(doc_id, stated.subject):
+            return _Standing.IN
+        if stated.has_access(self._me, [*stated.proven, *stated.pending]):
+            return _Standing.UNSURE
+        granted = [each for each in stated.proven if "grant" in each]
+        return _Standing.OUT if stated.has_access(self._me, granted) else _Standing.IN
+
+    def _is_told(self, doc_id: DocId, subject: Subject) -> bool:
+        for document in map(_document, self._held(doc_id)):
+            named = document.get("delegations")
+            if document.get("notice") is True and isinstance(named, dict) and self._me in named:
+                with suppress(Tampered):
+                    if self._me not in parties(subject, self._verdicts.proven(subject, document)):
+                        return True
+        return False
+
+    def _stated(self, doc_id: DocId) -> _Stated | None:
+        """From everything that is here, looked at before or not. None if nothing of it is a record of that id."""
+        proven = [*self._verdicts.statements(doc_id)]
+        pending: list[Statement] = []
+        found: Subject | None = None
+        for document in map(_document, self._held(doc_id)):
+            with suppress(Tampered):
+                subject = found = Subject.of(doc_id, document)
+                for statement in carried(doc_id, document):
+                    with suppress(Tampered):
+                        if self._verdicts.holds(subject, statement):
+                            proven.append(statement)
+                        elif "grant" in statement:
+                            pending.append(statement)
+        return None if found is None else _Stated(found, union(proven), union(pending))
+
+    def _held(self, doc_id: DocId) -> tuple[Held, ...]:
+        documents = self._store.documents
+        return (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+
+
+def _document(held: Held) -> dict[str, Any]:
+    """Its members; none if it cannot be read."""
+    with suppress(InvalidEntity):
+        found = strict_json.loads(held.revision.body, f"document {held.revision.id}")
+        return found if isinstance(found, dict) else {}
+    return {}
