@@ -191,7 +191,7 @@ def test_a_server_that_goes_away_meanwhile_is_waited_for(tmp_path: Path, tablet:
             stop(running.process)
 
 
-def test_either_side_killed_at_any_step_can_be_run_again(tmp_path: Path, hub: RunningHub) -> None:
+def test_either_side_killed_on_the_way_can_be_run_again(tmp_path: Path, hub: RunningHub) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.app.dying_pairs", tmp_path, hub.database],
         env=CommandLine(tmp_path).environment(),
@@ -207,5 +207,5 @@ def test_either_side_killed_at_any_step_can_be_run_again(tmp_path: Path, hub: Ru
     for side, is_killed, *found in told:
         assert found == [0, "hcp-a", ["home"]], (side, is_killed)
     killed = [side for side, is_killed, *_ in told if is_killed]
-    assert killed.count("new") > 10
+    assert killed.count("new") > 7
     assert killed.count("old") > 4

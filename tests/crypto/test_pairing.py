@@ -225,7 +225,7 @@ def altered(message: Message, draw: Any) -> Message:
     return replace(message, **changes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_who_does_not_know_the_code_wins_nothing_by_any_order_of_any_messages(data: st.DataObject):
     """The server drives fresh devices with all that it ever heard, altered, swapped, repeated, and their own words.
@@ -251,7 +251,7 @@ def test_who_does_not_know_the_code_wins_nothing_by_any_order_of_any_messages(da
         assert not isinstance(old, Delivering)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_between_two_that_know_the_code_only_the_very_identity_goes_over(data: st.DataObject):
     """The server reorders, repeats, drops and alters what two honest devices say. At best they agree as they should."""
