@@ -21,7 +21,8 @@ def test_a_patient_travels_to_a_delegate_and_back_to_the_second_device(
     specialist.json("sync")
 
     first = practice.json("sync", "--server", hub.database)
-    assert first == {"pulled": 1, "pushed": 3, "merged": 0, "conflicts": 0, "refused": []}
+    assert first.pop("pushed") >= 3  # with it what each home has beside its records
+    assert first == {"pulled": 1, "merged": 0, "conflicts": 0, "refused": []}
     shared = practice.json("share", patient, "--with", "hcp-b", "--include-linked")
     assert (shared["id"], shared["sharedWith"]) == (patient, ["hcp-a", "hcp-b"])
     assert practice.json("sync")["pushed"] >= 2
