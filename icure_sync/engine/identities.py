@@ -82,6 +82,10 @@ class Identities:
         """Hcps that are pinned, or claimed to be known."""
         return tuple(sorted({*self._claims, *(pin.hcp for pin in self._store.pins.all()), *self._pins}))
 
+    def pins(self) -> list[Pin]:
+        """Every pin, by Hcp id."""
+        return [pin for hcp_id in self.ids() if (pin := self.pin(hcp_id)) is not None]
+
     def signer(self, hcp_id: str) -> Signer | None:
         """What is known of the keys that this Hcp signs with; None if nothing is."""
         known = self._signers.get(HcpId(hcp_id))
@@ -109,6 +113,15 @@ class Identities:
     def disputed(self) -> frozenset[HcpId]:
         """Hcps with claims: nothing is wrapped for them meanwhile."""
         return frozenset(hcp_id for hcp_id, found in self._claims.items() if found)
+
+    def require_undisputed(self, hcp_id: HcpId, attempted: str) -> None:
+        """Raises UntrustedKey if there are claims."""
+        if self.claims(hcp_id):
+            raise UntrustedKey(
+                attempted,
+                f"another identity is claimed for {hcp_id}, and nothing vouches for it",
+                f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}",
+            )
 
     def settle(self, hcp_id: HcpId, stated: Sequence[Stated]) -> None:
         """Take in what revisions of this Hcp's document state, all that are here: pin on first use, follow what the

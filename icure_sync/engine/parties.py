@@ -160,7 +160,7 @@ class Parties:
 
     def pins(self) -> list[Pin]:
         """Every pin, to be shared with the other devices of this Hcp."""
-        return [pin for hcp_id in self._identities.ids() if (pin := self._identities.pin(hcp_id)) is not None]
+        return self._identities.pins()
 
     def retire(self, delegate: HcpId, ended: str) -> None:
         """Make no new entries with the keys {me, delegate} that there are, which ended so (one of ENDINGS)."""
@@ -176,12 +176,7 @@ class Parties:
         """
         self._refresh_one(DocId(delegate))
         for hcp_id in (delegate, self._identity.hcp_id):
-            if self._identities.claims(hcp_id):
-                raise UntrustedKey(
-                    f"share with {delegate}",
-                    f"another identity is claimed for {hcp_id}, and nothing vouches for it",
-                    f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}",
-                )
+            self._identities.require_undisputed(hcp_id, f"share with {delegate}")
         present = self.keyring.pair(self._identity.hcp_id, delegate)
         if present is not None:
             return present

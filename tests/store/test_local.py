@@ -11,7 +11,7 @@ from icure_sync.crypto.identity import PLANNED, Previous
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import HcpId, Kid, Rev
-from icure_sync.store import Pin, Store
+from icure_sync.store import Pin, Store, schema
 from tests.store.revisions import KEY
 
 A, B = HcpId("hcp-a"), HcpId("hcp-b")
@@ -68,3 +68,14 @@ def test_the_first_use_pins_a_key_and_later_ones_do_not_move_it(store: Store):
     store.pins.put(later)
     assert store.pins.get(A) == later
     assert store.pins.pin(A, b"first", Rev("1-a")) == b"other"
+
+
+def test_what_was_pinned_before_there_were_epochs_is_of_the_first(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._EPOCHS)])
+        older = Store.open(path, KEY)
+        older._database.run("INSERT INTO pins VALUES (?, ?, ?)", (A, b"s" * 32, "1-a"))
+        older.close()
+    newer = Store.open(path, KEY)
+    assert newer.pins.all() == [Pin(A, b"s" * 32, Rev("1-a"), 1, (), None, ())]
+    newer.close()

@@ -21,6 +21,7 @@ from icure_sync.crypto.primitives import SymmetricKey, lock_secret, sha256
 from icure_sync.crypto.sealing import Sealed, body_data
 from icure_sync.ids import Rev
 from tests.keys import HCPS, A, B, C, hcp_key, identity, seeded
+from tests.vectors.make_epochs import epochs
 from tests.vectors.make_hcp_merges import hcp_merges
 from tests.vectors.make_merges import joins, merges
 from tests.vectors.make_records import bodies, describe, hcp_document, make_documents
@@ -33,6 +34,7 @@ def vectors() -> dict[str, Any]:
     """The whole file."""
     documents = make_documents()
     described = {name: describe(sealed) for name, sealed in documents.items()}
+    of_hcp = hcp_merges()
     subject = Subject.of(documents["created"].id, documents["created"].document)
     return {
         "about": "sealed-1, version 1: see icure_sync/crypto/FORMAT.md. All keys here are published, so they are for "
@@ -58,7 +60,8 @@ def vectors() -> dict[str, Any]:
         "documents": described,
         "merges": merges(),
         "hcpDocuments": {hcp_id: hcp_document(identity(hcp_id)) for hcp_id in HCPS},
-        "hcpMerges": hcp_merges(),
+        "hcpMerges": of_hcp,
+        "epochs": epochs(of_hcp, documents),
         "files": files(subject),
         "locked": locked(),
         "refused": refused(documents),
