@@ -106,7 +106,7 @@ def test_what_is_refused_is_said_as_a_sync_says_it_and_again_only_if_it_changes(
 
 def test_a_status_tells_what_is_not_sent_from_what_is_refused() -> None:
     refusal = Refusal(DocId("john"), Rev("1-a"), "forbidden", "no patients here")
-    status = Status("hcp-a", "d", (), {}, 0, 0, (), {}, {}, None, 0)
+    status = Status("hcp-a", "d", (), {}, 0, 0, 0, (), {}, {}, None, 0, locked=False)
     assert "not sent yet: 0\n" in _answer(status, None).text + "\n"
     refused = _answer(replace(status, refused=(refusal,)), None)
     assert "0, besides what is refused" in refused.text

@@ -99,7 +99,7 @@ def test_the_new_one_is_asked_for_twice(home: CommandLine):
 
 def test_a_change_that_is_killed_at_any_step_leaves_the_old_passphrase_or_the_new_one(tmp_path: Path):
     script = [sys.executable, "-m", "tests.app.dying_changes", tmp_path]
-    told = subprocess.run(script, capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=ROOT).stdout
+    told = subprocess.run(script, capture_output=True, text=True, timeout=PATIENCE * 5, check=True, cwd=ROOT).stdout
     *lives, last = told.splitlines()
     assert last == "done"
     opened = [life.split()[0] for life in lives]

@@ -241,7 +241,7 @@ async def test_merging_that_is_under_way_stops_when_the_keys_go(open_replica):
     replica = await open_replica("hcp-a")
     custody = replica._custody
 
-    def learn() -> Iterator[Reconciled]:
+    def learn(*_: object) -> Iterator[Reconciled]:
         yield Reconciled(merged=1)
         custody.held = None
         yield Reconciled(merged=1)
