@@ -8,7 +8,7 @@ out the evidence, and what they read they may keep. The server cannot open anyth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from icure_sync.crypto.glass import GLASS_PREFIX, Glass, GlassOpened, glass_id, glass_members
@@ -51,17 +51,17 @@ class Prepared:
 class Glasses:
     """Of the Hcp of one replica."""
 
-    def __init__(self, store: Store, keyed: Keyed) -> None:
+    def __init__(self, store: Store, keyed: Callable[[], Keyed]) -> None:
         self._store = store
         self._keyed = keyed
 
     async def standing(self) -> list[Glass]:
         """The emergency accesses that stand, the newest first."""
-        return await self._store.run(self._keyed.evidence.glasses, withdrawn=False)
+        return await self._store.run(self._keyed().evidence.glasses, withdrawn=False)
 
     async def openings(self) -> list[GlassOpened]:
         """All evidence that has come: who opened one, why and when, by their own word. Of withdrawn ones too."""
-        return await self._store.run(self._keyed.evidence.openings)
+        return await self._store.run(self._keyed().evidence.openings)
 
     async def prepare(self, patient: Patient, count: int, threshold: int) -> Prepared:
         """Let any `threshold` of `count` people open this patient's records, all that is linked to them included.
@@ -71,20 +71,21 @@ class Glasses:
         NoAccess.
         """
         split = Split(threshold, count)
-        published = self._keyed.published
-        await self._store.run(self._opened, DocId(patient.id))
+        keyed = self._keyed()
+        published = keyed.published
+        await self._store.run(_opened, keyed, DocId(patient.id))
         hcp_id = GLASS_PREFIX + published.entropy(ID_BYTES).hex()
         name = f"Emergency access ({published.identity.name})"
         identity = await asyncio.to_thread(Identity.create, hcp_id, name, entropy=published.entropy)
         secret = RecoverySecret.draw(Purpose.GLASS, published.entropy)
-        glass = await self._store.run(self._publish, secret, identity, DocId(patient.id), split)
-        shared = await self._store.run(self._share, [glass])
+        glass = await self._store.run(self._publish, keyed, secret, identity, DocId(patient.id), split)
+        shared = await self._store.run(_share, keyed, [glass])
         return Prepared(glass, secret.shares(split), shared)
 
     async def refresh(self) -> Shared:
         """Share with all emergency Hcps what has come to their patients' records since. What was revoked from one of
         them stays so. Cheap if nothing has changed."""
-        return await self._store.run(self._refresh)
+        return await self._store.run(self._refresh, self._keyed())
 
     async def withdraw(self, id_: str) -> Glass:
         """Let nobody open this one any more, and put its Hcp out of the records. What was read stays read.
@@ -92,21 +93,21 @@ class Glasses:
         `id_`: the document's, or the Hcp's. Killed on the way, it is listed still: do it again. Raises NotFound;
         NoAccess if it could not be put out of some record, and then it stands.
         """
-        return await self._store.run(self._withdraw, id_)
+        return await self._store.run(self._withdraw, self._keyed(), id_)
 
     async def begin(self, broken: Broken) -> None:
         """In the home of an emergency Hcp, before its first sync: record who opened it and why, and take nobody for the
         owner but who prepared it."""
-        await self._store.run(self._begin, broken)
+        await self._store.run(self._begin, self._keyed(), broken)
 
-    def _begin(self, broken: Broken) -> None:
+    def _begin(self, keyed: Keyed, broken: Broken) -> None:
         glass = broken.glass
         with self._store.transaction():
-            self._keyed.recorder.did(Action.GLASS_OPENED, glass.patient, Patient.TYPE, told(broken.opened))
+            keyed.recorder.did(Action.GLASS_OPENED, glass.patient, Patient.TYPE, told(broken.opened))
             self._store.pins.pin(glass.owner, glass.owner_key, Rev(""))
 
-    def _publish(self, secret: RecoverySecret, identity: Identity, patient: DocId, split: Split) -> Glass:
-        published = self._keyed.published
+    def _publish(self, keyed: Keyed, secret: RecoverySecret, identity: Identity, patient: DocId, split: Split) -> Glass:
+        published = keyed.published
         members = glass_members(
             secret,
             identity,
@@ -121,47 +122,27 @@ class Glasses:
             store_written(self._store, hcp_document.first(identity))
             published.publish(glass_id(secret), members)
             detail = {"glass": identity.hcp_id, "shares": members["shares"]}
-            self._keyed.recorder.did(Action.GLASS_PREPARED, patient, Patient.TYPE, detail)
-        self._keyed.parties.refresh()
-        return self._glass(glass_id(secret))
+            keyed.recorder.did(Action.GLASS_PREPARED, patient, Patient.TYPE, detail)
+        keyed.parties.refresh()
+        return _glass(keyed, glass_id(secret))
 
-    def _refresh(self) -> Shared:
+    def _refresh(self, keyed: Keyed) -> Shared:
         seq = self._store.documents.update_seq()
         if self._store.settings.get(_REFRESHED) == seq:
             return Shared(0, ())
-        glasses = self._keyed.evidence.glasses(withdrawn=False)
-        shared = self._share(glasses)
+        glasses = keyed.evidence.glasses(withdrawn=False)
+        shared = _share(keyed, glasses)
         if glasses and not self._store.read_only:
             self._store.settings.put(_REFRESHED, self._store.documents.update_seq())
         return shared
 
-    def _share(self, glasses: Sequence[Glass]) -> Shared:
-        records, failed = 0, []
-        for glass in glasses:
-            try:
-                patient = self._opened(glass.patient)
-                family = [patient, *self._keyed.family(patient)]
-            except UNREADABLE as error:
-                failed.append(f"{glass.patient}: {error.wrong}")
-                continue
-            for opened in family:
-                if glass.hcp in opened.content.shared_with or _was_put_out(opened, glass.hcp):
-                    continue
-                try:
-                    self._keyed.records.share(opened, glass.hcp)
-                    records += 1
-                except UNREADABLE as error:
-                    failed.append(f"{opened.stored.id}: {error.wrong}")
-        return Shared(records, tuple(failed))
-
-    def _withdraw(self, id_: str) -> Glass:
-        glass = self._glass(id_)
+    def _withdraw(self, keyed: Keyed, id_: str) -> Glass:
+        glass = _glass(keyed, id_)
         failed = []
-        patient = self._opened(glass.patient)
-        for opened in (patient, *self._keyed.family(patient)):
+        for opened in _records(keyed, glass):
             if glass.hcp in opened.content.shared_with:
                 try:
-                    self._keyed.records.revoke(opened, glass.hcp)
+                    keyed.records.revoke(opened, glass.hcp)
                 except UNREADABLE as error:
                     failed.append(f"{opened.stored.id}: {error.wrong}")
         if failed:
@@ -169,22 +150,47 @@ class Glasses:
             wrong = f"it could not be put out of {len(failed)} records"
             raise NoAccess(attempted, wrong, "have those who gave it access do that, then try again", tuple(failed))
         with self._store.transaction():
-            self._keyed.published.withdraw(glass.id)
-            self._keyed.recorder.did(Action.GLASS_WITHDRAWN, glass.patient, Patient.TYPE, {"glass": glass.hcp})
+            keyed.published.withdraw(glass.id)
+            keyed.recorder.did(Action.GLASS_WITHDRAWN, glass.patient, Patient.TYPE, {"glass": glass.hcp})
         return glass
 
-    def _glass(self, id_: str) -> Glass:
-        for glass in self._keyed.evidence.glasses(withdrawn=False):
-            if id_ in (glass.id, glass.hcp):
-                return glass
-        raise NotFound(f"find the emergency access {id_}", "none of this name stands", "see break-glass list")
 
-    def _opened(self, patient: DocId) -> Opened:
-        """Raises NotFound for what is no patient."""
-        opened = self._keyed.opener.open(patient)
-        if opened.content.type != Patient.TYPE:
-            raise NotFound(f"find the patient {patient}", f"it is a {opened.content.type}", "name the patient")
-        return opened
+def _share(keyed: Keyed, glasses: Sequence[Glass]) -> Shared:
+    records, failed = 0, []
+    for glass in glasses:
+        for opened in _records(keyed, glass):
+            if glass.hcp in opened.content.shared_with or _was_put_out(opened, glass.hcp):
+                continue
+            try:
+                keyed.records.share(opened, glass.hcp)
+                records += 1
+            except UNREADABLE as error:
+                failed.append(f"{opened.stored.id}: {error.wrong}")
+    return Shared(records, tuple(failed))
+
+
+def _records(keyed: Keyed, glass: Glass) -> list[Opened]:
+    """The patient and what is linked to him; none if he can be opened here no more, whose access has ended then."""
+    try:
+        patient = _opened(keyed, glass.patient)
+    except UNREADABLE:
+        return []
+    return [patient, *keyed.family(patient)]
+
+
+def _glass(keyed: Keyed, id_: str) -> Glass:
+    for glass in keyed.evidence.glasses(withdrawn=False):
+        if id_ in (glass.id, glass.hcp):
+            return glass
+    raise NotFound(f"find the emergency access {id_}", "none of this name stands", "see break-glass list")
+
+
+def _opened(keyed: Keyed, patient: DocId) -> Opened:
+    """Raises NotFound for what is no patient."""
+    opened = keyed.opener.open(patient)
+    if opened.content.type != Patient.TYPE:
+        raise NotFound(f"find the patient {patient}", f"it is a {opened.content.type}", "name the patient")
+    return opened
 
 
 def _was_put_out(opened: Opened, hcp_id: HcpId) -> bool:

@@ -8,10 +8,9 @@ shuts that out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from icure_sync.crypto.party import HCP_TYPE
-from icure_sync.crypto.publishing import is_withdrawal
 from icure_sync.crypto.recovery import RECOVERY_TYPE, Recovery, recovery_id, recovery_members
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Share, Split
 from icure_sync.engine.keyed import Keyed
@@ -24,22 +23,22 @@ from icure_sync.store import Store
 class Recoveries:
     """Of the Hcp of one replica. Secrets are returned once and kept nowhere."""
 
-    def __init__(self, store: Store, keyed: Keyed) -> None:
+    def __init__(self, store: Store, keyed: Callable[[], Keyed]) -> None:
         self._store = store
         self._keyed = keyed
 
     @property
     def epoch(self) -> int:
         """Of the identity as it is now: what states an earlier one gives back an identity that is no longer used."""
-        return self._keyed.identity.epoch
+        return self._keyed().identity.epoch
 
     async def standing(self) -> list[Recovery]:
         """Those that stand, the newest first."""
-        return await self._store.run(self._standing)
+        return await self._store.run(_standing, self._keyed())
 
     async def new_code(self) -> RecoverySecret:
         """A new code, for `code` to be shown once; those before it are withdrawn. Shares stay."""
-        return await self._store.run(self._new_code)
+        return await self._store.run(self._new_code, self._keyed())
 
     async def split(self, count: int, threshold: int) -> tuple[Share, ...]:
         """Shares of a secret of its own, for so many people; `threshold` of them are enough. What there is stays.
@@ -47,50 +46,51 @@ class Recoveries:
         Raises InvalidEntity for other numbers than 2 to 32, and a threshold beyond the count.
         """
         split = Split(threshold, count)
-        secret = await self._store.run(self._publish, split)
+        secret = await self._store.run(self._publish, self._keyed(), split)
         return secret.shares(split)
 
     async def withdraw(self, id_: str) -> Recovery:
         """Let a code or a set of shares recover nothing any more. Raises NotFound for one that does not stand."""
-        return await self._store.run(self._withdraw, DocId(id_))
+        return await self._store.run(self._withdraw, self._keyed(), DocId(id_))
 
     async def recovered(self, indexes: Sequence[int]) -> None:
         """Record, before anything else, that this home was made from a code, or from the shares of these indexes."""
-        me, detail = self._keyed.identity.hcp_id, {"shares": [*indexes]}
-        await self._store.run(self._keyed.recorder.did, Action.RECOVERED, me, HCP_TYPE, detail)
+        keyed, detail = self._keyed(), {"shares": [*indexes]}
+        await self._store.run(keyed.recorder.did, Action.RECOVERED, keyed.identity.hcp_id, HCP_TYPE, detail)
 
-    def _standing(self) -> list[Recovery]:
-        found = self._keyed.published.standing(RECOVERY_TYPE)
-        read = [Recovery.of(each.id, each.document) for each in found if not is_withdrawal(each.document)]
-        return sorted(read, key=lambda each: (-each.made, each.id))
-
-    def _new_code(self) -> RecoverySecret:
+    def _new_code(self, keyed: Keyed) -> RecoverySecret:
         with self._store.transaction():
-            before = self._standing()
-            secret = self._publish(None)
+            before = _standing(keyed)
+            secret = self._publish(keyed, None)
             for recovery in before:
                 if recovery.split is None:
-                    self._end(recovery)
+                    _end(keyed, recovery)
         return secret
 
-    def _publish(self, split: Split | None) -> RecoverySecret:
-        published = self._keyed.published
+    def _publish(self, keyed: Keyed, split: Split | None) -> RecoverySecret:
+        published = keyed.published
         secret = RecoverySecret.draw(Purpose.RECOVERY, published.entropy)
         members = recovery_members(secret, published.identity, published.now(), split, published.entropy)
         doc_id = recovery_id(secret)
         with self._store.transaction():
             published.publish(doc_id, members)
-            self._keyed.recorder.did(Action.RECOVERY_MADE, doc_id, RECOVERY_TYPE, {"shares": members["shares"]})
+            keyed.recorder.did(Action.RECOVERY_MADE, doc_id, RECOVERY_TYPE, {"shares": members["shares"]})
         return secret
 
-    def _end(self, recovery: Recovery) -> None:
-        self._keyed.published.withdraw(recovery.id)
-        self._keyed.recorder.did(Action.RECOVERY_WITHDRAWN, recovery.id, RECOVERY_TYPE, {})
-
-    def _withdraw(self, doc_id: DocId) -> Recovery:
-        for recovery in self._standing():
+    def _withdraw(self, keyed: Keyed, doc_id: DocId) -> Recovery:
+        for recovery in _standing(keyed):
             if recovery.id == doc_id:
                 with self._store.transaction():
-                    self._end(recovery)
+                    _end(keyed, recovery)
                 return recovery
         raise NotFound(f"withdraw {doc_id}", "no code and no set of shares of this name stands", "see recovery list")
+
+
+def _standing(keyed: Keyed) -> list[Recovery]:
+    found = (each for each in keyed.published.standing(RECOVERY_TYPE) if not each.is_withdrawn)
+    return sorted((Recovery.of(each.id, each.document) for each in found), key=lambda each: (-each.made, each.id))
+
+
+def _end(keyed: Keyed, recovery: Recovery) -> None:
+    keyed.published.withdraw(recovery.id)
+    keyed.recorder.did(Action.RECOVERY_WITHDRAWN, recovery.id, RECOVERY_TYPE, {})

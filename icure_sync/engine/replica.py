@@ -161,12 +161,12 @@ class Replica:
     @property
     def recovery(self) -> Recoveries:
         """Codes and shares that give this Hcp's identity back when no device is left."""
-        return Recoveries(self._store, self._keyed)
+        return Recoveries(self._store, self._custody.keyed)
 
     @property
     def glass(self) -> Glasses:
         """Emergency access to patients' records, for k of n people."""
-        return Glasses(self._store, self._keyed)
+        return Glasses(self._store, self._custody.keyed)
 
     # Records
 

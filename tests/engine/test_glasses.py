@@ -208,6 +208,23 @@ async def test_withdrawn_it_opens_nothing_and_who_was_in_reads_nothing_later(ope
         await a.glass.withdraw(prepared.glass.hcp)
 
 
+async def test_it_is_withdrawn_also_by_an_owner_who_has_no_access_any_more(open_replica, server, chart):
+    a, _ = chart
+    b = await open_replica("hcp-b")
+    await met(server, a, b)
+    fanny = await b.share(await b.save(Patient(first_name="Fanny")), with_="hcp-a")
+    await met(server, b, a)
+    prepared = await a.glass.prepare(await a.get(Patient, fanny.id), 2, 2)
+    await met(server, a, b)
+    await b.revoke(await b.get(Patient, fanny.id), from_="hcp-a")
+    await met(server, b, a)
+    assert (await a.glass.refresh()).records == 0
+    await a.glass.withdraw(prepared.glass.hcp)
+    await a.sync(server)
+    with pytest.raises(NoAccess, match="it was withdrawn"):
+        await opened(server, prepared.shares)
+
+
 async def test_evidence_that_comes_after_the_end_is_read_all_the_same(open_replica, server, chart):
     a, john = chart
     phone = await open_replica("hcp-a", "phone")

@@ -11,7 +11,7 @@ from icure_sync.crypto.publishing import publish, withdraw
 from icure_sync.crypto.recovery import RECOVERY_TYPE, recovery_id
 from icure_sync.crypto.shares import Purpose, RecoverySecret
 from icure_sync.engine.rescue import recover
-from icure_sync.errors import InvalidEntity, NoAccess, NotFound, Tampered
+from icure_sync.errors import InvalidEntity, Locked, NoAccess, NotFound, Tampered
 from icure_sync.ids import DocId, Rev
 from icure_sync.model import Patient
 from icure_sync.replication.wire import Revision
@@ -129,6 +129,16 @@ async def test_a_keyless_replica_makes_no_codes(open_replica):
     keyless = await open_replica(None)
     with pytest.raises(NoAccess):
         await keyless.recovery.standing()
+
+
+async def test_a_locked_replica_makes_no_codes_whoever_asked_before(open_replica):
+    a = await open_replica("hcp-a")
+    before = a.recovery
+    await before.new_code()
+    await a.lock()
+    for asked in (before.new_code, before.standing, a.recovery.standing, a.glass.standing):
+        with pytest.raises(Locked):
+            await asked()
 
 
 @pytest.mark.parametrize("deleted", [True, False])
