@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from icure_sync.canonical import canonical
+from icure_sync.crypto.envelope import pad, seal, to_text
 from icure_sync.crypto.glass import (
     NAME_MOST,
     REASON_MOST,
     Glass,
     GlassOpened,
+    _opened_associated,
     evidence_key,
     glass_id,
     glass_members,
@@ -23,7 +26,7 @@ from icure_sync.crypto.glass import (
 from icure_sync.crypto.hcp_keys import self_key
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.publishing import publish, withdraw
-from icure_sync.crypto.recovery import open_recovery
+from icure_sync.crypto.recovery import open_recovery, seal_identity
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Split
 from icure_sync.errors import InvalidEntity, Tampered
 from icure_sync.ids import DocId, HcpId
@@ -127,8 +130,6 @@ def test_an_identity_that_is_not_the_one_stated_is_refused():
         split=Split(2, 3),
         entropy=seeded("salt"),
     )
-    from icure_sync.crypto.recovery import seal_identity
-
     clear = {name: value for name, value in lying.items() if name != "sealed"}
     clear["sealed"] = seal_identity(SECRET, replace(identity(B), hcp_id=GLASS_HCP), ID, clear, seeded("salt"))
     _, document = publish(ID, clear, identity(A))
@@ -194,10 +195,6 @@ def test_evidence_for_another_owner_or_elsewhere_is_refused():
     ],
 )
 def test_evidence_that_says_something_else_is_refused(said: Any):
-    from icure_sync.canonical import canonical
-    from icure_sync.crypto.envelope import pad, seal, to_text
-    from icure_sync.crypto.glass import _opened_associated
-
     clear = {name: EVIDENCE[name] for name in ("type", "cryptoSuite", "delegations", "glass")}
     sealed = seal(evidence_key(SECRET), pad(canonical(said)), _opened_associated(OPENED.id, clear), bytes(24))
     with pytest.raises(Tampered, match="not laid out"):

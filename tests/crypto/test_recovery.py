@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icure_sync.crypto.publishing import holds, is_withdrawal, publish, withdraw
-from icure_sync.crypto.recovery import Recovery, open_recovery, recovery_id, recovery_members
+from icure_sync.crypto.recovery import Recovery, open_recovery, recovery_id, recovery_members, seal_identity
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Split
 from icure_sync.crypto.signers import Signer
 from icure_sync.errors import Tampered
@@ -82,8 +82,6 @@ def test_an_identity_that_is_not_the_one_stated_is_refused():
     _, by_another = publish(ID, members, identity(B))
     with pytest.raises(Tampered):
         open_recovery(SECRET, ID, by_another)
-    from icure_sync.crypto.recovery import seal_identity
-
     lying = {name: value for name, value in members.items() if name != "sealed"} | {"epoch": 7}
     lying["sealed"] = seal_identity(SECRET, identity(A), ID, lying, seeded("salt"))
     _, document = publish(ID, lying, identity(A))

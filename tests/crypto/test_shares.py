@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icure_sync.crypto.shares import (
+    _MARKS,
     SECRET_BYTES,
     SHARES_MOST,
     Purpose,
@@ -113,7 +114,7 @@ def test_a_typing_error_in_a_share_is_named_by_its_group(place: int, letter: str
 
 
 def test_a_share_of_a_kind_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(_marks(), Purpose.RECOVERY, 5)
+    monkeypatch.setitem(_MARKS, Purpose.RECOVERY, 5)
     unknown = SHARES[0].text
     monkeypatch.undo()
     with pytest.raises(InvalidEntity, match="use a newer version"):
@@ -134,9 +135,3 @@ def test_keys_names_and_purposes_have_labels_of_their_own():
 def test_nothing_shows_a_secret_by_accident():
     assert repr(SECRET) == "RecoverySecret(purpose='recovery')"
     assert repr(SHARES[0]) == f"Share(set_id={SECRET.set_id!r}, split=Split(threshold=3, count=5), index=1)"
-
-
-def _marks() -> dict[Purpose, int]:
-    from icure_sync.crypto import shares
-
-    return shares._MARKS
