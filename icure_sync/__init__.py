@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from icure_sync.crypto.relocking import relock
     from icure_sync.crypto.shares import RecoverySecret, Share, is_share
     from icure_sync.discretion import Discretion, withhold
+    from icure_sync.engine.access_list import AccessList
     from icure_sync.engine.acquaintances import Acquaintance, KnownKeys
     from icure_sync.engine.alarms import Alarm
     from icure_sync.engine.audit import Audit
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from icure_sync.store.keyfile import change_passphrase
 
 __all__ = [
+    "AccessList",
     "Acquaintance",
     "Address",
     "Alarm",
@@ -125,6 +127,7 @@ _HOMES = {
     "icure_sync.crypto.shares": ("RecoverySecret", "Share", "is_share"),
     "icure_sync.crypto.relocking": ("relock",),
     "icure_sync.discretion": ("Discretion", "withhold"),
+    "icure_sync.engine.access_list": ("AccessList",),
     "icure_sync.engine.acquaintances": ("Acquaintance", "KnownKeys"),
     "icure_sync.engine.alarms": ("Alarm",),
     "icure_sync.engine.audit": ("Audit",),

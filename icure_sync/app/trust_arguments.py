@@ -31,6 +31,8 @@ def _add_sharing(nouns: Nouns[argparse.ArgumentParser]) -> None:
     revoke.add_argument("id", metavar="DOC_ID")
     revoke.add_argument("--from", required=True, dest="from_", metavar="HCP_ID", help="the healthcare party")
     revoke.add_argument("--include-linked", action="store_true", help="what is linked to the patient as well")
+    access = add_command(nouns, "access", "sharing:access", "Who can read a record, by whose word; who was put out.")
+    access.add_argument("id", metavar="DOC_ID")
 
 
 def _add_hcps(nouns: Nouns[argparse.ArgumentParser]) -> None:

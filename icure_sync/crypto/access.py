@@ -153,6 +153,23 @@ def parties(subject: Subject, statements: Iterable[Statement]) -> frozenset[HcpI
     return frozenset({subject.by, *(HcpId(grants[name]["grant"]) for name in counting)})
 
 
+def counting(subject: Subject, statements: Iterable[Statement]) -> dict[str, Statement]:
+    """The grants that count, from verified statements, by their digests."""
+    grants, revocations = _split(statements)
+    return {name: grants[name] for name in sorted(_counting_grants(subject, grants, revocations))}
+
+
+def endings(subject: Subject, granted: Statement, statements: Iterable[Statement]) -> list[Statement]:
+    """The revocations that end this grant, by its author or the creator."""
+    return [
+        each
+        for each in statements
+        if each.get("revoke") == granted["grant"]
+        and each["by"] in (granted["by"], subject.by)
+        and digest(each) not in granted["after"]
+    ]
+
+
 def granted_by(subject: Subject, statements: Iterable[Statement], by: str) -> frozenset[HcpId]:
     """Whom this Hcp gives access, from verified statements: those whom its grants name that count."""
     grants, revocations = _split(statements)

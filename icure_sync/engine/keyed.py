@@ -13,6 +13,7 @@ from icure_sync.crypto.glass import GLASS_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.recovery import RECOVERY_TYPE
+from icure_sync.engine.access_list import AccessList, access_list, unsigned_list
 from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
@@ -28,6 +29,7 @@ from icure_sync.engine.reconciling import Reconciled, Reconciler
 from icure_sync.engine.records import Records
 from icure_sync.engine.review import Review
 from icure_sync.engine.sealed import SealedSuite
+from icure_sync.engine.stated import stated
 from icure_sync.engine.suite import Suite
 from icure_sync.engine.trail import Recorder
 from icure_sync.engine.verdicts import Verdicts
@@ -70,6 +72,7 @@ class Keyed:
         classic = ClassicSuite(identity.hcp_id, self._classic_parties, writers, entropy, clock)
         chosen = _chosen({SEALED_1: sealed, CLASSIC: classic}, self.suites)
         verdicts = Verdicts(store, self.parties.keyring, self.parties.signer, self.bell)
+        self._verdicts = verdicts
         self.opener = Opener(store, chosen, verdicts)
         self.records = Records(store, self.opener, verdicts, chosen[0], self.recorder)
         hidden = Hidden(store, opener=self.opener, verdicts=verdicts, sealed=sealed)
@@ -230,6 +233,12 @@ class Keyed:
         opened = self._opened_for("revoke", entity, delegate)
         attempted = f"revoke everything under {entity.id} from {delegate}"
         return _same(entity, self._with_linked(opened, revoke, attempted, "revoked"))
+
+    def access_of(self, doc_id: DocId) -> AccessList:
+        """Who has access to a record, and why."""
+        opened = self.opener.open(doc_id)
+        found = stated(self._store, self._verdicts, doc_id) if opened.suite.is_authenticated else None
+        return access_list(found) if found else unsigned_list(opened)
 
     def _with_linked(self, top: Opened, write: Callable[[Opened], Entity], attempted: str, done: str) -> Entity:
         """Write the record, then what is filed under it. Raises NoAccess at the end for what cannot be written."""

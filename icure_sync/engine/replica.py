@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
 from icure_sync.discretion import withhold
+from icure_sync.engine.access_list import AccessList
 from icure_sync.engine.acquaintances import Acquaintances
 from icure_sync.engine.alarms import Alarms
 from icure_sync.engine.attempt import Outcome
@@ -237,6 +238,10 @@ class Replica:
         """
         revoke = self._keyed.revoke_all if include_linked else self._keyed.revoke
         return await self._call(revoke, entity, HcpId(from_))
+
+    async def access_of(self, record: Entity | str) -> AccessList:
+        """Who has access to a record, by whose grants, and who was put out, by whom. Raises NotFound, NoAccess."""
+        return await self._call(self._keyed.access_of, DocId(record if isinstance(record, str) else record.id))
 
     # Links
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
-from icure_sync import strict_json
-from icure_sync.crypto.access import Statement, Subject, carried, parties, union
+from icure_sync.crypto.access import Statement, Subject, parties
 from icure_sync.engine.alarms import AlarmKind, Bell
+from icure_sync.engine.stated import Stated, held, members, stated
 from icure_sync.engine.trail import Action, Recorder
 from icure_sync.engine.verdicts import Verdicts
-from icure_sync.errors import InvalidEntity, Tampered
+from icure_sync.errors import Tampered
 from icure_sync.ids import DocId, HcpId
-from icure_sync.store import Held, Store
+from icure_sync.store import Store
 
 _NOTICE = b'"notice":true'
 _LOOKED_THROUGH = "engine/withdrawn"  # the setting that holds the seq
@@ -30,18 +28,6 @@ class _Standing(Enum):
     IN = auto()
     OUT = auto()
     UNSURE = auto()  # a grant may count whose signature nobody can judge yet
-
-
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """What all that is here of a record says of access. `pending`: grants that cannot be judged yet."""
-
-    subject: Subject
-    proven: list[Statement]
-    pending: list[Statement]
-
-    def has_access(self, hcp: HcpId, statements: Iterable[Statement]) -> bool:
-        return hcp in parties(self.subject, statements)
 
 
 class Withdrawing:
@@ -86,26 +72,28 @@ class Withdrawing:
         return gone
 
     def _withdraw(self, doc_id: DocId) -> None:
-        stated = self._stated(doc_id)
-        assert stated is not None  # or nobody would be out
-        by = sorted({each["by"] for each in stated.proven if each.get("revoke") == self._me})
+        found = self._stated(doc_id)
+        assert found is not None  # or nobody would be out
+        by = sorted({each["by"] for each in found.proven if each.get("revoke") == self._me})
         self._store.withdrawals.withdraw(doc_id)
-        self._recorder.did(Action.WITHDRAWN, doc_id, stated.subject.type, {"by": by})
+        self._recorder.did(Action.WITHDRAWN, doc_id, found.subject.type, {"by": by})
         who = ", ".join(by) or "whoever put out those who had shared it"
         self._bell.ring(AlarmKind.WITHDRAWN, doc_id, f"{who} ended the access of {self._me}")
 
     def _standing(self, doc_id: DocId) -> _Standing:
         """Out is who had access, and has none by all that is here, if a notice tells him so."""
-        stated = self._stated(doc_id)
-        if stated is None or stated.has_access(self._me, stated.proven) or not self._is_told(doc_id, stated.subject):
+        found = self._stated(doc_id)
+        if found is None or self._has_access(found, found.proven) or not self._is_told(found.subject):
             return _Standing.IN
-        if stated.has_access(self._me, [*stated.proven, *stated.pending]):
+        if self._has_access(found, [*found.proven, *_grants(found.pending)]):
             return _Standing.UNSURE
-        granted = [each for each in stated.proven if "grant" in each]
-        return _Standing.OUT if stated.has_access(self._me, granted) else _Standing.IN
+        return _Standing.OUT if self._has_access(found, _grants(found.proven)) else _Standing.IN
 
-    def _is_told(self, doc_id: DocId, subject: Subject) -> bool:
-        for document in map(_document, self._held(doc_id)):
+    def _has_access(self, found: Stated, statements: Iterable[Statement]) -> bool:
+        return self._me in parties(found.subject, statements)
+
+    def _is_told(self, subject: Subject) -> bool:
+        for document in map(members, held(self._store, subject.id)):
             named = document.get("delegations")
             if document.get("notice") is True and isinstance(named, dict) and self._me in named:
                 with suppress(Tampered):
@@ -113,30 +101,9 @@ class Withdrawing:
                         return True
         return False
 
-    def _stated(self, doc_id: DocId) -> _Stated | None:
-        """From everything that is here, looked at before or not. None if nothing of it is a record of that id."""
-        proven = [*self._verdicts.statements(doc_id)]
-        pending: list[Statement] = []
-        found: Subject | None = None
-        for document in map(_document, self._held(doc_id)):
-            with suppress(Tampered):
-                subject = found = Subject.of(doc_id, document)
-                for statement in carried(doc_id, document):
-                    with suppress(Tampered):
-                        if self._verdicts.holds(subject, statement):
-                            proven.append(statement)
-                        elif "grant" in statement:
-                            pending.append(statement)
-        return None if found is None else _Stated(found, union(proven), union(pending))
-
-    def _held(self, doc_id: DocId) -> tuple[Held, ...]:
-        documents = self._store.documents
-        return (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
+    def _stated(self, doc_id: DocId) -> Stated | None:
+        return stated(self._store, self._verdicts, doc_id)
 
 
-def _document(held: Held) -> dict[str, Any]:
-    """Its members; none if it cannot be read."""
-    with suppress(InvalidEntity):
-        found = strict_json.loads(held.revision.body, f"document {held.revision.id}")
-        return found if isinstance(found, dict) else {}
-    return {}
+def _grants(statements: Iterable[Statement]) -> list[Statement]:
+    return [each for each in statements if "grant" in each]

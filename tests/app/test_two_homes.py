@@ -55,9 +55,21 @@ def test_a_delegate_that_was_put_out_reads_nothing_written_later(
     assert practice.json("contact", "show", contact)["sharedWith"] == ["hcp-a"]
     practice.json("patient", "edit", patient, "--note", "later")
     practice.json("sync")
-    specialist.json("sync")
-    assert specialist.json("patient", "show", patient).get("note") is None
+    assert specialist.json("sync")["withdrawn"] == 2
+    for noun, doc_id in (("patient", patient), ("contact", contact)):
+        assert "access to it was ended" in specialist.error(noun, "show", doc_id)
+    assert "withdrawn" not in specialist.json("sync")
     assert "has no access" in practice.error("revoke", patient, "--from", "hcp-b")
+    access = practice.json("access", patient)
+    assert (access["type"], access["creator"], access["signed"]) == ("Patient", "hcp-a", True)
+    assert access["members"] == [{"hcp": "hcp-a", "isCreator": True, "grants": []}]
+    assert (access["putOut"], access["pending"]) == ([{"hcp": "hcp-b", "by": ["hcp-a"], "with": []}], [])
+    practice.json("share", patient, "--with", "hcp-b")
+    lines = practice.run("access", patient).out.splitlines()
+    assert lines == [f"Patient {patient}", "HCP    ACCESS", "hcp-a  made it", "hcp-b  shared by hcp-a"]
+    practice.json("sync")
+    specialist.json("sync")
+    assert specialist.json("patient", "show", patient)["note"] == "later"
 
 
 def test_the_server_is_remembered_without_its_password_in_sight(practice: CommandLine, hub: RunningHub) -> None:
