@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.alarms import Alarm
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
+    from icure_sync.engine.devices import Device
     from icure_sync.engine.live import Live
     from icure_sync.engine.pairing import NewDevice
     from icure_sync.engine.private_memory import keep_memory_private
@@ -70,6 +71,7 @@ __all__ = [
     "Contact",
     "Content",
     "CouchPeer",
+    "Device",
     "Direction",
     "Discretion",
     "Disputed",
@@ -130,6 +132,7 @@ _HOMES = {
     "icure_sync.engine.access_list": ("AccessList",),
     "icure_sync.engine.acquaintances": ("Acquaintance", "KnownKeys"),
     "icure_sync.engine.alarms": ("Alarm",),
+    "icure_sync.engine.devices": ("Device",),
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
     "icure_sync.engine.live": ("Live",),

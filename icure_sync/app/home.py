@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from icure_sync import Identity, Replica, strict_json
 from icure_sync.app.output import Answer
 from icure_sync.app.passphrases import unlocked
 from icure_sync.app.rewriting import IDENTITY, settle
-from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StoreFull
+from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StoreFull, UnsupportedSuite
 
 VARIABLE = "ICURE_SYNC_HOME"
 USUAL = "~/.icure-sync"
@@ -124,6 +125,8 @@ async def create_home(
             async with Replica.open(folder / REPLICA, identity, passphrase=passphrase) as replica:
                 if server is not None:
                     await replica.keep_setting(SERVER_SETTING, server)
+                with suppress(InvalidEntity, UnsupportedSuite):  # a machine may have any name at all
+                    await replica.devices.rename(platform.node())
                 await begin(replica)
             write_file(folder / CONFIG, _config_bytes(home))
         except BaseException:

@@ -16,7 +16,8 @@ from icure_sync.canonical import MAX_INTEGER, canonical, check_canonical, pack, 
 from icure_sync.crypto.access import SUITE
 from icure_sync.crypto.envelope import SALT_BYTES, check_padding, from_text, open_envelope, pad, seal, to_text
 from icure_sync.crypto.hcp_keys import HcpKey
-from icure_sync.crypto.identity import Identity, signed_by, signed_bytes
+from icure_sync.crypto.identity import FIRST_EPOCH, Identity, Previous, signed_by, signed_bytes
+from icure_sync.crypto.party import former_keys
 from icure_sync.crypto.primitives import (
     EXCHANGE_KEY_BYTES,
     SIGNING_KEY_BYTES,
@@ -28,7 +29,7 @@ from icure_sync.crypto.primitives import (
 )
 from icure_sync.crypto.revision import check_place, check_revision_id, revision_id
 from icure_sync.crypto.signers import Judgement, Signer
-from icure_sync.errors import InvalidEntity, Tampered
+from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Kid, Rev, is_hcp_id, is_kid, is_rev
 
 DEVICE_TYPE = "DeviceHead"
@@ -72,13 +73,24 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownIdentity:
+    """What a device knows another Hcp by. `verified`: when a person compared it, ms since 1970; None: nobody has."""
+
+    hcp: HcpId
+    signing_key: bytes
+    epoch: int
+    previous: tuple[Previous, ...]
+    verified: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """What a device tells the other devices of its Hcp: its name, when it began (ms since 1970), the signing keys that
-    it has pinned, by Hcp, and the newest revisions that it wrote and that stand, as (document id, revision id)."""
+    """What a device tells the other devices of its Hcp: its name, when it began (ms since 1970), what it knows Hcps by,
+    and the newest revisions that it wrote and that stand, as (document id, revision id)."""
 
     name: str
     added: int
-    pins: Mapping[HcpId, bytes]
+    pins: Sequence[KnownIdentity]
     written: Sequence[tuple[DocId, Rev]]
 
 
@@ -134,6 +146,11 @@ class DeviceHead:
 def head_id(device: str) -> DocId:
     """Where the document of a device is."""
     return DocId(HEAD_PREFIX + device)
+
+
+def is_head_id(doc_id: str) -> bool:
+    """Whether a document of this id can be the head of a device."""
+    return doc_id.startswith(HEAD_PREFIX) and is_device_id(doc_id.removeprefix(HEAD_PREFIX))
 
 
 def is_device_id(text: object) -> bool:
@@ -206,7 +223,10 @@ def _said(told: Told) -> dict[str, Any]:
     return {
         "name": told.name,
         "added": told.added,
-        "pins": {hcp: to_text(key) for hcp, key in told.pins.items()},
+        "pins": {
+            pin.hcp: [to_text(pin.signing_key), pin.epoch, [each.stated for each in pin.previous], pin.verified]
+            for pin in told.pins
+        },
         "written": [[doc_id, rev] for doc_id, rev in told.written],
     }
 
@@ -220,15 +240,29 @@ def _told(doc_id: DocId, said: Any) -> Told:
         or len(name) > NAME_MOST
         or not _is_number(added, 0)
         or not isinstance(pins, dict)
-        or not all(map(is_hcp_id, pins))
         or not isinstance(written, list)
         or not all(map(_is_pair, written))
     ):
         raise _malformed(doc_id)
-    keys = {HcpId(hcp): from_text(text) for hcp, text in pins.items()}
-    if any(len(key) != SIGNING_KEY_BYTES for key in keys.values()):
+    known = tuple(_known(doc_id, hcp, stated) for hcp, stated in pins.items())
+    return Told(name, added, known, tuple((DocId(each), Rev(rev)) for each, rev in written))
+
+
+def _known(doc_id: DocId, hcp: Any, stated: Any) -> KnownIdentity:
+    if not is_hcp_id(hcp) or not isinstance(stated, list) or len(stated) != 4:
         raise _malformed(doc_id)
-    return Told(name, added, keys, tuple((DocId(each), Rev(rev)) for each, rev in written))
+    text, epoch, former, verified = stated
+    try:
+        key, previous = from_text(text), former_keys(hcp, former)
+    except UntrustedKey as error:
+        raise _malformed(doc_id) from error
+    if (
+        len(key) != SIGNING_KEY_BYTES
+        or not _is_number(epoch, FIRST_EPOCH)
+        or not (verified is None or _is_number(verified, 0))
+    ):
+        raise _malformed(doc_id)
+    return KnownIdentity(HcpId(hcp), key, epoch, previous, verified)
 
 
 def _check_layout(doc_id: str, document: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Party:
         stated = document.get("identity")
         if document.get("type") != HCP_TYPE or not is_hcp_id(doc_id) or not isinstance(stated, dict):
             raise untrusted(doc_id, "its identity is not stated as it must be")
-        previous = _previous(doc_id, stated.get("previous"))
+        previous = former_keys(doc_id, stated.get("previous"))
         epoch = stated.get("epoch")
         if type(epoch) is not int or epoch != FIRST_EPOCH + len(previous) or epoch > EPOCHS_MOST:
             raise untrusted(doc_id, "its epoch is not that of its former keys")
@@ -94,7 +94,8 @@ def untrusted(doc_id: str, wrong: str) -> UntrustedKey:
     )
 
 
-def _previous(doc_id: str, stated: Any) -> tuple[Previous, ...]:
+def former_keys(doc_id: str, stated: Any) -> tuple[Previous, ...]:
+    """One for each epoch before, as `Previous.stated` has them. Raises UntrustedKey, Tampered."""
     if not isinstance(stated, list) or not all(map(_is_previous, stated)):
         raise untrusted(doc_id, "its former keys, one for each epoch before, are not stated as they must be")
     keys = [from_text(each["signingKey"]) for each in stated]

@@ -23,6 +23,9 @@ class AlarmKind(StrEnum):
     GLASS_OPENED = "glass-opened"  # an emergency access that this Hcp prepared; of the evidence
     MASS_DELETION = "mass-deletion"  # of the Hcp who signed for it, or of nobody: it waits for a person
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
+    STALE_SERVER = "stale-server"  # of a server, by its address: it has no more what it had
+    FORKED_DEVICE = "forked-device"  # of a device: it signed two states, of which neither comes after the other
+    COPIED_DEVICE = "copied-device"  # of the device that this one was: somebody else wrote as it
     WITHDRAWN = "withdrawn"  # this Hcp was put out of a record, which is no longer here
 
 
@@ -47,6 +50,18 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.MASS_DELETION: (
         "many records were deleted at once, by {}",
         "ask why; they are shown until the next sync is told to accept the deletions, and the sync stops until then",
+    ),
+    AlarmKind.STALE_SERVER: (
+        "server {} shows an older state than it did",
+        "ask whoever runs it whether it was put back from a backup or made anew; what is here was sent to it again",
+    ),
+    AlarmKind.FORKED_DEVICE: (
+        "device {} has two lives: it was put back from a backup, or somebody has a copy of it",
+        "ask whose device it is; if nobody put it back, the copy is in other hands: revoke the device",
+    ),
+    AlarmKind.COPIED_DEVICE: (
+        "this device is no longer device {}",
+        "if you put it back from a backup, all is well; if not, somebody has a copy of it: revoke that device",
     ),
     AlarmKind.UNTRUSTED_KEY: (
         "the keys of Hcp {} are not trusted",

@@ -43,7 +43,8 @@ class Outcome:
 
     `refused` lists everything that is on record as refused now between these two, from earlier attempts too; `peer` is
     the name under which it is: the random one of the other side's log. `by_index`: it was a first sync, by the source's
-    index; `lacks_index`: it would have been much faster by one.
+    index; `lacks_index`: it would have been much faster by one. `address`: where the other side is, "" if nowhere.
+    Heads of devices are counted in `size` alone.
     """
 
     documents: int
@@ -55,6 +56,7 @@ class Outcome:
     peer: str
     by_index: bool = False
     lacks_index: bool = False
+    address: str = ""
 
 
 Remember = Callable[[Outcome], Awaitable[None]]
@@ -179,4 +181,5 @@ def _outcome(since: Seq, checkpointer: Checkpointer, first: FirstPull, transfer:
         peer=checkpointer.name,
         by_index=first.by_index,
         lacks_index=first.is_due and not first.by_index and (checkpointer.source_documents or 0) >= INDEX_PAYS,
+        address=checkpointer.address,
     )

@@ -38,7 +38,8 @@ class _Side:
 
 
 class Checkpointer:
-    """Keeper of one attempt's logs. Make it with `open`. `name`: that of the other side's log."""
+    """Keeper of one attempt's logs. Make it with `open`. `name`: that of the other side's log; `address`: where that
+    side is."""
 
     def __init__(
         self, device: _Side, other: _Side, plan: Plan, *, patience: Patience, clock: Clock, entropy: Entropy
@@ -55,6 +56,7 @@ class Checkpointer:
         self._mark = ""
         self.saved: Seq = common_point(device.log, other.log)
         self.name = other.name = other.log.name or entropy(_NAME_BYTES).hex()
+        self.address = other.info.address
 
     @classmethod
     async def open(

@@ -5,6 +5,7 @@ Knows no attempt from the inside (sync.py) and no records.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import Direction
 from icure_sync.replication.filters import device_selector
+from icure_sync.replication.limits import HEAD_SECONDS
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.wire import Refusal, Revision
 from icure_sync.store import Store
@@ -50,6 +52,7 @@ class Exchange:
         self._now = now
         self._gathering = gathering
         self._hcp_id = custody.hcp_id if custody else None  # locked or not: what comes is the same
+        self._asked: dict[str, float] = {}  # when servers that a live sync pulls from were, by their names
         self.facts = SyncFacts(store)
 
     @property
@@ -71,6 +74,7 @@ class Exchange:
         newest = await self._store.run(self._store.alarms.newest)
         pulled, reconciled = await self._pull(peer, report, accepted)
         pushed, withdrawn = await self._push(peer, report)
+        await self._note_heads(pulled, pushed)
         await self._collect()
         conflicts = await conflict_count(self._store, self._keyed.review if self._keyed else None)
         refused = (*pulled.refused, *pushed.refused)
@@ -123,6 +127,7 @@ class Exchange:
         ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, sent, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
             yield live
+            await self._write_head()
         await self._collect()
 
     async def _pull(self, peer: Peer, report: Report | None, accepted: int) -> tuple[Outcome, Reconciled]:
@@ -132,6 +137,7 @@ class Exchange:
             finally:
                 reconciled = await self.learn(accepted)  # what came before a failure counts
             self._require_answer()
+            await self._ask(peer, pulled, SYSTEM_CLOCK)
             return pulled, reconciled
 
     async def _push(self, peer: Peer, report: Report | None) -> tuple[Outcome, int]:
@@ -168,7 +174,11 @@ class Exchange:
     ) -> Outcome:
         async def remember(outcome: Outcome) -> None:
             await self._store.run(self.facts.keep, direction, outcome, self._now())
+            if following is not None and direction is Direction.PULL:
+                await self._keep_heads(peer, outcome, clock, following.stop)
 
+        if direction is Direction.PUSH and following is None:
+            await self._write_head()
         sift = self._sift if direction is Direction.PULL else None
         local = LocalPeer(self._store, gathering=self._gathering, sift=sift)
         if direction is Direction.PULL:
@@ -180,6 +190,34 @@ class Exchange:
 
     async def _newest(self) -> Seq:
         return Seq(str(await self._store.run(self._store.documents.update_seq)))
+
+    async def _write_head(self) -> None:
+        """What this device has written is signed before it goes."""
+        keyed = self._keyed
+        if keyed is not None and keyed.device_heads is not None:
+            await self._store.run(keyed.device_heads.write)
+
+    async def _ask(self, peer: Peer, pulled: Outcome, clock: Clock) -> None:
+        """Whether that server still has the heads that it had."""
+        keyed = self._keyed
+        if keyed is not None and keyed.device_heads is not None:
+            await keyed.lookout.ask(peer, pulled.peer, pulled.address, Patience(clock, os.urandom))
+
+    async def _note_heads(self, pulled: Outcome, pushed: Outcome) -> None:
+        """That server has them now, but for what it refused."""
+        keyed = self._keyed
+        if keyed is not None and keyed.device_heads is not None:
+            await self._store.run(keyed.lookout.pushed, pulled.peer, {each.id for each in pushed.refused})
+
+    async def _keep_heads(self, peer: Peer, pulled: Outcome, clock: Clock, stop: asyncio.Event) -> None:
+        """In a live sync, every HEAD_SECONDS; the last head is written when it ends, before the push does."""
+        now = clock.monotonic()
+        if now - self._asked.get(pulled.peer, -HEAD_SECONDS) < HEAD_SECONDS:
+            return
+        self._asked[pulled.peer] = now
+        await self._ask(peer, pulled, clock)
+        if not stop.is_set():
+            await self._write_head()
 
     async def _collect(self) -> None:
         await self._store.tidy()  # bytes of revisions that were displaced, or never came

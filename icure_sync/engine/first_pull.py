@@ -180,10 +180,7 @@ class FirstPull:
             self._room.release()
         without = {(refusal.id, refusal.rev) for refusal in refused}
         written = [leaf for leaf in kept if (leaf.id, leaf.rev) not in without]
-        size = sum(len(leaf.body) for leaf in written)
-        self.tally.documents += len({leaf.id for leaf in written})
-        self.tally.revisions += len(written)
-        self.tally.size += size
+        size = self.tally.add(written)
         if refused and self.refused.full:
             self._is_whole = False  # no room to record them
         else:

@@ -19,9 +19,11 @@ from icure_sync.engine.attachments import Attachments
 from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.deletions import Deletions
+from icure_sync.engine.device_heads import DeviceHeads
 from icure_sync.engine.evidence import Evidence
 from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.hidden import Hidden
+from icure_sync.engine.lookout import Lookout
 from icure_sync.engine.opening import UNREADABLE, Opened, Opener, not_found
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.published import Published
@@ -120,6 +122,12 @@ class Keyed:
         )
         self.published = Published(store, identity, self.parties.signer, self.bell, entropy=entropy, now=clock)
         self.evidence = Evidence(store, self.published, self.parties.keyring, self.bell, self.recorder)
+        self.lookout = Lookout(store, self.bell, clock)
+        self.device_heads: DeviceHeads | None = None  # other software's databases have no place for them
+        if SEALED_1 in self.suites and not self.parties.is_weak:
+            self.device_heads = DeviceHeads(
+                store, identity, device, parties=self.parties, bell=self.bell, entropy=entropy, clock=clock
+            )
         if SEALED_1 in self.suites:
             self.parties.found()
         self.match_alarms()
@@ -165,6 +173,8 @@ class Keyed:
         if SEALED_1 in self.suites:
             self.parties.refresh()
             self.parties.reconcile()
+        if self.device_heads is not None:
+            self.device_heads.take_in()
         self._classic_parties.reconcile()
         for _ in self.deletions.settle(accepted):
             yield Reconciled()

@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from icure_sync.crypto.devices import DEVICE_ID_BYTES, DEVICE_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, system_entropy
 from icure_sync.discretion import withhold
@@ -24,6 +25,8 @@ from icure_sync.engine.clock import SYSTEM_CLOCK
 from icure_sync.engine.clock import Clock as WaitingClock
 from icure_sync.engine.conflict import Conflict
 from icure_sync.engine.custody import IDLE_CLOCK, Custody
+from icure_sync.engine.device_heads import DEVICE_SETTING
+from icure_sync.engine.devices import Devices
 from icure_sync.engine.exchange import Exchange
 from icure_sync.engine.glasses import Glasses
 from icure_sync.engine.keyed import Keyed
@@ -48,9 +51,7 @@ E = TypeVar("E", bound=Entity)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DEVICE_ID_BYTES = 8
 SEARCH_MOST = 200  # hits of one search: more than a person reads
-_DEVICE = "device"
 _HCP = "hcp"  # whose opened content the search index holds
 _SUITES = (SEALED_1,)
 
@@ -158,6 +159,11 @@ class Replica:
     def pairings(self) -> Pairings:
         """How this device gives the identity of its Hcp to a new one."""
         return Pairings(self._store, self._keyed.identity, self._keyed.recorder)
+
+    @property
+    def devices(self) -> Devices:
+        """The devices of this Hcp."""
+        return Devices(self._store, self._custody.keyed)
 
     @property
     def recovery(self) -> Recoveries:
@@ -427,11 +433,12 @@ class Replica:
         keyed = self._custody.held
         if keyed is not None:
             keyed.match_alarms()
+        counts = self._store.documents.counts_by_type()
         return Status(
             hcp_id=self.hcp_id,
             device=self.device,
             suites=keyed.suites if keyed else (),
-            documents=self._store.documents.counts_by_type(),
+            documents={name: count for name, count in counts.items() if name != DEVICE_TYPE},
             conflicts=conflicts,
             alarms=self._store.alarms.count(),
             unsent=facts.unsent(),
@@ -479,10 +486,10 @@ def replica_over(
     entropy: Entropy = system_entropy,
 ) -> Replica:
     """The replica over an open store. Runs in the store's thread."""
-    device = store.settings.get(_DEVICE)
+    device = store.settings.get(DEVICE_SETTING)
     if device is None and not store.read_only:
         device = entropy(DEVICE_ID_BYTES).hex()
-        store.settings.put(_DEVICE, device)
+        store.settings.put(DEVICE_SETTING, device)
     owner = store.settings.get(_HCP)
     if identity is not None and owner is None and not store.read_only:
         store.settings.put(_HCP, identity.hcp_id)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from icure_sync.crypto.devices import is_head_id
 from icure_sync.engine.carrier import Carrier, Wanted
 from icure_sync.engine.echoes import Echoes
 from icure_sync.engine.feed import SourceFeed
@@ -30,7 +31,7 @@ from icure_sync.replication.limits import BATCHES_AHEAD, CARRIERS, FIRST_BATCH, 
 from icure_sync.replication.policy import reason_against_rev
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.sequences import SafeSeq
-from icure_sync.replication.wire import Change, Changes, Missing, Refusal
+from icure_sync.replication.wire import Change, Changes, Missing, Refusal, Revision
 
 Item = TypeVar("Item")
 
@@ -63,11 +64,20 @@ class _Batch:
 
 @dataclass(slots=True)
 class Tally:
-    """What one attempt wrote. `size`: bytes of bodies."""
+    """What one attempt wrote. `size`: bytes of bodies. Heads of devices count there alone: they are nobody's work."""
 
     documents: int = 0
     revisions: int = 0
     size: int = 0
+
+    def add(self, written: Iterable[Revision]) -> int:
+        """A batch is there. Returns its bytes."""
+        counted = [revision for revision in written if not is_head_id(revision.id)]
+        size = sum(len(revision.body) for revision in written)
+        self.documents += len({revision.id for revision in counted})
+        self.revisions += len(counted)
+        self.size += size
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +265,7 @@ class Transfer:
         seconds = self._passage.clock.monotonic() - started
         self._witnesses.wrote(carried.written)
         self._limit = next_batch_size(self._limit, len(batch.wanted), sum(map(weight, carried.written)), seconds)
-        size = sum(len(revision.body) for revision in carried.written)
-        self.tally.documents += len({revision.id for revision in carried.written})
-        self.tally.revisions += len(carried.written)
-        self.tally.size += size
+        size = self.tally.add(carried.written)
         unsettled = {refusal.id for refusal in carried.refused} if self.refused.full else ()
         tickets = [ticket for doc_id, ticket in batch.tickets if doc_id not in unsettled]
         self._settle(tickets, carried.refused, ((revision.id, revision.rev) for revision in carried.written), size)

@@ -158,7 +158,8 @@ class Answers:
         info = self._decode(_info, body, attempted)
         if info.db_name != database:
             raise not_a_couchdb(attempted, self._peer, f"a database of another name, {info.db_name[:64]!r}")
-        return PeerInfo(info.db_name, _seq(info.update_seq), str(info.instance_start_time), info.doc_count)
+        instance = str(info.instance_start_time)
+        return PeerInfo(info.db_name, _seq(info.update_seq), instance, info.doc_count, self._peer)
 
     def changes(self, body: bytes, attempted: str) -> Changes:
         """`_changes?style=all_docs`. A seq that is no string is kept as its JSON text."""

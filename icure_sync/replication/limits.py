@@ -42,6 +42,7 @@ CARRIERS = 4  # batches being fetched or written at once: hides latency, and bou
 MAX_ECHOES = 10_000  # revisions of which a live push remembers that they have just been pulled: a megabyte or two
 STEADY_SECONDS = 10.0  # of waiting for changes after which the end of an attempt is not one more failure in a row
 UNASKED = 20  # revisions that a live push sends without asking: what was just written, the other side lacks
+HEAD_SECONDS = 300.0  # between two heads of a device in a live sync: each goes to every device of everybody
 LINGER_SECONDS = 5.0  # that a live sync gets to finish what is under way when it is told to stop
 
 # Documents

@@ -104,9 +104,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """What a peer says of itself. `instance` (`instance_start_time`): a change means another life."""
+    """What a peer says of itself. `instance` (`instance_start_time`): a change means another life. `address`: where it
+    is, as a person knows it, without credentials; "" if it is nowhere."""
 
     name: str
     update_seq: Seq
     instance: str
     doc_count: int | None = None
+    address: str = ""

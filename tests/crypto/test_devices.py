@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from icure_sync.crypto.devices import (
     Count,
     DeviceHead,
     DeviceKeys,
+    KnownIdentity,
     Told,
     head_document,
     head_id,
@@ -20,12 +22,12 @@ from icure_sync.crypto.devices import (
 )
 from icure_sync.crypto.envelope import to_text
 from icure_sync.crypto.hcp_keys import self_key
-from icure_sync.crypto.identity import COMPROMISED, PLANNED, Identity, signed_bytes
+from icure_sync.crypto.identity import COMPROMISED, PLANNED, Identity, Previous, signed_bytes
 from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.crypto.revision import revision_id
 from icure_sync.crypto.signers import Signer
 from icure_sync.errors import Tampered
-from icure_sync.ids import DocId, Rev
+from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.replication.filters import device_selector, passes
 from tests.keys import A, B, identity, seeded, successor
 
@@ -33,11 +35,16 @@ DEVICE = "00112233445566ff"
 ID = head_id(DEVICE)
 KEYS = DeviceKeys.draw(seeded("device"))
 COUNT = Count().then("doc-1", "1-aa").then("doc-1", "2-bb")
-TOLD = Told("laptop", 1_790_000_000_000, {B: identity(B).signing_key.public}, ((DocId("doc-1"), Rev("2-bb")),))
+FORMER = (Previous(bytes([1] * 32), PLANNED), Previous(bytes([2] * 32), COMPROMISED))
+PIN = KnownIdentity(B, identity(B).signing_key.public, 3, FORMER, 1_790_000_000_001)
+TOLD = Told("laptop", 1_790_000_000_000, (PIN,), ((DocId("doc-1"), Rev("2-bb")),))
 SIGNER = Signer(identity(A).signing_key.public)
 
 
 OWN = identity(A)
+
+
+WITH_PIN = b"\x84\xa5added\x00\xa4name\xa0\xa4pins\x81\xa5hcp-b%b\xa7written\x90"
 
 
 def made(
@@ -169,11 +176,14 @@ def test_a_head_that_another_device_signed_is_refused():
 @pytest.mark.parametrize(
     "told",
     [
-        Told("x" * 201, 0, {}, ()),
-        Told("", -1, {}, ()),
-        Told("", 0, {B: b"short"}, ()),
-        Told("", 0, {"_no": bytes(32)}, ()),  # type: ignore[dict-item]  # wrong on purpose
-        Told("", 0, {}, ((DocId("doc"), Rev("no")),)),
+        Told("x" * 201, 0, (), ()),
+        Told("", -1, (), ()),
+        Told("", 0, (replace(PIN, signing_key=b"short"),), ()),
+        Told("", 0, (replace(PIN, hcp=HcpId("_no")),), ()),
+        Told("", 0, (replace(PIN, epoch=0),), ()),
+        Told("", 0, (replace(PIN, previous=(Previous(b"short", PLANNED),)),), ()),
+        Told("", 0, (replace(PIN, verified=-1),), ()),
+        Told("", 0, (), ((DocId("doc"), Rev("no")),)),
     ],
 )
 def test_what_is_sealed_in_a_head_is_read_strictly(told: Told):
@@ -182,7 +192,9 @@ def test_what_is_sealed_in_a_head_is_read_strictly(told: Told):
         open_told(DeviceHead.of(ID, rev, document, ()), document, self_key(identity(A)).key)
 
 
-@pytest.mark.parametrize("said", [b"\xc1", b"\x80", b"\x91\x01", b"\x81\xa4name\x01"])
+@pytest.mark.parametrize(
+    "said", [b"\xc1", b"\x80", b"\x91\x01", b"\x81\xa4name\x01", WITH_PIN % b"\x01", WITH_PIN % b"\x91\x01"]
+)
 def test_what_is_sealed_otherwise_is_refused(said: bytes, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         "icure_sync.crypto.devices.canonical", lambda value: said if "pins" in value else canonical(value)
