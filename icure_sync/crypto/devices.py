@@ -74,13 +74,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class KnownIdentity:
-    """What a device knows another Hcp by. `verified`: when a person compared it, ms since 1970; None: nobody has."""
+    """What a device knows another Hcp by. `verified`: when a person compared it, ms since 1970; None: nobody has.
+    `refused`: keys that a person said are not this Hcp's."""
 
     hcp: HcpId
     signing_key: bytes
     epoch: int
-    previous: tuple[Previous, ...]
-    verified: int | None
+    previous: tuple[Previous, ...] = ()
+    verified: int | None = None
+    refused: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,12 +225,14 @@ def _said(told: Told) -> dict[str, Any]:
     return {
         "name": told.name,
         "added": told.added,
-        "pins": {
-            pin.hcp: [to_text(pin.signing_key), pin.epoch, [each.stated for each in pin.previous], pin.verified]
-            for pin in told.pins
-        },
+        "pins": {pin.hcp: _stated(pin) for pin in told.pins},
         "written": [[doc_id, rev] for doc_id, rev in told.written],
     }
+
+
+def _stated(pin: KnownIdentity) -> list[Any]:
+    previous = [each.stated for each in pin.previous]
+    return [to_text(pin.signing_key), pin.epoch, previous, pin.verified, [to_text(key) for key in pin.refused]]
 
 
 def _told(doc_id: DocId, said: Any) -> Told:
@@ -249,20 +253,21 @@ def _told(doc_id: DocId, said: Any) -> Told:
 
 
 def _known(doc_id: DocId, hcp: Any, stated: Any) -> KnownIdentity:
-    if not is_hcp_id(hcp) or not isinstance(stated, list) or len(stated) != 4:
+    if not is_hcp_id(hcp) or not isinstance(stated, list) or len(stated) != 5:
         raise _malformed(doc_id)
-    text, epoch, former, verified = stated
+    text, epoch, former, verified, refused = stated
     try:
-        key, previous = from_text(text), former_keys(hcp, former)
+        previous = former_keys(hcp, former)
     except UntrustedKey as error:
         raise _malformed(doc_id) from error
+    keys = [from_text(each) for each in (text, *(refused if isinstance(refused, list) else [None]))]
     if (
-        len(key) != SIGNING_KEY_BYTES
+        any(len(key) != SIGNING_KEY_BYTES for key in keys)
         or not _is_number(epoch, FIRST_EPOCH)
         or not (verified is None or _is_number(verified, 0))
     ):
         raise _malformed(doc_id)
-    return KnownIdentity(HcpId(hcp), key, epoch, previous, verified)
+    return KnownIdentity(HcpId(hcp), keys[0], epoch, previous, verified, tuple(keys[1:]))
 
 
 def _check_layout(doc_id: str, document: Mapping[str, Any]) -> None:

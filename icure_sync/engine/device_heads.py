@@ -21,9 +21,11 @@ from icure_sync.crypto.devices import (
     NAME_MOST,
     DeviceHead,
     DeviceKeys,
+    KnownIdentity,
     Told,
     head_document,
     head_id,
+    is_head_id,
     kid_of,
     open_told,
 )
@@ -34,14 +36,15 @@ from icure_sync.engine.parties import Parties
 from icure_sync.engine.storing import store_uncounted
 from icure_sync.engine.suite import Written
 from icure_sync.engine.verdicts import REFUSED, VERIFIED, above
-from icure_sync.errors import InvalidEntity, Tampered
+from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Rev, generation
 from icure_sync.replication.filters import device_selector, passes_leaf
-from icure_sync.store import Held, Store
+from icure_sync.store import Held, Pin, Store
 from icure_sync.store.device_heads import HeadRow
 
 DEVICE_SETTING = "device"  # the setting with this device's id: other parts of a replica name themselves by it, too
 WRITTEN_TOLD = 64  # of the newest writes: some 6 KB of a head, which every device of everybody gets
+_TOLD = Rev("")  # first revision of a pin that another device told
 _OWN = "engine/device"  # the setting with its keys, and what its last head said
 
 
@@ -112,7 +115,7 @@ class DeviceHeads:
             own.device,
             own.keys,
             count=count,
-            told=Told(own.name, own.added, (), tuple(self._written())),
+            told=Told(own.name, own.added, self._pins(), tuple(self._written())),
             key=self._parties.keyring.towards(self._identity.hcp_id),
             above=parent,
             entropy=self._entropy,
@@ -204,7 +207,33 @@ class DeviceHeads:
             f"a backup, or copied, and goes on as device {self.own.device}",
         )
 
+    def take_pins(self) -> None:
+        """What the other devices of this Hcp know Hcps by: taken over where nothing is known here; what differs is a
+        trouble of that Hcp, until a person has compared."""
+        if self._store.read_only:
+            return
+        known = {pin.hcp: pin for pin in self._pins()}
+        news = 0
+        for row in self._store.device_heads.all():
+            told = self.told_by(row) if row.device != self.own.device else None
+            for pin in told.pins if told else ():
+                if pin.hcp != self.hcp_id and not _says_as_much(known.get(pin.hcp), pin):
+                    with suppress(UntrustedKey):  # which lists it
+                        self._parties.take_pin(
+                            Pin(pin.hcp, pin.signing_key, _TOLD, pin.epoch, pin.previous, pin.verified, pin.refused)
+                        )
+                        news += 1
+        if news:
+            self._parties.refresh()
+
     # Parts
+
+    def _pins(self) -> tuple[KnownIdentity, ...]:
+        return tuple(
+            KnownIdentity(pin.hcp, pin.signing_key, pin.epoch, pin.previous, pin.verified, pin.refused)
+            for pin in self._parties.pins()
+            if pin.hcp != self.hcp_id
+        )
 
     def _drawn(self, device: str) -> Own:
         keys = DeviceKeys.draw(self._entropy)
@@ -238,9 +267,13 @@ class DeviceHeads:
         return earlier in line or generation(earlier) < generation(line[-1])
 
     def _prune(self, doc_id: DocId) -> None:
-        """A head says all that those before it said."""
-        displaced = self._store.documents.displaced(doc_id)
-        self._store.documents.prune(doc_id, [held.revision.rev for held in displaced])
+        """A head that counts says all that those before it said. What only calls itself a head takes nothing away: a
+        server can put that on any document."""
+        if not is_head_id(doc_id):
+            return
+        for held in self._store.documents.held_leaves(doc_id):
+            if held.state == VERIFIED and not held.revision.deleted:
+                self._store.documents.prune(doc_id, held.revision.history[1:])
 
     def _written(self) -> Iterator[tuple[DocId, Rev]]:
         """The newest writes that stand here as live leaves, and that the other devices of this Hcp get."""
@@ -252,6 +285,15 @@ class DeviceHeads:
                 leaves = self._store.documents.leaves(doc_id)
                 if any(leaf.rev == rev and not leaf.deleted and passes_leaf(selector, leaf) for leaf in leaves):
                     yield doc_id, rev
+
+
+def _says_as_much(known: KnownIdentity | None, told: KnownIdentity) -> bool:
+    return (
+        known is not None
+        and (known.signing_key, known.epoch, known.previous) == (told.signing_key, told.epoch, told.previous)
+        and (told.verified or 0) <= (known.verified or 0)
+        and set(told.refused) <= set(known.refused)
+    )
 
 
 def _heads(known: int, other: int) -> str:

@@ -130,6 +130,8 @@ class Keyed:
             )
         if SEALED_1 in self.suites:
             self.parties.found()
+        if self.device_heads is not None:
+            self.device_heads.take_pins()
         self.match_alarms()
         self._index_anew_if_learnt()
 
@@ -175,6 +177,7 @@ class Keyed:
             self.parties.reconcile()
         if self.device_heads is not None:
             self.device_heads.take_in()
+            self.device_heads.take_pins()
         self._classic_parties.reconcile()
         for _ in self.deletions.settle(accepted):
             yield Reconciled()

@@ -36,7 +36,7 @@ ID = head_id(DEVICE)
 KEYS = DeviceKeys.draw(seeded("device"))
 COUNT = Count().then("doc-1", "1-aa").then("doc-1", "2-bb")
 FORMER = (Previous(bytes([1] * 32), PLANNED), Previous(bytes([2] * 32), COMPROMISED))
-PIN = KnownIdentity(B, identity(B).signing_key.public, 3, FORMER, 1_790_000_000_001)
+PIN = KnownIdentity(B, identity(B).signing_key.public, 3, FORMER, 1_790_000_000_001, (bytes([3] * 32),))
 TOLD = Told("laptop", 1_790_000_000_000, (PIN,), ((DocId("doc-1"), Rev("2-bb")),))
 SIGNER = Signer(identity(A).signing_key.public)
 
@@ -183,6 +183,7 @@ def test_a_head_that_another_device_signed_is_refused():
         Told("", 0, (replace(PIN, epoch=0),), ()),
         Told("", 0, (replace(PIN, previous=(Previous(b"short", PLANNED),)),), ()),
         Told("", 0, (replace(PIN, verified=-1),), ()),
+        Told("", 0, (replace(PIN, refused=(b"short",)),), ()),
         Told("", 0, (), ((DocId("doc"), Rev("no")),)),
     ],
 )
@@ -193,7 +194,16 @@ def test_what_is_sealed_in_a_head_is_read_strictly(told: Told):
 
 
 @pytest.mark.parametrize(
-    "said", [b"\xc1", b"\x80", b"\x91\x01", b"\x81\xa4name\x01", WITH_PIN % b"\x01", WITH_PIN % b"\x91\x01"]
+    "said",
+    [
+        b"\xc1",
+        b"\x80",
+        b"\x91\x01",
+        b"\x81\xa4name\x01",
+        WITH_PIN % b"\x01",
+        WITH_PIN % b"\x91\x01",
+        WITH_PIN % b"\x95\xa0\x01\x90\xc0\xc0",
+    ],
 )
 def test_what_is_sealed_otherwise_is_refused(said: bytes, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(

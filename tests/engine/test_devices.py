@@ -15,13 +15,14 @@ from icure_sync.crypto.devices import head_id, is_head_id
 from icure_sync.engine.alarms import Alarm, AlarmKind
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity, UnsupportedSuite
-from icure_sync.ids import DocId, Rev, Seq
+from icure_sync.ids import DocId, HcpId, Rev, Seq
 from icure_sync.model import Patient
 from icure_sync.model.schema import CLASSIC
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer, Selector
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.wire import Changes, Missing, PeerInfo, Revision
+from icure_sync.store import Pin
 from tests.engine.conftest import OpenReplica
 from tests.engine.meetings import met
 from tests.replicas import rev
@@ -398,3 +399,54 @@ async def test_a_live_sync_writes_a_head_when_it_ends(open_replica: OpenReplica)
     phone = await open_replica("hcp-a", "phone")
     await phone.sync(server)
     assert [device.written for device in await phone.devices.all()] == [1, 2]
+
+
+# What devices of one Hcp know others by
+
+
+async def pinned(replica: Replica, hcp: str) -> Pin | None:
+    return await replica._store.run(replica._store.pins.get, HcpId(hcp))
+
+
+async def test_what_one_device_knows_an_hcp_by_the_others_know_too(open_replica: OpenReplica):
+    """So a server that a new device meets first cannot give it other keys."""
+    clinic, home = Server(), Server("http://home/db")
+    laptop, phone, b = (
+        await open_replica("hcp-a", "laptop"),
+        await open_replica("hcp-a", "phone"),
+        await open_replica("hcp-b"),
+    )
+    await met(clinic, b, laptop)
+    await laptop.save(Patient(first_name="John"))  # the pin came after the last head
+    await laptop.sync(clinic)
+    home.put(await held(clinic, head_id(laptop.device)))
+    home.put(await held(clinic, "hcp-a"))
+    await phone.sync(home)
+    pin, told = await pinned(laptop, "hcp-b"), await pinned(phone, "hcp-b")
+    assert pin is not None
+    assert told is not None
+    assert (told.signing_key, told.first_rev) == (pin.signing_key, "")
+    assert await pinned(phone, "hcp-a") is not None
+    await phone.sync(clinic)
+    assert (await phone.status()).untrusted == {}
+    await phone.share(await phone.save(Patient(first_name="Fanny")), with_="hcp-b")
+
+
+async def test_another_key_than_an_own_device_knows_is_a_trouble_that_stays(open_replica: OpenReplica):
+    server = Server()
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    await laptop._store.run(laptop._store.pins.put, Pin(HcpId("hcp-b"), b"l" * 32, Rev("1-a")))
+    await phone._store.run(phone._store.pins.put, Pin(HcpId("hcp-b"), b"p" * 32, Rev("1-a")))
+    laptop._store.close()
+    phone._store.close()
+    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
+    await met(server, laptop, phone)
+    for _ in range(2):
+        assert "another device of yours" in (await phone.status()).untrusted["hcp-b"]
+        [alarm] = await alarms(phone)
+        assert (alarm.number, alarm.kind, alarm.subject) == (1, AlarmKind.UNTRUSTED_KEY, "hcp-b")
+        phone._store.close()
+        phone = await open_replica("hcp-a", "phone")
+    pin = await pinned(phone, "hcp-b")
+    assert pin is not None
+    assert pin.signing_key == b"p" * 32
