@@ -54,7 +54,7 @@ class Withdrawing:
                     if self._standing(doc_id) is _Standing.OUT:
                         self._store.withdrawals.wait(doc_id)
                     else:
-                        self._store.withdrawals.stay(doc_id)
+                        self._stay(doc_id)
                 if through != since:
                     self._store.settings.put(_LOOKED_THROUGH, through)
 
@@ -65,11 +65,15 @@ class Withdrawing:
         for doc_id in self._store.withdrawals.waiting():
             with self._store.transaction():
                 if self._standing(doc_id) is not _Standing.OUT:
-                    self._store.withdrawals.stay(doc_id)
+                    self._stay(doc_id)
                 elif doc_id not in refused and (self._store.documents.seq_of(doc_id) or 0) <= sent:
                     self._withdraw(doc_id)
                     gone += 1
         return gone
+
+    def _stay(self, doc_id: DocId) -> None:
+        self._store.withdrawals.stay(doc_id)
+        self._store.alarms.clear(AlarmKind.WITHDRAWN, doc_id)
 
     def _withdraw(self, doc_id: DocId) -> None:
         found = self._stated(doc_id)
