@@ -7,6 +7,7 @@ may hold plaintext, key material or credentials: ids, revision ids, field names 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 
 class IcureSyncError(Exception):
@@ -40,7 +41,9 @@ class MassDeletion(IcureSyncError):
     `deleted`: how many, by the id of the Hcp that signed for it; "": nobody did.
     """
 
-    def __init__(self, attempted: str, wrong: str, next_step: str, deleted: Mapping[str, int]) -> None:
+    def __init__(
+        self, attempted: str, wrong: str, next_step: str, deleted: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         super().__init__(attempted, wrong, next_step)
         self.deleted = dict(deleted)
 
@@ -152,7 +155,7 @@ class UntrustedKey(CryptoError):
 class WrongCode(CryptoError):
     """The code of a pairing does not fit: mistyped, or guessed by somebody in between. `left`: attempts left."""
 
-    def __init__(self, attempted: str, wrong: str, next_step: str, left: int) -> None:
+    def __init__(self, attempted: str, wrong: str, next_step: str, left: int = 0) -> None:
         super().__init__(attempted, wrong, next_step)
         self.left = left
 

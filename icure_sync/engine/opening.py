@@ -16,7 +16,7 @@ import msgspec
 
 from icure_sync.crypto.access import Statement, Subject
 from icure_sync.engine.suite import Content, Stored, Suite
-from icure_sync.engine.verdicts import REFUSED, Verdicts
+from icure_sync.engine.verdicts import REFUSED, VERIFIED, Verdicts
 from icure_sync.errors import CryptoError, InvalidEntity, NotFound, Tampered, UnsupportedSuite, WriterOut
 from icure_sync.ids import DocId, Rev
 from icure_sync.model import ENTITY_CLASSES, Entity, entity_class, from_record
@@ -179,8 +179,13 @@ class Opener:
         held = self._store.documents.winners([doc_id])
         if any(each.revision.deleted for each in held) and not any(self._hidden(doc_id)):
             return False  # nothing but tombstones: of a record that went, or never was here
+        if any(map(self._has_record_type, held)):
+            return True
+        return any(map(self._has_record_type, (*self._store.documents.held_leaves(doc_id), *self._hidden(doc_id))))
+
+    def _has_record_type(self, held: Held) -> bool:
         with suppress(InvalidEntity):
-            return any(_type_of(_stored(each)) in self._record_types for each in held)
+            return _type_of(_stored(held)) in self._record_types
         return False
 
     def type_terms(self, cls: type[Entity]) -> Sequence[str]:
@@ -203,14 +208,27 @@ class Opener:
     def _suite_of(self, stored: Stored) -> Suite:
         suite = self._suites.get(_suite_name(stored))
         if suite is None:
+            if _suite_name(stored) == CLASSIC:
+                self._refuse_downgrade(stored)
             raise UnsupportedSuite(
                 f"open document {stored.id}",
                 "its suite is not one that this replica was opened for",
                 f"open the replica with that suite beside {', '.join(self._suites)}, if you trust the server with it",
             )
         if _type_of(stored) not in self._record_types:
+            self._refuse_other_type(stored)
             raise NotFound(f"open document {stored.id}", "it is no record of a type known here", "use a newer version")
         return suite
+
+    def _refuse_other_type(self, stored: Stored) -> None:
+        """A record stays of the type that its id was made of."""
+        displaced = self._store.documents.displaced(stored.id)
+        if _suite_name(stored) == SEALED_1 and any(held.state == VERIFIED for held in displaced):
+            raise Tampered(
+                f"open document {stored.id}",
+                "somebody put a revision of another type on it",
+                "keep it aside and tell whoever runs the server",
+            )
 
     def _refuse_downgrade(self, stored: Stored) -> None:
         """Of a record that was ever sealed, nothing unauthenticated is shown: it would not be its writers'."""

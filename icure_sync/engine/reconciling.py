@@ -117,9 +117,16 @@ class Reconciler:
         merged = self._merge(leaves)
         if look.is_waiting or undone < len(look.hidden) or not self._is_settled(doc_id):
             self._store.contests.wait(doc_id, self._clock())
+            self._keep_listed(doc_id)
         else:
             self._store.contests.settle(doc_id)
         return Reconciled(merged, undone)
+
+    def _keep_listed(self, doc_id: DocId) -> None:
+        """What is shown is in the lists, whatever stands on top of it says that it is."""
+        shown = self._opener.try_open(doc_id)
+        if shown is not None and not any(leaf.rev == shown.stored.rev for leaf in self._store.documents.leaves(doc_id)):
+            self._store.documents.find_by(doc_id, shown.stored.rev)
 
     def _merge(self, leaves: Leaves) -> int:
         """1 if a merge was written. A leaf that another one covers is only ended."""

@@ -16,7 +16,7 @@ from icure_sync.ids import DocId, Rev, generation, rev_order
 from icure_sync.merge.revtree import RevTree
 from icure_sync.replication.wire import Attachment, Missing, Refusal, Revision
 from icure_sync.store.database import Database
-from icure_sync.store.heads import FOREIGN_KEY, TYPE
+from icure_sync.store.heads import FOREIGN_KEY, TYPE, stored_head
 from icure_sync.store.inserter import Inserter, Rules
 from icure_sync.store.rows import (
     HELD_COLUMNS,
@@ -90,6 +90,25 @@ class Documents:
             values = (doc_id, json.dumps(list(revs)))
             self._database.run(f"DELETE FROM attachments WHERE revision IN ({which})", values)
             self._database.run(f"DELETE FROM revisions WHERE number IN ({which})", values)
+
+    def find_by(self, doc_id: DocId, rev: Rev) -> None:
+        """Have a document looked up by what this revision says, too, until more of it comes: it was displaced by what
+        cannot be shown."""
+        row = self._database.row(
+            "SELECT r.doc, r.body FROM documents d JOIN revisions r ON r.doc = d.number WHERE d.id = ? AND r.rev = ?",
+            (doc_id, rev),
+        )
+        if row is None:
+            return
+        number, body = row
+        known = {tuple(term) for term in self._database.rows("SELECT kind, term FROM terms WHERE doc = ?", (number,))}
+        new = {term for term in stored_head(body).terms() - known if term[0] in (TYPE, FOREIGN_KEY)}
+        with self._database.transaction():
+            self._database.run_many(
+                "INSERT INTO terms (doc, kind, term) VALUES (?, ?, ?)", [(number, *term) for term in new]
+            )
+            links = sum(kind == FOREIGN_KEY for kind, _ in new)
+            self._database.run("UPDATE counters SET foreign_keys = foreign_keys + ?", (links,))
 
     def forget_verified(self, state: int) -> None:
         """Have every revision in this state looked at anew: what made it so has changed."""

@@ -302,3 +302,42 @@ async def test_a_file_cannot_be_hung_on_what_is_no_document(open_replica):
         await replica.attach(Document(id=john.id, rev=john.rev), "scan", b"bytes")
     with pytest.raises((NotFound, Tampered)):
         await replica.get(Patient, "hcp-a")
+
+
+JUNK_ON_TOP = [
+    {"java_type": "org.taktik.icure.entities.Patient"},
+    {},
+    {"type": "Invoice"},
+    {"cryptoSuite": "sealed-2", "type": "Patient"},
+    {"cryptoSuite": "sealed-1", "type": "Invoice"},
+    {"cryptoSuite": "sealed-1", "type": "Contact"},
+    {"cryptoSuite": "sealed-1", "type": "HealthcareParty"},
+    {"type": "DeviceHead", "cryptoSuite": "sealed-1"},
+]
+
+
+@pytest.mark.parametrize("members", JUNK_ON_TOP, ids=str)
+@pytest.mark.parametrize("deleted", [False, True], ids=["", "deleted"])
+async def test_nothing_on_top_of_a_record_takes_it_out_of_a_list(open_replica, members, *, deleted):
+    """Neither for who wrote it nor for who may only read it, again and again."""
+    a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
+    server = MemoryPeer("clinic")
+    for replica in (a, b, a):
+        await replica.sync(server)
+    john = await a.save(Patient(first_name="John"))
+    await a.save(Contact(description="Cough"), patient=john)
+    john = await a.share(john, with_="hcp-b", include_linked=True)
+    await a.sync(server)
+    await b.sync(server)
+    ids = [john.id, *[each.id async for each in a.contacts_of(john)]]
+    for _ in range(2):
+        for doc_id in ids:
+            above = server.tree(doc_id).winner().rev
+            history = (f"{int(above.split('-')[0]) + 1}-{JUNK}", *server.tree(doc_id).history(above))
+            body = json.dumps({**members, "delegations": {"hcp-a": [], "hcp-b": []}}).encode()
+            server.put(Revision(doc_id, history, body, deleted))
+        for replica in (b, a, b):
+            await replica.sync(server)
+            assert [each.first_name async for each in replica.find(Patient)] == ["John"]
+            assert [each.description async for each in replica.contacts_of(john)] == ["Cough"]
+            assert [each.id async for each in replica.search("john")] == [john.id]
