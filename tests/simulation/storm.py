@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from icure_sync.crypto.devices import DEVICE_TYPE
 from icure_sync.engine.reconciling import PATIENCE_MS
 from icure_sync.ids import DocId
 from icure_sync.model import Patient
@@ -73,7 +74,7 @@ async def _storm(clinic: Clinic, chance: random.Random, early: int) -> Storm:
     return Storm(
         devices=len(clinic.devices),
         merges=sum("encryptedSelf" in each and len(each["parents"]) > 1 for each in bodies),
-        tombstones=sum("encryptedSelf" not in each for each in bodies),
+        tombstones=sum("encryptedSelf" not in each and each["type"] != DEVICE_TYPE for each in bodies),
         rounds=rounds,
         live=sum(not leaf.deleted for leaf in server.tree(DocId(john.id)).leaves()),
         kept=len({*values, seen[0].note, seen[0].last_name}),
