@@ -159,10 +159,10 @@ class Deletions:
         """Whose deletion a live revision is. What does not verify deletes nothing; what cannot be verified yet may."""
         document = _document(revision)
         if document.get("cryptoSuite", CLASSIC) == CLASSIC:
-            if self._classic is None or document.get("java_type") not in _RECORD_TYPES:
+            if self._classic is None or not _is_record_type(document.get("java_type")):
                 return None
             return NOBODY if self._classic.open(Stored(revision.id, revision.rev, document)).deleted else None
-        if document.get("cryptoSuite") != SEALED_1 or document.get("type") not in _RECORD_TYPES:
+        if document.get("cryptoSuite") != SEALED_1 or not _is_record_type(document.get("type")):
             return None
         subject = Subject.of(revision.id, document)
         check_layout(revision.id, document)
@@ -219,10 +219,12 @@ def _set_aside(store: Store, revisions: Sequence[Revision], aside: Sequence[Revi
 def _is_record(revision: Revision) -> bool:
     with suppress(*UNREADABLE):
         document = _document(revision)
-        return not revision.deleted and not _RECORD_TYPES.isdisjoint(
-            each for each in (document.get("type"), document.get("java_type")) if isinstance(each, str)
-        )
+        return not revision.deleted and any(_is_record_type(document.get(name)) for name in ("type", "java_type"))
     return False
+
+
+def _is_record_type(name: object) -> bool:
+    return isinstance(name, str) and name in _RECORD_TYPES
 
 
 def _document(revision: Revision) -> Mapping[str, object]:

@@ -36,11 +36,7 @@ class Evidence:
 
     def glasses(self, *, withdrawn: bool) -> list[Glass]:
         """The emergency accesses that stand, or those that were withdrawn, the newest first."""
-        found = (
-            Glass.of(each.id, each.document)
-            for each in self._published.standing(GLASS_TYPE)
-            if each.is_withdrawn is withdrawn
-        )
+        found = self._published.read(GLASS_TYPE, Glass.of, withdrawn=withdrawn)
         return sorted(found, key=lambda glass: (-glass.made, glass.id))
 
     def openings(self) -> list[GlassOpened]:

@@ -6,9 +6,10 @@ server is written again. What they say is for others. Synchronous: runs in the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from icure_sync import strict_json
 from icure_sync.crypto import publishing
@@ -19,9 +20,11 @@ from icure_sync.engine.alarms import AlarmKind, Bell
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Written
 from icure_sync.engine.verdicts import VERIFIED
-from icure_sync.errors import InvalidEntity
+from icure_sync.errors import InvalidEntity, Tampered
 from icure_sync.ids import DocId
 from icure_sync.store import Held, Store
+
+T = TypeVar("T")
 
 PAGE = 500  # documents read at a time; there are a few
 _KNOWN = "engine/published"  # the setting with the ids that were ever believed, and their types
@@ -66,8 +69,16 @@ class Published:
     def standing(self, type_: str) -> list[Publication]:
         """The believed documents of a type, withdrawn ones too, by id."""
         ids = sorted({*self._ids(type_), *(doc_id for doc_id, of in self._known().items() if of == type_)})
-        found = (self._publication(DocId(doc_id)) for doc_id in ids)
+        found = (self._publication(DocId(doc_id), type_) for doc_id in ids)
         return [each for each in found if each is not None]
+
+    def read(self, type_: str, of: Callable[[DocId, Mapping[str, Any]], T], *, withdrawn: bool = False) -> Iterator[T]:
+        """What `of` makes of those that stand, or of those withdrawn. What it refuses is passed over: it is signed, but
+        laid out as no version known here does it."""
+        for each in self.standing(type_):
+            if each.is_withdrawn is withdrawn:
+                with suppress(Tampered, InvalidEntity):
+                    yield of(each.id, each.document)
 
     def withdraw(self, doc_id: DocId) -> None:
         """End the document for all who believe the Hcp; what was sealed in it goes from here."""
@@ -84,12 +95,12 @@ class Published:
         with self._store.transaction():
             known = self._known()
             new = {doc_id: type_ for type_ in types for doc_id in self._ids(type_) if doc_id not in known}
-            self._know({doc_id: type_ for doc_id, type_ in new.items() if self._publication(doc_id) is not None})
-            for doc_id in self._known():
-                self._mend(DocId(doc_id))
+            self._know({doc_id: type_ for doc_id, type_ in new.items() if self._publication(doc_id, type_) is not None})
+            for doc_id, type_ in self._known().items():
+                self._mend(DocId(doc_id), type_)
 
-    def _mend(self, doc_id: DocId) -> None:
-        publication = self._publication(doc_id)
+    def _mend(self, doc_id: DocId, type_: str) -> None:
+        publication = self._publication(doc_id, type_)
         if publication is not None:
             if publication.is_withdrawn:
                 self.withdraw(doc_id)  # what another device wrote again beside its end
@@ -98,16 +109,16 @@ class Published:
                 )
             return
         for held in self._store.documents.displaced(doc_id):
-            if self._is_believed(held) and not held.revision.deleted:
+            if self._is_believed(held, type_) and not held.revision.deleted:
                 above = self._store.documents.leaves(doc_id)[0].rev
                 rev, document = publishing.publish(doc_id, _document(held), self.identity, above)
                 self._keep(Written(doc_id, rev, above, document))
                 self._bell.ring(AlarmKind.UNDONE, doc_id, f"somebody ended it by {above}, and it is written again")
                 return
 
-    def _publication(self, doc_id: DocId) -> Publication | None:
+    def _publication(self, doc_id: DocId, type_: str) -> Publication | None:
         """A withdrawal that is believed ends all else."""
-        leaves = [held for held in self._store.documents.held_leaves(doc_id) if self._is_believed(held)]
+        leaves = [held for held in self._store.documents.held_leaves(doc_id) if self._is_believed(held, type_)]
         for held in sorted(leaves, key=lambda each: not each.revision.deleted):
             document = _document(held)
             if held.revision.deleted == publishing.is_withdrawal(document):
@@ -119,11 +130,14 @@ class Published:
         live = (held for held in self._store.documents.held_leaves(doc_id) if not held.revision.deleted)
         return [held for held in live if _writer(_document(held)) == self.identity.hcp_id]
 
-    def _is_believed(self, held: Held) -> bool:
-        """Looks only once at each that holds."""
+    def _is_believed(self, held: Held, type_: str) -> bool:
+        """Looks only once at each that holds. What holds as something else, a record, say, is none: a server can put a
+        leaf of any type beside it."""
+        document = _document(held)
+        if document.get("type") != type_:
+            return False
         if held.state == VERIFIED:
             return True
-        document = _document(held)
         signer = self._signers(self.identity.hcp_id) or Signer(self.identity.signing_key.public)
         revision = held.revision
         is_own = _writer(document) == self.identity.hcp_id

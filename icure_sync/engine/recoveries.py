@@ -46,7 +46,8 @@ class Recoveries:
         Raises InvalidEntity for other numbers than 2 to 32, and a threshold beyond the count.
         """
         split = Split(threshold, count)
-        secret = await self._store.run(self._publish, self._keyed(), split)
+        keyed = self._keyed()
+        secret = await self._store.run(_publish, self._store, keyed, _drawn(keyed), split)
         return secret.shares(split)
 
     async def withdraw(self, id_: str) -> Recovery:
@@ -61,20 +62,10 @@ class Recoveries:
     def _new_code(self, keyed: Keyed) -> RecoverySecret:
         with self._store.transaction():
             before = _standing(keyed)
-            secret = self._publish(keyed, None)
+            secret = _publish(self._store, keyed, _drawn(keyed), None)
             for recovery in before:
                 if recovery.split is None:
                     _end(keyed, recovery)
-        return secret
-
-    def _publish(self, keyed: Keyed, split: Split | None) -> RecoverySecret:
-        published = keyed.published
-        secret = RecoverySecret.draw(Purpose.RECOVERY, published.entropy)
-        members = recovery_members(secret, published.identity, published.now(), split, published.entropy)
-        doc_id = recovery_id(secret)
-        with self._store.transaction():
-            published.publish(doc_id, members)
-            keyed.recorder.did(Action.RECOVERY_MADE, doc_id, RECOVERY_TYPE, {"shares": members["shares"]})
         return secret
 
     def _withdraw(self, keyed: Keyed, doc_id: DocId) -> Recovery:
@@ -87,8 +78,30 @@ class Recoveries:
 
 
 def _standing(keyed: Keyed) -> list[Recovery]:
-    found = (each for each in keyed.published.standing(RECOVERY_TYPE) if not each.is_withdrawn)
-    return sorted((Recovery.of(each.id, each.document) for each in found), key=lambda each: (-each.made, each.id))
+    found = keyed.published.read(RECOVERY_TYPE, Recovery.of)
+    return sorted(found, key=lambda each: (-each.made, each.id))
+
+
+def begin_anew(store: Store, keyed: Keyed, secret: RecoverySecret) -> None:
+    """Of a new identity: this code, and nothing that gives back the one before."""
+    with store.transaction():
+        for recovery in _standing(keyed):
+            _end(keyed, recovery)
+        _publish(store, keyed, secret, None)
+
+
+def _drawn(keyed: Keyed) -> RecoverySecret:
+    return RecoverySecret.draw(Purpose.RECOVERY, keyed.published.entropy)
+
+
+def _publish(store: Store, keyed: Keyed, secret: RecoverySecret, split: Split | None) -> RecoverySecret:
+    published = keyed.published
+    members = recovery_members(secret, published.identity, published.now(), split, published.entropy)
+    doc_id = recovery_id(secret)
+    with store.transaction():
+        published.publish(doc_id, members)
+        keyed.recorder.did(Action.RECOVERY_MADE, doc_id, RECOVERY_TYPE, {"shares": members["shares"]})
+    return secret
 
 
 def _end(keyed: Keyed, recovery: Recovery) -> None:

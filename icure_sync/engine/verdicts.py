@@ -165,7 +165,7 @@ class Verdicts:
             here = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
             for held in here:
                 if held.state == VERIFIED and not held.revision.deleted:
-                    found += _access(held.revision.body)
+                    found += _access(doc_id, held.revision.body)
             for held in here:
                 if held.revision.deleted:
                     found += self._told(held.revision, found)
@@ -188,7 +188,7 @@ class Verdicts:
         documents = self._store.documents
         held = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
         verified = [each.revision.body for each in held if each.state == VERIFIED and not each.revision.deleted]
-        return tuple(strict_json.loads(body, "a verified document")["creator"] for body in verified)
+        return tuple(each["creator"] for body in verified if (each := _record(doc_id, body)) is not None)
 
     def _displaced(self, subject: Subject, document: Mapping[str, Any]) -> tuple[Statement, ...]:
         """The proven ones of the revisions that it lists as parents, as far as their bodies are still here.
@@ -201,7 +201,7 @@ class Verdicts:
             if displaced is None or displaced.deleted:
                 continue
             if self._store.documents.verification(subject.id, parent) == (VERIFIED, ""):
-                found += _access(displaced.body)
+                found += _access(subject.id, displaced.body)
             elif (stated := self._as_its_id_says(displaced)) is not None:
                 with suppress(Tampered):
                     found += self.proven(subject, stated)
@@ -223,9 +223,21 @@ def _extended(document: Mapping[str, Any]) -> Rev | None:
     return extended(document["parents"]) if _states_parents(document) else None
 
 
-def _access(body: bytes) -> list[Statement]:
-    document = strict_json.loads(body, "a verified document")
-    return list(document.get("access", ()))
+def _access(doc_id: DocId, body: bytes) -> list[Statement]:
+    document = _record(doc_id, body)
+    return [] if document is None else list(document["access"])
+
+
+def _record(doc_id: DocId, body: bytes) -> Mapping[str, Any] | None:
+    """A verified revision, if it is one of a record: what is verified as something else, a head, say, states nothing
+    of access, whatever members it has."""
+    document: Mapping[str, Any] = strict_json.loads(body, "a verified document")
+    try:
+        Subject.of(doc_id, document)
+        carried(doc_id, document)
+    except Tampered:
+        return None
+    return document
 
 
 def _refused(doc_id: DocId, why: str) -> IcureSyncError:
