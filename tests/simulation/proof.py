@@ -20,6 +20,7 @@ from icure_sync.crypto.chain import sealing_keys
 from icure_sync.crypto.hcp_keys import HcpKey
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.revision import revision_id
+from icure_sync.engine.conflict import Reason
 from icure_sync.engine.opening import UNREADABLE, Leaves
 from icure_sync.errors import CryptoError, NotFound
 from icure_sync.ids import DocId, HcpId, Kid, Rev
@@ -155,9 +156,11 @@ async def _check_nothing_is_lost(world: World, doc_id: str) -> None:
 
 
 async def _in_review(world: World, device: Device, doc_id: str) -> set[str]:
-    """The values in live leaves by those who are out, which somebody has to look at."""
+    """The values in leaves by those who are out which somebody has to look at: live ones, and what is listed besides."""
     found: set[str] = set()
-    for rev in await device.run(_live, device, doc_id):
+    conflict = await device.replica.conflict_of(doc_id)
+    listed = {each.rev for each in conflict.standing if each.reason is Reason.OUT} if conflict else set()
+    for rev in listed | {*await device.run(_live, device, doc_id)}:
         document = world.revisions[doc_id].get(rev)
         if document is not None and document["written"]["by"] not in world.inside[doc_id]:
             found |= _values(world, doc_id, document)
