@@ -156,7 +156,7 @@ async def _check_nothing_is_lost(world: World, doc_id: str) -> None:
 
 
 async def _in_review(world: World, device: Device, doc_id: str) -> set[str]:
-    """The values in leaves by those who are out which somebody has to look at: live ones, and what is listed besides."""
+    """The values that somebody has to look at: in leaves by those who are out, live or listed although displaced."""
     found: set[str] = set()
     conflict = await device.replica.conflict_of(doc_id)
     listed = {each.rev for each in conflict.standing if each.reason is Reason.OUT} if conflict else set()
