@@ -87,13 +87,12 @@ class KnownIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a device tells the other devices of its Hcp: its name, when it began (ms since 1970), what it knows Hcps by,
-    and the newest revisions that it wrote and that stand, as (document id, revision id)."""
+    """What a device tells the other devices of its Hcp: its name, when it began (ms since 1970), and what it knows Hcps
+    by."""
 
     name: str
     added: int
     pins: Sequence[KnownIdentity]
-    written: Sequence[tuple[DocId, Rev]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +225,6 @@ def _said(told: Told) -> dict[str, Any]:
         "name": told.name,
         "added": told.added,
         "pins": {pin.hcp: _stated(pin) for pin in told.pins},
-        "written": [[doc_id, rev] for doc_id, rev in told.written],
     }
 
 
@@ -236,20 +234,12 @@ def _stated(pin: KnownIdentity) -> list[Any]:
 
 
 def _told(doc_id: DocId, said: Any) -> Told:
-    if not isinstance(said, dict) or said.keys() != {"name", "added", "pins", "written"}:
+    if not isinstance(said, dict) or said.keys() != {"name", "added", "pins"}:
         raise _malformed(doc_id)
-    name, added, pins, written = (said[member] for member in ("name", "added", "pins", "written"))
-    if (
-        not isinstance(name, str)
-        or len(name) > NAME_MOST
-        or not _is_number(added, 0)
-        or not isinstance(pins, dict)
-        or not isinstance(written, list)
-        or not all(map(_is_pair, written))
-    ):
+    name, added, pins = said["name"], said["added"], said["pins"]
+    if not isinstance(name, str) or len(name) > NAME_MOST or not _is_number(added, 0) or not isinstance(pins, dict):
         raise _malformed(doc_id)
-    known = tuple(_known(doc_id, hcp, stated) for hcp, stated in pins.items())
-    return Told(name, added, known, tuple((DocId(each), Rev(rev)) for each, rev in written))
+    return Told(name, added, tuple(_known(doc_id, hcp, stated) for hcp, stated in pins.items()))
 
 
 def _known(doc_id: DocId, hcp: Any, stated: Any) -> KnownIdentity:
@@ -303,10 +293,6 @@ def _is_digest(value: object, counter: int) -> bool:
 
 def _is_number(value: object, least: int) -> bool:
     return type(value) is int and least <= value <= MAX_INTEGER
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and is_rev(value[1])
 
 
 def _malformed(doc_id: str) -> Tampered:

@@ -9,7 +9,7 @@ another device, with keys of its own: what the other life signed stays what it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
@@ -38,12 +38,10 @@ from icure_sync.engine.suite import Written
 from icure_sync.engine.verdicts import REFUSED, VERIFIED, above
 from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Rev, generation
-from icure_sync.replication.filters import device_selector, passes_leaf
 from icure_sync.store import Held, Pin, Store
 from icure_sync.store.device_heads import HeadRow
 
 DEVICE_SETTING = "device"  # the setting with this device's id: other parts of a replica name themselves by it, too
-WRITTEN_TOLD = 64  # of the newest writes: some 6 KB of a head, which every device of everybody gets
 _TOLD = Rev("")  # first revision of a pin that another device told
 _OWN = "engine/device"  # the setting with its keys, and what its last head said
 
@@ -115,7 +113,7 @@ class DeviceHeads:
             own.device,
             own.keys,
             count=count,
-            told=Told(own.name, own.added, self._pins(), tuple(self._written())),
+            told=Told(own.name, own.added, self._pins()),
             key=self._parties.keyring.towards(self._identity.hcp_id),
             above=parent,
             entropy=self._entropy,
@@ -274,17 +272,6 @@ class DeviceHeads:
         for held in self._store.documents.held_leaves(doc_id):
             if held.state == VERIFIED and not held.revision.deleted:
                 self._store.documents.prune(doc_id, held.revision.history[1:])
-
-    def _written(self) -> Iterator[tuple[DocId, Rev]]:
-        """The newest writes that stand here as live leaves, and that the other devices of this Hcp get."""
-        selector = device_selector(HcpId(self._identity.hcp_id))
-        told: set[DocId] = set()
-        for doc_id, rev in self._store.writes.newest():
-            if len(told) < WRITTEN_TOLD and doc_id not in told:
-                told.add(doc_id)
-                leaves = self._store.documents.leaves(doc_id)
-                if any(leaf.rev == rev and not leaf.deleted and passes_leaf(selector, leaf) for leaf in leaves):
-                    yield doc_id, rev
 
 
 def _says_as_much(known: KnownIdentity | None, told: KnownIdentity) -> bool:

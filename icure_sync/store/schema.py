@@ -216,12 +216,6 @@ _DEVICES = """
 -- What this device has written: how many revisions, and the digest of their chain (crypto/devices.py).
 ALTER TABLE counters ADD COLUMN writes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE counters ADD COLUMN writes_digest TEXT NOT NULL DEFAULT '';
-CREATE TABLE writes (                -- the newest of them
-    place  INTEGER PRIMARY KEY,      -- number, modulo how many are kept
-    number INTEGER NOT NULL,
-    id     TEXT NOT NULL,
-    rev    TEXT NOT NULL
-);
 
 -- The highest head of each device that was seen here, and on each server (store/device_heads.py).
 CREATE TABLE device_heads (

@@ -1,6 +1,6 @@
-"""What this device has written: how many revisions, the digest of their chain, and the newest of them.
+"""What this device has written: how many revisions, and the digest of their chain.
 
-Knows the rows; what a device signs of it is the engine's (crypto/devices.py has the chain). Synchronous.
+Knows the row; what a device signs of it is the engine's (crypto/devices.py has the chain). Synchronous.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 from icure_sync.crypto.devices import Count
 from icure_sync.ids import DocId, Rev
 from icure_sync.store.database import Database
-
-WRITES_KEPT = 256  # the newest, by number: several may be of one document, or stand no more
 
 
 class Writes:
@@ -22,15 +20,9 @@ class Writes:
         """One more was written, in the transaction that the caller has begun: it wrote the revision itself."""
         count = self.count().then(doc_id, rev)
         self._database.run("UPDATE counters SET writes = ?, writes_digest = ?", (count.counter, count.digest))
-        values = (count.counter % WRITES_KEPT, count.counter, doc_id, rev)
-        self._database.run("REPLACE INTO writes VALUES (?, ?, ?, ?)", values)
 
     def count(self) -> Count:
         """Of all that was written."""
         row = self._database.row("SELECT writes, writes_digest FROM counters")
         assert row is not None  # the first migration wrote it
         return Count(*row)
-
-    def newest(self) -> list[tuple[DocId, Rev]]:
-        """The newest first, WRITES_KEPT at most."""
-        return [(row[0], row[1]) for row in self._database.rows("SELECT id, rev FROM writes ORDER BY number DESC")]

@@ -27,7 +27,7 @@ from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.crypto.revision import revision_id
 from icure_sync.crypto.signers import Signer
 from icure_sync.errors import Tampered
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import HcpId, Rev
 from icure_sync.replication.filters import device_selector, passes
 from tests.keys import A, B, identity, seeded, successor
 
@@ -37,14 +37,14 @@ KEYS = DeviceKeys.draw(seeded("device"))
 COUNT = Count().then("doc-1", "1-aa").then("doc-1", "2-bb")
 FORMER = (Previous(bytes([1] * 32), PLANNED), Previous(bytes([2] * 32), COMPROMISED))
 PIN = KnownIdentity(B, identity(B).signing_key.public, 3, FORMER, 1_790_000_000_001, (bytes([3] * 32),))
-TOLD = Told("laptop", 1_790_000_000_000, (PIN,), ((DocId("doc-1"), Rev("2-bb")),))
+TOLD = Told("laptop", 1_790_000_000_000, (PIN,))
 SIGNER = Signer(identity(A).signing_key.public)
 
 
 OWN = identity(A)
 
 
-WITH_PIN = b"\x84\xa5added\x00\xa4name\xa0\xa4pins\x81\xa5hcp-b%b\xa7written\x90"
+WITH_PIN = b"\x83\xa5added\x00\xa4name\xa0\xa4pins\x81\xa5hcp-b%b"
 
 
 def made(
@@ -176,15 +176,14 @@ def test_a_head_that_another_device_signed_is_refused():
 @pytest.mark.parametrize(
     "told",
     [
-        Told("x" * 201, 0, (), ()),
-        Told("", -1, (), ()),
-        Told("", 0, (replace(PIN, signing_key=b"short"),), ()),
-        Told("", 0, (replace(PIN, hcp=HcpId("_no")),), ()),
-        Told("", 0, (replace(PIN, epoch=0),), ()),
-        Told("", 0, (replace(PIN, previous=(Previous(b"short", PLANNED),)),), ()),
-        Told("", 0, (replace(PIN, verified=-1),), ()),
-        Told("", 0, (replace(PIN, refused=(b"short",)),), ()),
-        Told("", 0, (), ((DocId("doc"), Rev("no")),)),
+        Told("x" * 201, 0, ()),
+        Told("", -1, ()),
+        Told("", 0, (replace(PIN, signing_key=b"short"),)),
+        Told("", 0, (replace(PIN, hcp=HcpId("_no")),)),
+        Told("", 0, (replace(PIN, epoch=0),)),
+        Told("", 0, (replace(PIN, previous=(Previous(b"short", PLANNED),)),)),
+        Told("", 0, (replace(PIN, verified=-1),)),
+        Told("", 0, (replace(PIN, refused=(b"short",)),)),
     ],
 )
 def test_what_is_sealed_in_a_head_is_read_strictly(told: Told):

@@ -13,7 +13,6 @@ from icure_sync.replication.wire import Revision
 from icure_sync.store import Store, schema
 from icure_sync.store.device_heads import HeadRow, ServerRow, Sighting
 from icure_sync.store.files import create_database
-from icure_sync.store.writes import WRITES_KEPT
 from tests.store.conftest import KEY
 from tests.store.revisions import revision
 
@@ -30,21 +29,13 @@ def test_every_write_makes_the_chain_longer(store: Store):
     assert store.writes.count() == Count()
     add(store, ("john", "1-aa"), ("john", "2-bb"))
     assert store.writes.count() == Count().then("john", "1-aa").then("john", "2-bb")
-    assert store.writes.newest() == [("john", "2-bb"), ("john", "1-aa")]
-
-
-def test_the_newest_writes_are_kept_and_all_are_counted(store: Store):
-    writes = [(f"doc-{number}", "1-aa") for number in range(WRITES_KEPT + 10)]
-    add(store, *writes)
-    assert store.writes.count().counter == len(writes)
-    assert store.writes.newest() == writes[: -WRITES_KEPT - 1 : -1]
 
 
 def test_a_write_that_is_taken_back_counts_not(store: Store):
     with suppress(RuntimeError), store.transaction():
         store.writes.add(DocId("john"), Rev("1-aa"))
         raise RuntimeError
-    assert (store.writes.count(), store.writes.newest()) == (Count(), [])
+    assert store.writes.count() == Count()
 
 
 def test_the_highest_head_of_a_device_takes_the_place_of_the_one_before(store: Store):
