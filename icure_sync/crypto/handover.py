@@ -55,7 +55,7 @@ class Handover:
         party = _party(doc_id, document)
         if party.hcp_id != own.hcp_id or party.epoch != own.epoch + 1 or party.signing_key == own.signing_key:
             raise malformed(doc_id, HANDOVER_TYPE)
-        device_key = _device_key(doc_id, document)
+        device_key = _signing_key(doc_id, document["device"])
         fields = _signed_fields(doc_id, document)
         signatures = document["signatures"]
         for key, signature in ((own.signing_key, signatures["former"]), (device_key, signatures["device"])):
@@ -67,9 +67,9 @@ class Handover:
         return cls(doc_id, rev, party, device, device_key, revoked, dict(document[SEALED]))
 
 
-def handover_id(hcp_id: str, epoch: int) -> DocId:
-    """Where the handover to the identity of this epoch is: `handover-<Hcp id>-<epoch>`."""
-    return DocId(f"handover-{hcp_id}-{epoch}")
+def handover_id(hcp_id: str, epoch: int, device: str) -> DocId:
+    """Where the handover of this device to the identity of this epoch is: `handover-<Hcp id>-<epoch>-<device id>`."""
+    return DocId(f"handover-{hcp_id}-{epoch}-{device}")
 
 
 def hand_over(
@@ -86,7 +86,7 @@ def hand_over(
 
     `following`: what `former` is succeeded by; `remaining`: the exchange key of each device that it is for.
     """
-    doc_id = handover_id(following.hcp_id, following.epoch)
+    doc_id = handover_id(following.hcp_id, following.epoch, device)
     secret = pad(following.secret())
     party = Party.of_identity(following)
     members: dict[str, Any] = {
@@ -141,36 +141,30 @@ def take_over(handover: Handover, own: Identity, device: str, exchange_key: Exch
 
 def _party(doc_id: DocId, document: Mapping[str, Any]) -> Party:
     by = check_members(doc_id, document, HANDOVER_TYPE, _MEMBERS)
-    epoch, revoked, sealed = (document.get(name) for name in ("epoch", "revoked", SEALED))
+    stated: list[Any] = [document.get(name) for name in ("epoch", "device", "revoked", SEALED, "signatures")]
+    epoch, device, revoked, sealed, signatures = stated
     if (
         publishing.is_withdrawal(document)
         or document["delegations"] != {by: []}
         or type(epoch) is not int
         or not FIRST_EPOCH < epoch <= EPOCHS_MOST
-        or doc_id != handover_id(by, epoch)
-        or not _are_devices(revoked)
-        or not isinstance(sealed, dict)
-        or not all(is_device_id(each) and each not in revoked and isinstance(sealed[each], str) for each in sealed)
-    ):
-        raise malformed(doc_id, HANDOVER_TYPE)
-    public_key, signing_key = from_text(document["publicKey"]), from_text(document["signingKey"])
-    if len(signing_key) != SIGNING_KEY_BYTES:
-        raise malformed(doc_id, HANDOVER_TYPE)
-    return Party(HcpId(by), public_key, signing_key, epoch)
-
-
-def _device_key(doc_id: DocId, document: Mapping[str, Any]) -> bytes:
-    device, signatures = document["device"], document["signatures"]
-    if (
-        not isinstance(device, dict)
+        or not isinstance(device, dict)
         or device.keys() != {"id", "signingKey"}
         or not is_device_id(device["id"])
-        or device["id"] in document["revoked"]
+        or doc_id != handover_id(by, epoch, device["id"])
+        or not _are_devices(revoked)
+        or device["id"] in revoked
+        or not isinstance(sealed, dict)
+        or not all(is_device_id(each) and each not in revoked and isinstance(sealed[each], str) for each in sealed)
         or not isinstance(signatures, dict)
         or signatures.keys() != {"former", "device"}
     ):
         raise malformed(doc_id, HANDOVER_TYPE)
-    key = from_text(device["signingKey"])
+    return Party(HcpId(by), from_text(document["publicKey"]), _signing_key(doc_id, document), epoch)
+
+
+def _signing_key(doc_id: DocId, stated: Mapping[str, Any]) -> bytes:
+    key = from_text(stated["signingKey"])
     if len(key) != SIGNING_KEY_BYTES:
         raise malformed(doc_id, HANDOVER_TYPE)
     return key

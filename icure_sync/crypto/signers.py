@@ -49,8 +49,9 @@ NOTHING_ATTESTED = Attested()
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """`planned`, `compromised`: its former keys, by how they ended. `claimed`: keys that something states to be its
-    current one, and that nothing vouches for yet: what they sign is neither believed nor called forged."""
+    """`planned`, `compromised`: its former keys, by how they ended; the latter has the current one, if that is lost and
+    the next one is not believed yet. `claimed`: keys that something states to be its current one, and that nothing
+    vouches for yet: what they sign is neither believed nor called forged."""
 
     current: bytes
     planned: tuple[bytes, ...] = ()
@@ -81,7 +82,7 @@ class Signer:
     def judge(self, signature: object, message: bytes) -> Judgement:
         """As `check`, of the bytes that were signed."""
         raw = from_text(signature)
-        if signature_holds(self.current, raw, message):
+        if self.current not in self.compromised and signature_holds(self.current, raw, message):
             return Judgement.HOLDS
         if any(signature_holds(key, raw, message) for key in self.planned):
             return Judgement.HOLDS

@@ -27,6 +27,8 @@ class AlarmKind(StrEnum):
     FORKED_DEVICE = "forked-device"  # of a device: it signed two states, of which neither comes after the other
     COPIED_DEVICE = "copied-device"  # of the device that this one was: somebody else wrote as it
     WITHDRAWN = "withdrawn"  # this Hcp was put out of a record, which is no longer here
+    NEW_IDENTITY = "new-identity"  # of the own Hcp: another device made it, and nobody has said here that it is right
+    DEVICE_REVOKED = "device-revoked"  # of this device: another one of its Hcp shut it out
 
 
 # What each kind says of its subject, and what a person should do.
@@ -47,10 +49,6 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "record {} is no longer on this device, for you have no access to it any more",
         "what you had written of it was sent before; if you need it still, ask to have it shared again",
     ),
-    AlarmKind.MASS_DELETION: (
-        "many records were deleted at once, by {}",
-        "ask why; they are shown until the next sync is told to accept the deletions, and the sync stops until then",
-    ),
     AlarmKind.STALE_SERVER: (
         "server {} shows an older state than it did",
         "ask whoever runs it whether it was put back from a backup or made anew; what is here was sent to it again",
@@ -62,6 +60,18 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.COPIED_DEVICE: (
         "this device is no longer device {}",
         "if you put it back from a backup, all is well; if not, somebody has a copy of it: revoke that device",
+    ),
+    AlarmKind.MASS_DELETION: (
+        "many records were deleted at once, by {}",
+        "ask why; they are shown until the next sync is told to accept the deletions, and the sync stops until then",
+    ),
+    AlarmKind.NEW_IDENTITY: (
+        "there is a new identity of {}, your Hcp, which this device does not have yet",
+        "look at the number that the device shows which made it, then run icure-sync device adopt here",
+    ),
+    AlarmKind.DEVICE_REVOKED: (
+        "this device, {}, was revoked",
+        "nothing: what it has is removed from it",
     ),
     AlarmKind.UNTRUSTED_KEY: (
         "the keys of Hcp {} are not trusted",

@@ -21,6 +21,7 @@ from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.store import Held, Pin, Store
 
 PAGE = 500  # attestations read at a time
+_ADOPT = "if you have revoked a device: icure-sync device adopt; if not, tell whoever runs the server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Identities:
         self._blocks: dict[HcpId, dict[tuple[DocId, Rev], bytes]] = {}
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self._signers: dict[HcpId, Signer] = {}
+        self._is_ended = False
 
     def found(self) -> None:
         """Pin the own identity. Raises UntrustedKey if this replica belongs to the same Hcp under another one, unless
@@ -96,9 +98,16 @@ class Identities:
             return None
         blocks = self._blocks.get(pin.hcp, {})
         claimed = tuple(each.party.signing_key for each in self.claims(pin.hcp))
-        signer = Signer.of(pin.signing_key, pin.previous, Attested(blocks.values()), claimed)
+        ended = (Previous(pin.signing_key, COMPROMISED),) if self._is_ended and pin.hcp == self._own.hcp_id else ()
+        signer = Signer.of(pin.signing_key, (*pin.previous, *ended), Attested(blocks.values()), claimed)
         self._signers[pin.hcp] = signer
         return signer
+
+    def end_own(self) -> None:
+        """Somebody has the own keys who should not, says a device of this Hcp: what they sign is pending from now on,
+        but for what this device writes itself."""
+        self._is_ended = True
+        self._signers.pop(self._own.hcp_id, None)
 
     def known(self) -> list[str]:
         """What is known beyond first identities, as names: when it grows, more can be verified."""
@@ -117,11 +126,8 @@ class Identities:
     def require_undisputed(self, hcp_id: HcpId, attempted: str) -> None:
         """Raises UntrustedKey if there are claims."""
         if self.claims(hcp_id):
-            raise UntrustedKey(
-                attempted,
-                f"another identity is claimed for {hcp_id}, and nothing vouches for it",
-                f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}",
-            )
+            step = _ADOPT if hcp_id == self._own.hcp_id else _compare(hcp_id)
+            raise UntrustedKey(attempted, f"another identity is claimed for {hcp_id}, and nothing vouches for it", step)
 
     def settle(self, hcp_id: HcpId, stated: Sequence[Stated]) -> None:
         """Take in what revisions of this Hcp's document state, all that are here: pin on first use, follow what the
@@ -161,6 +167,8 @@ class Identities:
             if stated.was_verified:
                 return
             raise _untrusted(party.hcp_id, "a key that it lost signed its document", "nothing need be done")
+        if party.hcp_id == self._own.hcp_id:
+            raise _untrusted(party.hcp_id, "it states an identity that this device does not have", _ADOPT)
         raise _other(party.hcp_id)
 
     def confirm(self, hcp_id: HcpId, signing_key: bytes | None, time: int) -> Pin | None:
@@ -293,7 +301,11 @@ def _former(pin: Pin, party: Party) -> tuple[Previous, ...]:
 
 def _other(hcp_id: HcpId) -> UntrustedKey:
     wrong = "its signing key is not the one that was pinned"
-    return _untrusted(hcp_id, wrong, f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}")
+    return _untrusted(hcp_id, wrong, _compare(hcp_id))
+
+
+def _compare(hcp_id: HcpId) -> str:
+    return f"compare the numbers with that Hcp, then: icure-sync hcp verify {hcp_id}"
 
 
 def _untrusted(hcp_id: HcpId, wrong: str, next_step: str) -> UntrustedKey:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from icure_sync.crypto.glass import GLASS_TYPE
+from icure_sync.crypto.handover import HANDOVER_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy
 from icure_sync.crypto.recovery import RECOVERY_TYPE
@@ -20,7 +21,9 @@ from icure_sync.engine.classic import ClassicSuite
 from icure_sync.engine.classic_parties import ClassicParties
 from icure_sync.engine.deletions import Deletions
 from icure_sync.engine.device_heads import DeviceHeads
+from icure_sync.engine.ending import Ending
 from icure_sync.engine.evidence import Evidence
+from icure_sync.engine.handovers import Handovers
 from icure_sync.engine.hcps import Hcps
 from icure_sync.engine.hidden import Hidden
 from icure_sync.engine.lookout import Lookout
@@ -128,8 +131,15 @@ class Keyed:
             self.device_heads = DeviceHeads(
                 store, identity, device, parties=self.parties, bell=self.bell, entropy=entropy, clock=clock
             )
+        self.handovers: Handovers | None = None
+        self._ending: Ending | None = None
         if SEALED_1 in self.suites:
             self.parties.found()
+        if self.device_heads is not None:
+            self.handovers = Handovers(store, identity, self.device_heads, self.bell)
+            self._ending = Ending(store, self.opener, self.parties, self.handovers)
+            for _ in self._ending.steps():
+                pass
         if self.device_heads is not None:
             self.device_heads.take_pins()
         self.match_alarms()
@@ -175,6 +185,8 @@ class Keyed:
         if SEALED_1 in self.suites:
             self.parties.refresh()
             self.parties.reconcile()
+        for _ in self._ending.steps() if self._ending else ():
+            yield Reconciled()
         if self.device_heads is not None:
             self.device_heads.take_in()
             self.device_heads.take_pins()
@@ -182,7 +194,7 @@ class Keyed:
         for _ in self.deletions.settle(accepted):
             yield Reconciled()
         self.match_alarms()
-        self.published.mend(RECOVERY_TYPE, GLASS_TYPE)
+        self.published.mend(RECOVERY_TYPE, GLASS_TYPE, HANDOVER_TYPE)
         self.evidence.take_in()
         learnt = self._index_anew_if_learnt()
         self.withdrawing.look(learnt=learnt)

@@ -69,9 +69,14 @@ class Parties:
         self.refresh()
         if self._is_of_an_older_epoch():
             self.reconcile()
+            self.refresh()  # it says which keys are given up
         own = self.signer(self._identity.hcp_id)
         if own is not None and self._attesting.attest(replace(own, claimed=())):
             self._identities.read_attestations()
+
+    def end_own(self) -> None:
+        """The own identity has ended, says another device of this Hcp: see Identities."""
+        self._identities.end_own()
 
     @property
     def is_weak(self) -> bool:

@@ -37,6 +37,7 @@ from icure_sync.engine.reading import Reading
 from icure_sync.engine.recoveries import Recoveries
 from icure_sync.engine.review import conflict_count, conflict_ids, live_leaves
 from icure_sync.engine.status import Status
+from icure_sync.engine.succession import complete, succeeding
 from icure_sync.engine.sync import SyncReport
 from icure_sync.engine.trail import Recorder, Trail
 from icure_sync.errors import InvalidEntity, NoAccess, StoreCorrupt
@@ -163,7 +164,7 @@ class Replica:
     @property
     def devices(self) -> Devices:
         """The devices of this Hcp."""
-        return Devices(self._store, self._custody.keyed)
+        return Devices(self._store, self._custody)
 
     @property
     def recovery(self) -> Recoveries:
@@ -497,7 +498,10 @@ def replica_over(
         raise NoAccess("open the replica", f"it is that of {owner}", f"open it as {owner}, or make another replica")
 
     def unlocked(given: Identity) -> Keyed:
-        return Keyed(store, given, suites=suites, device=device, entropy=entropy, clock=clock)
+        with succeeding(store, given) as its:
+            keyed = Keyed(store, its, suites=suites, device=device, entropy=entropy, clock=clock)
+            complete(store, keyed)
+        return keyed
 
     keyed = None if identity is None else unlocked(identity)
     return Replica(store, Custody(store, keyed, unlocked, lock_after=lock_after, clock=idle_clock), device, clock)

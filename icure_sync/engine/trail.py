@@ -45,6 +45,8 @@ class Action(StrEnum):
     DISMISSED = "dismissed"  # an alarm
     VERIFIED = "verified"  # a person has compared the keys of an Hcp with it
     PAIRED = "paired"  # the identity was given to a new device
+    DEVICES_REVOKED = "devices-revoked"  # by this device, which gave its Hcp a new identity
+    TAKEN_OVER = "taken-over"  # the new identity that another device made
     RECOVERED = "recovered"  # this home was made from a code or shares
     RECOVERY_MADE = "recovery-made"  # a code, or shares
     RECOVERY_WITHDRAWN = "recovery-withdrawn"

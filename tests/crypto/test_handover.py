@@ -25,7 +25,7 @@ REVOKING, STAYING, OTHER, LOST = "aa" * 8, "bb" * 8, "cc" * 8, "dd" * 8
 KEYS = {each: DeviceKeys.draw(seeded(each)) for each in (REVOKING, STAYING, OTHER, LOST)}
 OWN = Party.of_identity(identity(A))
 NEXT = successor(COMPROMISED)
-ID = handover_id(A, 2)
+ID = handover_id(A, 2, REVOKING)
 
 
 def made(
@@ -119,7 +119,7 @@ def test_it_does_not_hold_if_a_single_signature_is_of_somebody_else():
         {"revoked": [LOST, "ee" * 8]},
         {"sealed": {STAYING: DOCUMENT["sealed"][STAYING]}},
         {"publicKey": to_text(identity(B).party_key.public.spki)},
-        {"device": {"id": OTHER, "signingKey": DOCUMENT["device"]["signingKey"]}},
+        {"device": {"id": REVOKING, "signingKey": to_text(KEYS[OTHER].signing.public)}},
     ],
 )
 def test_all_that_it_says_is_signed(changed: dict[str, Any]):
@@ -169,6 +169,7 @@ def test_it_is_for_the_identity_alone_that_it_ends():
         {"device": REVOKING},
         {"device": {"id": REVOKING}},
         {"device": {"id": "nobody", "signingKey": DOCUMENT["device"]["signingKey"]}},
+        {"device": {"id": OTHER, "signingKey": DOCUMENT["device"]["signingKey"]}},
         {"device": {"id": REVOKING, "signingKey": to_text(b"short")}},
     ],
 )
