@@ -17,6 +17,7 @@ from icure_sync.crypto.devices import (
     head_document,
     head_id,
     is_device_id,
+    is_head_id,
     kid_of,
     open_told,
 )
@@ -216,5 +217,7 @@ def test_what_is_sealed_otherwise_is_refused(said: bytes, monkeypatch: pytest.Mo
 
 def test_device_ids_are_sixteen_hex_digits():
     assert is_device_id(DEVICE)
+    assert is_head_id(ID)
+    assert not any(map(is_head_id, (DEVICE, "device-", "device-x", ID + "0")))
     for text in ("", DEVICE.upper(), DEVICE + "0", 5, None, DEVICE + "\n"):
         assert not is_device_id(text)
