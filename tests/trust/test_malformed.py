@@ -57,7 +57,7 @@ class Kind:
 
 def _head() -> Kind:
     device = "00112233445566ff"
-    doc_id, told = head_id(device), Told("laptop", 1, (), ())
+    doc_id, told = head_id(device), Told("laptop", 1, ())
     keys, key = DeviceKeys.draw(seeded("device")), self_key(identity(A))
     rev, document = head_document(
         identity(A), device, keys, count=Count().then("x", "1-a"), told=told, key=key, above=None, entropy=seeded("s")
@@ -124,7 +124,7 @@ def _attestation() -> Kind:
         (
             lambda changed: attesting(doc_id, changed),
             lambda changed: attesting(doc_id, changed) and digests_in(doc_id, changed),
-            lambda changed: attested(doc_id, rev, changed, signer),
+            lambda changed: attesting(doc_id, changed) and attested(doc_id, rev, changed, signer),
         ),
     )
 
