@@ -16,7 +16,7 @@ from icure_sync.crypto.primitives import SymmetricKey
 from icure_sync.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
 from icure_sync.ids import DocId, HcpId, Kid, Rev
 from icure_sync.replication.wire import Attachment
-from icure_sync.store import Store
+from icure_sync.store import Pin, Store
 from icure_sync.store.limits import PAGE_BYTES
 from tests.store.revisions import KEY, revision, snapshot, without_privileges
 
@@ -44,7 +44,7 @@ def test_no_clear_text_is_on_the_disk(store: Store, path: Path):
     store.local.put(canary, {canary: canary})
     store.settings.put(canary, canary)
     store.hcp_keys.put(Kid(canary), HcpId(canary), HcpId(canary), SymmetricKey(canary.encode()))
-    store.pins.put(HcpId(canary), canary.encode(), Rev(canary))
+    store.pins.put(Pin(HcpId(canary), canary.encode(), Rev(canary)))
     assert store.documents.ids(canary) != []
     while_open = on_disk(path.parent)
     store.close()
