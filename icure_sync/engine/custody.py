@@ -51,6 +51,7 @@ class Custody:
         self._uses = 0  # under way
         self._used = clock.monotonic()
         self._taken = asyncio.Event()
+        self._let_go = 0  # times
 
     @property
     def is_locked(self) -> bool:
@@ -80,16 +81,23 @@ class Custody:
 
     async def let_go(self) -> None:
         """Have no keys from now on. On return nothing in the store's thread has any."""
+        self._let_go += 1
         self.held = None
         await self._store.run(self._forget)
 
     async def take(self, identity: Identity) -> None:
-        """Have those of this identity. Raises NoAccess if it is another Hcp's, or the replica is keyless."""
+        """Have those of this identity. Raises NoAccess if it is another Hcp's, or the replica is keyless; Locked if
+        they were to be let go of meanwhile."""
         if self.hcp_id is None:
             raise NoAccess("unlock the replica", "it was opened without an identity", "open it again with one")
         if identity.hcp_id != self.hcp_id:
             raise NoAccess("unlock the replica", f"it is that of {self.hcp_id}", f"give the identity of {self.hcp_id}")
+        let_go = self._let_go
         keyed = await self._store.run(self._unlocked, identity)
+        if let_go != self._let_go:
+            del keyed, identity
+            await self._store.run(self._forget)
+            raise Locked("unlock the replica", "it was locked again meanwhile", "unlock it: replica.unlock(identity)")
         self._used = self._clock.monotonic()
         self.held = keyed
         self._taken.set()

@@ -67,24 +67,24 @@ class Glasses:
         """Let any `threshold` of `count` people open this patient's records, all that is linked to them included.
 
         What cannot be shared is in `shared.failed`. Killed on the way, it stands, and is listed, without anybody having
-        a share: withdraw it and prepare another. Raises InvalidEntity for numbers as in `Recoveries.split`, NotFound,
-        NoAccess.
+        a share: withdraw it and prepare another. So if the replica is locked on the way. Raises InvalidEntity for
+        numbers as in `Recoveries.split`, NotFound, NoAccess, Locked.
         """
         split = Split(threshold, count)
-        keyed = self._keyed()
-        published = keyed.published
-        await self._store.run(_opened, keyed, DocId(patient.id))
-        hcp_id = GLASS_PREFIX + published.entropy(ID_BYTES).hex()
-        name = f"Emergency access ({published.identity.name})"
-        identity = await asyncio.to_thread(Identity.create, hcp_id, name, entropy=published.entropy)
-        secret = RecoverySecret.draw(Purpose.GLASS, published.entropy)
-        glass = await self._store.run(self._publish, keyed, secret, identity, DocId(patient.id), split)
-        shared = await self._store.run(_share, keyed, [glass])
+        await self._store.run(_opened, self._keyed(), DocId(patient.id))
+        entropy, owner = self._keyed().published.entropy, self._keyed().identity.name
+        hcp_id = GLASS_PREFIX + entropy(ID_BYTES).hex()
+        identity = await asyncio.to_thread(Identity.create, hcp_id, f"Emergency access ({owner})", entropy=entropy)
+        secret = RecoverySecret.draw(Purpose.GLASS, entropy)
+        # The keys are asked for anew each time: they may have been let go of meanwhile.
+        glass = await self._store.run(self._publish, self._keyed(), secret, identity, DocId(patient.id), split)
+        shared = await self._store.run(_share, self._keyed(), [glass])
         return Prepared(glass, secret.shares(split), shared)
 
     async def refresh(self) -> Shared:
         """Share with all emergency Hcps what has come to their patients' records since. What was revoked from one of
-        them stays so. Cheap if nothing has changed."""
+        them stays so. Cheap if nothing has changed. An Hcp that is known here by another key than its BreakGlass
+        document states gets nothing, and there is an alarm."""
         return await self._store.run(self._refresh, self._keyed())
 
     async def withdraw(self, id_: str) -> Glass:
@@ -157,6 +157,7 @@ class Glasses:
 
 def _share(keyed: Keyed, glasses: Sequence[Glass]) -> Shared:
     records, failed = 0, []
+    keyed.vouch()
     for glass in glasses:
         for opened in _records(keyed, glass):
             if glass.hcp in opened.content.shared_with or _was_put_out(opened, glass.hcp):
@@ -166,6 +167,7 @@ def _share(keyed: Keyed, glasses: Sequence[Glass]) -> Shared:
                 records += 1
             except UNREADABLE as error:
                 failed.append(f"{opened.stored.id}: {error.wrong}")
+    keyed.match_alarms()
     return Shared(records, tuple(failed))
 
 

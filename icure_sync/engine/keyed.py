@@ -134,6 +134,7 @@ class Keyed:
         self.handovers: Handovers | None = None
         self._ending: Ending | None = None
         if SEALED_1 in self.suites:
+            self.vouch()
             self.parties.found()
         if self.device_heads is not None:
             self.handovers = Handovers(store, identity, self.device_heads, self.bell)
@@ -183,6 +184,7 @@ class Keyed:
         """Take in what a pull brought, step by step: Hcp documents, and with them keys; then what was set aside, and
         what was written concurrently. `accepted`: so many deletions are right, a person says."""
         if SEALED_1 in self.suites:
+            self.vouch()
             self.parties.refresh()
             self.parties.reconcile()
         for _ in self._ending.steps() if self._ending else ():
@@ -199,6 +201,10 @@ class Keyed:
         learnt = self._index_anew_if_learnt()
         self.withdrawing.look(learnt=learnt)
         yield from self._reconciler.steps(learnt=learnt)
+
+    def vouch(self) -> None:
+        """Take emergency Hcps for who the own Hcp signed that they are, before any document of theirs is looked at."""
+        self.parties.vouch({glass.hcp: glass.signing_key for glass in self.evidence.glasses(withdrawn=False)})
 
     def match_alarms(self) -> None:
         """Have the alarms of how things are agree with how they are."""

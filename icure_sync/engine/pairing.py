@@ -40,6 +40,7 @@ from icure_sync.crypto.pairing_messages import (
 )
 from icure_sync.crypto.primitives import Entropy, system_entropy
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
+from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.pairing_document import (
     LIFE_SECONDS,
     Correspondence,
@@ -50,7 +51,7 @@ from icure_sync.engine.pairing_document import (
     tidily,
     waiting_pairings,
 )
-from icure_sync.engine.trail import Action, Recorder
+from icure_sync.engine.trail import Action
 from icure_sync.errors import BadAnswer, IcureSyncError, NotFound, PeerError, Tampered, TimedOut, WrongCode
 from icure_sync.peers.port import Noticeboard
 from icure_sync.store import Store
@@ -145,10 +146,9 @@ class NewDevice:
 class Pairings:
     """How a device that has the identity of an Hcp gives it to a new one: `replica.pairings`."""
 
-    def __init__(self, store: Store, identity: Identity, recorder: Recorder, entropy: Entropy = system_entropy) -> None:
+    def __init__(self, store: Store, keyed: Callable[[], Keyed], entropy: Entropy = system_entropy) -> None:
         self._store = store
-        self._identity = identity
-        self._recorder = recorder
+        self._keyed = keyed
         self._entropy = entropy
 
     async def approve(self, peer: Noticeboard, code: str, *, told: Told, clock: Clock = SYSTEM_CLOCK) -> str:
@@ -156,9 +156,11 @@ class Pairings:
 
         One attempt: whoever answers in the new device's place has made one guess of the code. Raises InvalidEntity for
         what is no code; NotFound if no such pairing waits; WrongCode, which says how many attempts are left; Tampered
-        if what answers does not know the code; TimedOut; the kinds of PeerError.
+        if what answers does not know the code; TimedOut; the kinds of PeerError; Locked, and nothing more is said to
+        the new device, once the replica is locked.
         """
         typed = read_code(code)
+        fingerprint = self._keyed().identity.fingerprint
         now = _milliseconds(clock)
         await self._store.run(self._recent_tries, typed.number, now)
         await peer.info()
@@ -167,20 +169,21 @@ class Pairings:
         document = PairingDocument(peer, pairing, now, self._entropy)
         approval = _Approval(document, Correspondence(document, clock, told))
         try:
-            offer = await approval.offer(self._identity)
+            offer = await approval.offer(fingerprint)
             await self._store.run(self._count, typed.number, now)
-            answering = answer(pairing, offer, typed, self._identity, self._entropy)
-            await approval.give(answering, self._entropy, lambda: self._store.run(self._record, pairing))
+            answering = answer(pairing, offer, typed, self._keyed().identity, self._entropy)
+            await approval.give(answering, self._entropy, self._keyed, lambda: self._record(pairing))
         except Gone as gone:
-            raise approval.gone(self._identity) from gone
+            raise approval.gone(fingerprint) from gone
         except TimedOut as late:
-            raise approval.late(self._identity, late) from late
+            raise approval.late(fingerprint, late) from late
         finally:
             await tidily(approval.leave())
-        return self._identity.fingerprint
+        return fingerprint
 
-    def _record(self, pairing: PairingId) -> None:
-        self._recorder.did(Action.PAIRED, self._identity.hcp_id, "Identity", {"pairing": pairing})
+    async def _record(self, pairing: PairingId) -> None:
+        keyed, detail = self._keyed(), {"pairing": pairing}
+        await self._store.run(keyed.recorder.did, Action.PAIRED, keyed.identity.hcp_id, "Identity", detail)
 
     def _count(self, number: str, now: int) -> None:
         """Count an attempt with a code of this number, before it is made. Raises WrongCode if there were enough."""
@@ -207,7 +210,7 @@ class _Approval:
         self._is_sent = False
         self._is_over = False
 
-    async def offer(self, identity: Identity) -> Offer:
+    async def offer(self, fingerprint: str) -> Offer:
         """The new device's present offer; a new one if somebody has begun to answer that. Raises Gone, TimedOut."""
         self._expect()
         said = await self._words.said()
@@ -215,7 +218,7 @@ class _Approval:
             return said[0]
         if any(isinstance(message, Receipt) for message in said):
             self._is_over = True
-            raise _unconfirmed("by what the server says, an earlier run gave it to that device", identity)
+            raise _unconfirmed("by what the server says, an earlier run gave it to that device", fingerprint)
         attempt = max((message.attempt for message in said), default=1)
         await self._words.say(Again(attempt))
         while True:
@@ -223,16 +226,24 @@ class _Approval:
                 if isinstance(message, Offer) and message.attempt > attempt:
                     return message
 
-    async def give(self, state: Answering | Refused, entropy: Entropy, record: Callable[[], Awaitable[None]]) -> None:
-        """Go from the answer to the receipt. `record`: done before the identity leaves; it must not leave unseen.
+    async def give(
+        self,
+        state: Answering | Refused,
+        entropy: Entropy,
+        keyed: Callable[[], object],
+        record: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Go from the answer to the receipt. `keyed`: raises when the keys are let go of; `record`: done before the
+        identity leaves; it must not leave unseen.
 
-        Raises WrongCode, Tampered, Gone, TimedOut.
+        Raises WrongCode, Tampered, Gone, TimedOut, Locked.
         """
         step: Answering | Delivering | Delivered | Refused = state
         while isinstance(step, Answering | Delivering):
             self._broken = self._attempt = step.message.attempt
             if isinstance(step, Delivering):
                 await record()
+                keyed()
                 self._is_sent = True
                 self._broken = 0  # what it waits for now can still come
             self._expect()
@@ -252,18 +263,18 @@ class _Approval:
         elif self._broken:
             await self._document.put(self._document.composed(Again(self._broken)))
 
-    def gone(self, identity: Identity) -> IcureSyncError:
+    def gone(self, fingerprint: str) -> IcureSyncError:
         """The new device has removed the pairing, but for what was said at the same time."""
         self._is_over = True
         if self._is_sent:
-            return _unconfirmed("the new device has ended the pairing without saying that it keeps it", identity)
+            return _unconfirmed("the new device has ended the pairing without saying that it keeps it", fingerprint)
         if self._attempt == ATTEMPTS:
             return self._refused(Why.WRONG_CODE)
         return NotFound(_APPROVE, "the new device has ended the pairing", _ANEW)
 
-    def late(self, identity: Identity, late: TimedOut) -> TimedOut:
+    def late(self, fingerprint: str, late: TimedOut) -> TimedOut:
         """The new device says nothing."""
-        return _unconfirmed("the new device does not say that it keeps it", identity) if self._is_sent else late
+        return _unconfirmed("the new device does not say that it keeps it", fingerprint) if self._is_sent else late
 
     def _refused(self, why: Why) -> IcureSyncError:
         if why is Why.WRONG_CODE:
@@ -331,8 +342,8 @@ def _attempts(number: int) -> str:
     return "1 attempt" if number == 1 else f"{number} attempts"
 
 
-def _unconfirmed(wrong: str, identity: Identity) -> TimedOut:
-    step = f"look at it: if it shows the fingerprint {identity.fingerprint}, all is well; else begin anew there"
+def _unconfirmed(wrong: str, fingerprint: str) -> TimedOut:
+    step = f"look at it: if it shows the fingerprint {fingerprint}, all is well; else begin anew there"
     return TimedOut("know whether the new device has the identity", wrong, step)
 
 

@@ -35,6 +35,7 @@ from icure_sync.model.schema import SEALED_1
 from icure_sync.store import Pin, Store
 
 PAGE = 500  # Hcp documents read at a time
+_MISNAMED = "it is known here by another key than the one that this Hcp itself signed for"
 
 
 class Parties:
@@ -49,6 +50,7 @@ class Parties:
         self._beliefs = Beliefs(store, self._identities)
         self._attesting = Attesting(store, identity, recorder)
         self._known: dict[HcpId, Party] = {}
+        self._vouched: dict[HcpId, bytes] = {}
         self._lost: dict[HcpId, int] = {}  # the last epoch of which somebody has the keys who should not
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
@@ -167,6 +169,18 @@ class Parties:
         """Every pin, to be shared with the other devices of this Hcp."""
         return self._identities.pins()
 
+    def vouch(self, keys: Mapping[HcpId, bytes]) -> None:
+        """The own Hcp made these, and signed for these signing keys: each is pinned by its own, and nothing is wrapped
+        for another, whoever else is pinned for it."""
+        for hcp_id in self._misnamed():
+            self.troubles.pop(hcp_id, None)
+            self._read.pop(DocId(hcp_id), None)
+        self._vouched = dict(keys)
+        for hcp_id, signing_key in keys.items():
+            if self._identities.pin(hcp_id) is None:
+                self.take_pin(Pin(hcp_id, signing_key, Rev("")))
+        self._withhold()
+
     def retire(self, delegate: HcpId, ended: str) -> None:
         """Make no new entries with the keys {me, delegate} that there are, which ended so (one of ENDINGS)."""
         keys = [key for key in self.keyring.pairs(self._identity.hcp_id, delegate) if not self.keyring.is_retired(key)]
@@ -182,6 +196,8 @@ class Parties:
         self._refresh_one(DocId(delegate))
         for hcp_id in (delegate, self._identity.hcp_id):
             self._identities.require_undisputed(hcp_id, f"share with {delegate}")
+        if delegate in self._misnamed():
+            raise UntrustedKey(f"share with {delegate}", _MISNAMED, "withdraw that emergency access, prepare another")
         present = self.keyring.pair(self._identity.hcp_id, delegate)
         if present is not None:
             return present
@@ -300,8 +316,18 @@ class Parties:
                 self._read.clear()  # keys towards it may stand in any document
         for each in believed:
             self._take_in(each.stored)
-        self.keyring.withhold(self._identities.disputed())
+        self._withhold()
         self._read[doc_id] = revs
+
+    def _misnamed(self) -> frozenset[HcpId]:
+        """Hcps that are pinned by another key than the own Hcp signed for."""
+        pins = ((self._identities.pin(hcp_id), key) for hcp_id, key in self._vouched.items())
+        return frozenset(pin.hcp for pin, key in pins if pin is not None and pin.signing_key != key)
+
+    def _withhold(self) -> None:
+        misnamed = self._misnamed()
+        self.troubles.update(dict.fromkeys(misnamed, _MISNAMED))
+        self.keyring.withhold(self._identities.disputed() | misnamed)
 
     def _take_in(self, stored: Stored) -> None:
         """The keys and retirements of a revision that is believed."""

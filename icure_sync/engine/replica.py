@@ -159,7 +159,7 @@ class Replica:
     @property
     def pairings(self) -> Pairings:
         """How this device gives the identity of its Hcp to a new one."""
-        return Pairings(self._store, self._keyed.identity, self._keyed.recorder)
+        return Pairings(self._store, self._custody.keyed)
 
     @property
     def devices(self) -> Devices:

@@ -11,6 +11,8 @@ from icure_sync.crypto.glass import OPENED_TYPE
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.publishing import publish
 from icure_sync.crypto.shares import Purpose, RecoverySecret
+from icure_sync.engine import hcp_document
+from icure_sync.engine.glasses import Shared
 from icure_sync.engine.rescue import break_glass, recover
 from icure_sync.errors import Forbidden, InvalidEntity, NoAccess, NotFound, UntrustedKey
 from icure_sync.ids import DocId, Rev
@@ -289,6 +291,72 @@ async def test_a_server_cannot_put_another_in_the_owners_place(open_replica, ser
     own = await emergency.save(Patient(first_name="X"))
     with pytest.raises(UntrustedKey):
         await emergency.share(own, with_="hcp-a")
+
+
+def false_hcp_document(hcp_id, identities) -> Revision:
+    """What a server says an Hcp's document is, whose keys it has itself."""
+    impostor = Identity.from_private_key(hcp_id, identities["hcp-b"].party_key.pkcs8(), name="Emergency access")
+    made = hcp_document.first(impostor)
+    return Revision(made.id, (made.rev,), dumps(made.document))
+
+
+async def without(server, *hidden) -> MemoryPeer:
+    """What the server shows of itself, these documents hidden."""
+    shown = MemoryPeer("shown")
+    for doc_id in server.all_leaves().keys() - set(hidden):
+        for leaf in await server.leaves([doc_id]):
+            shown.put(leaf)
+    return shown
+
+
+@pytest.mark.parametrize("comes_first", ["the false document", "the BreakGlass document", "neither"])
+async def test_no_record_is_wrapped_for_a_key_that_the_server_says_the_emergency_has(
+    open_replica, server, chart, identities, comes_first
+):
+    a, john = chart
+    prepared = await a.glass.prepare(john, 3, 2)
+    await a.sync(server)
+    emergency = prepared.glass.hcp
+    shown = await without(server, emergency, "hcp-a", prepared.glass.id)
+    parts = [[false_hcp_document(emergency, identities)], await server.leaves([prepared.glass.id])]
+    if comes_first == "the BreakGlass document":
+        parts.reverse()
+    if comes_first == "neither":
+        parts = [[*parts[0], *parts[1]]]
+    phone = await open_replica("hcp-a", "phone")
+    for part in parts:
+        for leaf in part:
+            shown.put(leaf)
+        await phone.sync(shown)
+    note = await phone.save(Contact(description="Note"), patient=await phone.get(Patient, john.id))
+    shared = await phone.glass.refresh()
+    assert shared.records == 0
+    assert [each.partition(":")[0] for each in shared.failed] == [note.id]
+    assert (await phone.get(Contact, note.id)).shared_with == {"hcp-a"}
+    with pytest.raises(UntrustedKey):
+        await phone.share(note, with_=emergency)
+    for _ in range(2):
+        await phone.sync(shown)
+        alarms = [(alarm.kind, alarm.subject) for alarm in await phone.alarms.all()]
+        assert ("untrusted-key", emergency) in alarms
+        assert emergency in (await phone.status()).untrusted
+    await phone.glass.withdraw(emergency)  # what the alarm asks for works
+    await phone.sync(shown)
+    assert await phone.glass.standing() == []
+
+
+async def test_a_second_device_shares_with_the_emergency_hcp_that_its_owner_made(open_replica, server, chart):
+    a, john = chart
+    prepared = await a.glass.prepare(john, 2, 2)
+    await a.sync(server)
+    phone = await open_replica("hcp-a", "phone")
+    await phone.sync(server)
+    await phone.save(Contact(description="Note"), patient=await phone.get(Patient, john.id))
+    assert await phone.glass.refresh() == Shared(1, ())
+    await phone.sync(server)
+    emergency = await home_of(open_replica, await opened(server, prepared.shares))
+    await emergency.sync(server)
+    assert sorted([each.description async for each in emergency.contacts_of(john)]) == ["Cough", "Note"]
 
 
 async def test_only_a_patient_that_can_be_opened_gets_one(server, chart):

@@ -18,6 +18,7 @@ from icure_sync.crypto.primitives import RsaPrivateKey, SigningKey
 from icure_sync.engine.clock import Clock
 from icure_sync.engine.custody import IDLE_CLOCK
 from icure_sync.engine.keyed import Keyed
+from icure_sync.engine.pairing import NewDevice
 from icure_sync.engine.reconciling import Reconciled
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity, Locked, NoAccess
@@ -25,6 +26,7 @@ from icure_sync.model import Contact, Document, Form, Hcp, HealthcareElement, Pa
 from icure_sync.peers.memory import MemoryPeer
 from tests.engine.meetings import met
 from tests.keys import PARTY_KEYS
+from tests.replicas import still_clock
 
 PATIENCE = 60.0  # seconds that a test waits for what must come
 PASSPHRASE = "mellow fruitfulness"
@@ -295,6 +297,70 @@ async def test_a_file_that_is_being_read_ends_there_too_and_one_that_is_being_at
     assert replica.is_locked
     await replica.unlock(identities["hcp-a"])
     assert sum([len(piece) async for piece in replica.read_attachment(other)]) == 2 * len(content)
+
+
+async def test_an_emergency_access_that_is_being_prepared_ends_where_the_replica_is_locked(open_replica, monkeypatch):
+    replica = await open_replica("hcp-a")
+    john = await replica.save(Patient(first_name="John"))
+    loop = asyncio.get_running_loop()
+
+    def made(hcp_id: str, name: str, **_: Any) -> Identity:  # in a thread, for seconds
+        asyncio.run_coroutine_threadsafe(replica.lock(), loop).result(PATIENCE)
+        return Identity.from_private_key(hcp_id, bytes.fromhex(PARTY_KEYS["hcp-c"]), name=name)
+
+    monkeypatch.setattr(Identity, "create", made)
+    with pytest.raises(Locked):
+        await replica.glass.prepare(john, 3, 2)
+    assert replica.is_locked
+    assert "BreakGlass" not in (await replica.status()).documents
+
+
+async def test_what_gives_the_identity_to_new_devices_has_none_after_a_lock(open_replica, server):
+    replica = await open_replica("hcp-a")
+    pairings, clock = replica.pairings, still_clock()
+    async with NewDevice.pairing(server, told=print, clock=clock) as new:
+        taking = asyncio.create_task(new.identity())
+        await replica.lock()
+        with pytest.raises(Locked):
+            await pairings.approve(server, new.code, told=print, clock=clock)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_a_pairing_under_way_gives_no_identity_after_a_lock(open_replica, server):
+    replica = await open_replica("hcp-a")
+    clock = still_clock()
+    real = replica._store.run
+
+    async def locked_when_recorded(function: Callable[..., Any], *args: Any) -> Any:
+        done = await real(function, *args)
+        if getattr(function, "__name__", "") == "did":  # the last step before the identity leaves
+            await replica.lock()
+        return done
+
+    replica._store.run = locked_when_recorded  # type: ignore[method-assign]  # where a lock comes between
+    async with NewDevice.pairing(server, told=print, clock=clock) as new:
+        taking = asyncio.create_task(new.identity())
+        with pytest.raises(Locked):
+            await replica.pairings.approve(server, new.code, told=print, clock=clock)
+        assert not taking.done()
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_a_lock_that_comes_while_it_is_unlocked_holds(open_replica, identities):
+    replica = await open_replica("hcp-a")
+    await replica.lock()
+    unlocking = asyncio.create_task(replica.unlock(identities["hcp-a"]))
+    await asyncio.sleep(0)  # it has begun
+    await replica.lock()
+    with pytest.raises(Locked, match="locked again meanwhile"):
+        await unlocking
+    assert replica.is_locked
+    with pytest.raises(Locked):
+        await replica.save(Patient())
+    await replica.unlock(identities["hcp-a"])
+    await replica.save(Patient())
 
 
 # Idle time
