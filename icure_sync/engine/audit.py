@@ -15,7 +15,7 @@ from icure_sync.crypto.devices import is_head_id
 from icure_sync.engine.carrier import Carrier, Wanted
 from icure_sync.engine.feed import SourceFeed
 from icure_sync.engine.patience import GivenUp, Patience
-from icure_sync.ids import DocId
+from icure_sync.ids import DocId, Rev
 from icure_sync.peers.port import Peer
 from icure_sync.replication.checkpoint import START
 from icure_sync.replication.limits import AUDIT_BATCH
@@ -49,6 +49,27 @@ async def audit(device: Peer, other: Peer, patience: Patience) -> Audit:
                 refused += carried.refused
     await patience.insist(other.commit)
     return Audit(documents, sent, tuple(refused))
+
+
+async def given_back(device: Peer, other: Peer, ids: Sequence[DocId], patience: Patience) -> list[DocId]:
+    """Those of these documents of which the other side gives every leaf that the device has.
+
+    What it does not give is sent again, and asked for another time. Raises as `audit`.
+    """
+    carrier = Carrier(device, other, patience)
+    back: list[DocId] = []
+    for start in range(0, len(ids), AUDIT_BATCH):
+        page = ids[start : start + AUDIT_BATCH]
+        leaves: dict[DocId, tuple[Rev, ...]] = dict.fromkeys(page, ())
+        for leaf in await device.leaves(page):
+            if isinstance(leaf, Revision):
+                leaves[leaf.id] = (*leaves[leaf.id], leaf.rev)
+        lacking = await _lacking(other, [Change(doc_id, revs, START) for doc_id, revs in leaves.items()], patience)
+        if lacking:
+            await carrier.carry(lacking)
+        lacked = {doc_id for doc_id, _ in lacking}
+        back += [doc_id for doc_id in page if doc_id not in lacked]
+    return back
 
 
 async def _batches(device: Peer, patience: Patience) -> AsyncGenerator[Sequence[Change], None]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from icure_sync.engine.attempt import Outcome
-from icure_sync.engine.audit import Audit, audit
+from icure_sync.engine.audit import Audit, audit, given_back
 from icure_sync.engine.clock import SYSTEM_CLOCK, Clock
 from icure_sync.engine.custody import Custody
 from icure_sync.engine.deletions import sift_unopened
@@ -26,14 +26,16 @@ from icure_sync.engine.review import conflict_count
 from icure_sync.engine.status import SyncFacts
 from icure_sync.engine.sync import SyncReport, replicate
 from icure_sync.engine.transfer import Following
+from icure_sync.engine.withdrawing import is_told
 from icure_sync.ids import Seq
 from icure_sync.peers.port import Peer
-from icure_sync.replication.checkpoint import Direction
+from icure_sync.replication.checkpoint import Direction, read_log
 from icure_sync.replication.filters import device_selector
 from icure_sync.replication.limits import HEAD_SECONDS
 from icure_sync.replication.refused import Refused
 from icure_sync.replication.wire import Refusal, Revision
 from icure_sync.store import Store
+from icure_sync.store.withdrawals import Teller
 
 
 class Exchange:
@@ -122,7 +124,7 @@ class Exchange:
             waiting = await self._store.run(self._store.withdrawals.waiting)
             if waiting and not refused.full:
                 await peer.commit()
-                await self._withdraw(seq, refused.refusals)
+                await self._withdraw(peer, seq, refused.refusals, clock)
 
         ends = Ends(once(Direction.PULL), once(Direction.PUSH), learn, sent, self._newest)
         async with self._store.kept_tidy(), _closing(peer), Live(ends, report=report, clock=clock) as live:
@@ -143,14 +145,36 @@ class Exchange:
     async def _push(self, peer: Peer, report: Report | None) -> tuple[Outcome, int]:
         async with _closing(peer):
             pushed = await self._attempt(Direction.PUSH, peer, report)
-        return pushed, await self._withdraw(pushed.seq, pushed.refused)
+            return pushed, await self._withdraw(peer, pushed.seq, pushed.refused, SYSTEM_CLOCK)
 
-    async def _withdraw(self, sent: Seq, refused: Sequence[Refusal]) -> int:
-        """How many records went. `sent`: every change up to here is on the other side, but for what is refused."""
-        if self._keyed is None:
+    async def _withdraw(self, peer: Peer, sent: Seq, refused: Sequence[Refusal], clock: Clock) -> int:
+        """How many records went. `sent`: every change up to here was sent there, but for what is refused. What is to
+        go is read back first: a server says of more that it has it than it gives."""
+        keyed = self._keyed
+        if keyed is None or not await self._store.run(self._store.withdrawals.waiting):
             return 0
-        ids = {each.id for each in refused}
-        return await self._store.run(self._keyed.withdrawing.withdraw, int(sent), ids)
+        patience = Patience(clock, os.urandom)
+        teller = await self._teller(peer, patience)
+        ids = await self._store.run(keyed.withdrawing.ready, int(sent), {each.id for each in refused}, teller)
+        given = await given_back(LocalPeer(self._store), peer, ids, patience)
+        return await self._store.run(keyed.withdrawing.withdraw, given, int(sent))
+
+    async def _note_tellers(self, revisions: Sequence[Revision], peer: Peer) -> None:
+        """Which server a notice comes from, before it is here: locked or not."""
+        told = [each.id for each in revisions if is_told(each)]
+        if told:
+            teller = await self._teller(peer, Patience(SYSTEM_CLOCK, os.urandom))
+            await self._store.run(self._store.withdrawals.tell, told, teller)
+
+    async def _teller(self, peer: Peer, patience: Patience) -> Teller:
+        log_id = self._plan(Direction.PULL).log_id
+        log = read_log(await patience.insist(lambda: peer.read_local(log_id)))
+        info = await patience.insist(peer.info)
+        return Teller(log.name or "", info.address)
+
+    def _plan(self, direction: Direction) -> Plan:
+        selector = device_selector(self._hcp_id) if self._hcp_id and direction is Direction.PULL else None
+        return Plan(self._device, self._hcp_id, direction, selector)
 
     def _require_answer(self) -> None:
         """Raises MassDeletion."""
@@ -179,13 +203,13 @@ class Exchange:
 
         if direction is Direction.PUSH and following is None:
             await self._write_head()
-        sift = self._sift if direction is Direction.PULL else None
-        local = LocalPeer(self._store, gathering=self._gathering, sift=sift)
+        local = LocalPeer(self._store, gathering=self._gathering)
         if direction is Direction.PULL:
+            note = self._note_tellers if self._hcp_id else None
+            local = LocalPeer(self._store, gathering=self._gathering, sift=self._sift, note=note)
             await local.complete(peer)
         source, target = (peer, local) if direction is Direction.PULL else (local, peer)
-        selector = device_selector(self._hcp_id) if self._hcp_id and direction is Direction.PULL else None
-        plan = Plan(self._device, self._hcp_id, direction, selector)
+        plan = self._plan(direction)
         return await replicate(source, target, plan, following=following, report=report, remember=remember, clock=clock)
 
     async def _newest(self) -> Seq:

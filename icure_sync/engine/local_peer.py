@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +38,7 @@ from icure_sync.store import Blob, DocumentChange, Lacking, Store, Upload, recei
 
 NAME = "replica"
 Sift = Callable[[Sequence[Revision]], Sequence[Revision]]
+Note = Callable[[Sequence[Revision], Peer], Awaitable[None]]
 FETCH_TRIES = 2  # a damaged transfer is repeated once; bytes that are wrong twice are wrong at the source
 
 
@@ -63,11 +64,15 @@ class LocalPeer:
     """A store, seen through the port. Every method may raise the kinds of StoreError.
 
     `gathering`: seconds that a feed which is followed waits after a change, for others to go with it. `sift`: which of
-    the revisions that come are taken in now; it sets the others aside, in the transaction under way.
+    the revisions that come are taken in now; it sets the others aside, in the transaction under way. `note`:
+    hears of all that come, and from where, before they are here.
     """
 
-    def __init__(self, store: Store, *, gathering: float = 0.0, sift: Sift | None = None) -> None:
+    def __init__(
+        self, store: Store, *, gathering: float = 0.0, sift: Sift | None = None, note: Note | None = None
+    ) -> None:
         self._store = store
+        self._note = note
         self._sift = sift
         self._gathering = gathering
 
@@ -121,6 +126,8 @@ class LocalPeer:
             yield piece
 
     async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+        if self._note is not None:
+            await self._note(revisions, source)
         plain = [revision for revision in revisions if not revision.attachments]
         refusals = await self._store.run(self._apply, plain, ()) if plain else []
         for revision in revisions:

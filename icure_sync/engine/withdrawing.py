@@ -7,7 +7,7 @@ Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 
@@ -18,7 +18,9 @@ from icure_sync.engine.trail import Action, Recorder
 from icure_sync.engine.verdicts import Verdicts
 from icure_sync.errors import Tampered
 from icure_sync.ids import DocId, HcpId
+from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
+from icure_sync.store.withdrawals import Teller
 
 _NOTICE = b'"notice":true'
 _LOOKED_THROUGH = "engine/withdrawn"  # the setting that holds the seq
@@ -58,18 +60,35 @@ class Withdrawing:
                 if through != since:
                     self._store.settings.put(_LOOKED_THROUGH, through)
 
-    def withdraw(self, sent: int, refused: Collection[DocId]) -> int:
-        """Let those go of which everything is on the other side: every change up to the seq `sent` is there, but for
-        the documents `refused`. Returns how many went."""
-        gone = 0
+    def ready(self, sent: int, refused: Collection[DocId], teller: Teller) -> list[DocId]:
+        """Those that may go if the server `teller` really has them: every change up to the seq `sent` was sent there,
+        but for the documents `refused`.
+
+        Who put this Hcp out reads on that server that told of it. What is on another one, a stick or a hub, may never
+        reach him. What no server told of was put here by its writer, who reads here.
+        """
+        found: list[DocId] = []
         for doc_id in self._store.withdrawals.waiting():
+            tellers = self._store.withdrawals.tellers(doc_id)
+            is_here = not tellers or any(map(teller.is_same, tellers))
+            if is_here and doc_id not in refused and self._is_sent(doc_id, sent):
+                found.append(doc_id)
+        return found
+
+    def withdraw(self, ids: Sequence[DocId], sent: int) -> int:
+        """Let these go, of which the server has every change up to the seq `sent`. Returns how many went."""
+        gone = 0
+        for doc_id in ids:
             with self._store.transaction():
                 if self._standing(doc_id) is not _Standing.OUT:
                     self._stay(doc_id)
-                elif doc_id not in refused and (self._store.documents.seq_of(doc_id) or 0) <= sent:
+                elif self._is_sent(doc_id, sent):
                     self._withdraw(doc_id)
                     gone += 1
         return gone
+
+    def _is_sent(self, doc_id: DocId, sent: int) -> bool:
+        return (self._store.documents.seq_of(doc_id) or 0) <= sent
 
     def _stay(self, doc_id: DocId) -> None:
         self._store.withdrawals.stay(doc_id)
@@ -107,6 +126,11 @@ class Withdrawing:
 
     def _stated(self, doc_id: DocId) -> Stated | None:
         return stated(self._store, self._verdicts, doc_id)
+
+
+def is_told(revision: Revision) -> bool:
+    """Whether this may be a notice: what it proves is not looked at."""
+    return revision.deleted and _NOTICE in revision.body
 
 
 def _grants(statements: Iterable[Statement]) -> list[Statement]:

@@ -273,6 +273,16 @@ CREATE TABLE withdrawn (                                          -- what went o
 ) WITHOUT ROWID;
 """
 
+_TELLERS = """
+-- Servers that told that this Hcp was put out of a record (store/withdrawals.py).
+CREATE TABLE tellers (
+    id      TEXT NOT NULL,
+    name    TEXT NOT NULL,           -- of the log that this device's pulls leave there
+    address TEXT NOT NULL,
+    PRIMARY KEY (id, name, address)
+) WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _ARRIVALS,
@@ -286,4 +296,5 @@ MIGRATIONS: tuple[str, ...] = (
     _DEVICES,
     _SET_ASIDE,
     _WITHDRAWALS,
+    _TELLERS,
 )

@@ -1,5 +1,5 @@
 """Records that this replica gives up, for its Hcp has no access to them any more: which wait for that, and which
-revisions of them went.
+revisions of them went; and which servers told of it.
 
 Owns what goes, and that it does not come again by itself. Why a record is given up, and when it may go, is the engine's
 to say. Synchronous: runs in the store's thread.
@@ -8,7 +8,8 @@ to say. Synchronous: runs in the store's thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from icure_sync.ids import DocId, Rev
 from icure_sync.replication.wire import Missing
@@ -18,6 +19,18 @@ from icure_sync.store.documents import Documents
 from icure_sync.store.purges import Purges
 
 _CONTENT = b'"encryptedSelf"'  # a tombstone without it tells nothing of what the record holds
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """A server. `name`: of the log that this device's pulls leave there; `address`: where it is. "": it has none."""
+
+    name: str
+    address: str
+
+    def is_same(self, other: Teller) -> bool:
+        """Both outlive something: a name that the server moves, an address that it is put back from a backup."""
+        return bool(self.name and self.name == other.name) or bool(self.address and self.address == other.address)
 
 
 class Withdrawals:
@@ -41,6 +54,16 @@ class Withdrawals:
             (since, through, mark, _CONTENT),
         )
         return [row[0] for row in rows], through
+
+    def tell(self, ids: Iterable[DocId], teller: Teller) -> None:
+        """This server told of these documents that access to them was ended."""
+        rows = [(doc_id, teller.name, teller.address) for doc_id in ids]
+        self._database.run_many("INSERT OR IGNORE INTO tellers VALUES (?, ?, ?)", rows)
+
+    def tellers(self, doc_id: DocId) -> list[Teller]:
+        """Those that told of this one; none if it came from no server."""
+        rows = self._database.rows("SELECT name, address FROM tellers WHERE id = ?", (doc_id,))
+        return [Teller(name, address) for name, address in rows]
 
     def wait(self, doc_id: DocId) -> None:
         """This one is to go, as soon as it may."""
@@ -77,7 +100,7 @@ class Withdrawals:
                     f"DELETE FROM {table} WHERE {column} = (SELECT number FROM documents WHERE id = ?)",  # noqa: S608  # named above
                     (doc_id,),
                 )
-            for table in ("waiting", "arrivals", "set_aside", "withdrawing"):
+            for table in ("waiting", "arrivals", "set_aside", "withdrawing", "tellers"):
                 self._database.run(f"DELETE FROM {table} WHERE id = ?", (doc_id,))  # noqa: S608  # likewise
             self._database.run_many("INSERT OR IGNORE INTO withdrawn VALUES (?, ?)", gone)
 

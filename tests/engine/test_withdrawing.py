@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from icure_sync.model import Contact, Document, Patient
 from icure_sync.peers.couch import CouchPeer
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.peers.port import Peer
-from icure_sync.replication.wire import Refusal, Revision
+from icure_sync.replication.wire import Missing, Refusal, Revision
 from tests.engine.meetings import met
 from tests.servers import fresh_database, fresh_hub
 
@@ -166,6 +166,84 @@ async def test_a_record_with_something_unsent_stays_until_a_server_takes_it(open
     server.trouble = ""
     assert (await b.sync(server)).withdrawn == 1
     await require_gone(b, john.id)
+
+
+async def edited_offline(open_replica, server: Peer) -> tuple[Replica, Replica, Patient]:
+    """B wrote something that nobody has yet; A has put him out meanwhile."""
+    a, b = await open_replica("hcp-a"), await open_replica("hcp-b")
+    await met(server, a, b)
+    john = await shared(a, server, b)
+    await b.save((await b.get(Patient, john.id)).replace(note="by B"))
+    await a.revoke(john, from_="hcp-b")
+    await a.push(server)
+    return a, b, john
+
+
+async def require_adoptable(a: Replica) -> None:
+    (conflict,) = [each async for each in a.conflicts()]
+    assert [(each.by, each.offers) for each in conflict.standing] == [("hcp-b", {"note": ("by B",)})]
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+async def test_what_is_on_another_server_only_is_not_sent(open_replica, server, identities, is_locked: bool):
+    """The clinic tells; an empty stick, or a hub that nobody else reads, takes what B had written."""
+    stick = MemoryPeer("stick")
+    a, b, john = await edited_offline(open_replica, server)
+    if is_locked:
+        await b.lock()
+    await b.pull(server)
+    if is_locked:
+        await b.unlock(identities["hcp-b"])
+    for _ in range(2):
+        await b.sync(stick)
+        assert (await b.get(Patient, john.id)).note == "by B"
+    assert (await b.sync(server)).withdrawn == 1
+    await require_gone(b, john.id)
+    await a.sync(server)
+    await require_adoptable(a)
+
+
+async def test_live_what_is_on_another_server_only_is_not_sent(open_replica, server):
+    stick = MemoryPeer("stick")
+    a, b, john = await edited_offline(open_replica, server)
+    await b.pull(server)
+    async with b.live(stick) as live, asyncio.timeout(PATIENCE):
+        await live.caught_up()
+    assert (await b.get(Patient, john.id)).note == "by B"
+    async with b.live(server) as live, asyncio.timeout(PATIENCE):
+        await live.caught_up()
+        while await has_it(b, john.id):  # noqa: ASYNC110  (a replica does not tell of single records)
+            await asyncio.sleep(0.01)
+    await a.sync(server)
+    await require_adoptable(a)
+
+
+class Forgetful(MemoryPeer):
+    """Says that it took what it drops, as long as it is told so."""
+
+    drops = False
+
+    async def write(self, revisions: Sequence[Revision], source: Peer) -> Sequence[Refusal]:
+        return [] if self.drops else await super().write(revisions, source)
+
+    async def missing(self, revs: Mapping[DocId, Sequence[Rev]]) -> Mapping[DocId, Missing]:
+        return {} if self.drops else await super().missing(revs)
+
+
+async def test_what_a_server_says_that_it_has_and_does_not_give_is_not_sent(open_replica):
+    server = Forgetful("clinic")
+    a, b, john = await edited_offline(open_replica, server)
+    await b.pull(server)
+    server.drops = True
+    for _ in range(2):
+        await b.push(server)
+        assert (await b.get(Patient, john.id)).note == "by B"
+    server.drops = False
+    for _ in range(2):  # what it does not give is sent again, and then read back
+        await b.sync(server)
+    await require_gone(b, john.id)
+    await a.sync(server)
+    await require_adoptable(a)
 
 
 async def put(server: MemoryPeer, sealed: Sealed, above: str) -> None:

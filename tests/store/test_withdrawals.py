@@ -10,6 +10,7 @@ import pytest
 from icure_sync.ids import DocId
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store, schema
+from icure_sync.store.withdrawals import Teller
 from tests.replicas import revision
 
 JOHN, JIM = DocId("john"), DocId("jim")
@@ -86,6 +87,25 @@ def test_what_went_is_missing_only_together_with_something_new(store: Store):
     assert not store.withdrawals.has_gone(JOHN)
 
 
+def test_the_servers_that_told_of_a_document_are_kept_until_it_goes(store: Store):
+    store.documents.apply([*shared(JOHN), *shared(JIM)])
+    clinic, hub = Teller("c" * 32, "clinic.example/db"), Teller("d" * 32, "")
+    store.withdrawals.tell([JOHN, JIM], clinic)
+    store.withdrawals.tell([JOHN], hub)
+    store.withdrawals.tell([JOHN], hub)
+    assert (store.withdrawals.tellers(JOHN), store.withdrawals.tellers(JIM)) == ([clinic, hub], [clinic])
+    store.withdrawals.withdraw(JOHN)
+    assert (store.withdrawals.tellers(JOHN), store.withdrawals.tellers(JIM)) == ([], [clinic])
+
+
+def test_a_server_is_known_again_by_its_log_or_by_its_address():
+    clinic = Teller("c" * 32, "clinic.example/db")
+    assert clinic.is_same(Teller("c" * 32, "clinic.example/moved"))
+    assert clinic.is_same(Teller("e" * 32, "clinic.example/db"))
+    assert not clinic.is_same(Teller("e" * 32, "stick.example/db"))
+    assert not Teller("", "").is_same(Teller("", ""))
+
+
 def test_a_file_of_an_earlier_schema_has_nothing_withdrawn(path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         before = schema.MIGRATIONS[: schema.MIGRATIONS.index(schema._WITHDRAWALS)]
@@ -94,7 +114,7 @@ def test_a_file_of_an_earlier_schema_has_nothing_withdrawn(path: Path, monkeypat
         old.documents.apply(shared(JOHN))
         old.close()
     store = Store.open(path, bytes(32))
-    assert store.withdrawals.waiting() == []
+    assert (store.withdrawals.waiting(), store.withdrawals.tellers(JOHN)) == ([], [])
     store.withdrawals.withdraw(JOHN)
     assert store.withdrawals.has_gone(JOHN)
     store.close()
