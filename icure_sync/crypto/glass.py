@@ -20,7 +20,7 @@ from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.primitives import Entropy, SymmetricKey
 from icure_sync.crypto.publishing import SEALED, check_members, malformed
 from icure_sync.crypto.recovery import is_number, open_identity, read_split, seal_identity
-from icure_sync.crypto.shares import RecoverySecret, Split
+from icure_sync.crypto.shares import SHARES_MOST, RecoverySecret, Split
 from icure_sync.errors import InvalidEntity
 from icure_sync.ids import DocId, HcpId, Kid, is_hcp_id, is_kid
 
@@ -59,7 +59,7 @@ class Glass:
         owner = check_members(doc_id, document, GLASS_TYPE, _GLASS)
         hcp, evidence = document["glass"], document["evidence"]
         if (
-            not is_hcp_id(hcp)
+            not (is_hcp_id(hcp) and hcp.startswith(GLASS_PREFIX))
             or document["delegations"] != {owner: [], hcp: []}
             or not isinstance(document["patient"], str)
             or not is_number(document["made"])
@@ -156,7 +156,7 @@ def opened_members(opened: GlassOpened, owner: str, key: SymmetricKey, entropy: 
     """The members of the evidence, for the emergency Hcp to publish. Raises InvalidEntity for a text that is
     empty, too long, or of several lines."""
     for text, most, what in ((opened.by, NAME_MOST, "who opens it"), (opened.reason, REASON_MOST, "the reason")):
-        if not (0 < len(text) <= most and text.isprintable()):
+        if not _is_line(text, most):
             wrong = f"{what} is not 1 to {most} characters on one line"
             raise InvalidEntity("open the emergency access", wrong, "say it so")
     clear = {
@@ -188,10 +188,20 @@ def read_opened(doc_id: DocId, document: Mapping[str, Any], owner: str, key: Sym
     check_padding(padded, length)
     match said:
         case {"by": str(by), "reason": str(reason), "time": int(time), "shares": list(shares), **rest} if (
-            not rest and is_number(time) and all(is_number(share, 1) for share in shares)
-        ):
+            not rest and _is_line(by, NAME_MOST) and _is_line(reason, REASON_MOST) and is_number(time)
+        ) and _are_indexes(shares):
             return GlassOpened(doc_id, hcp, by, reason, time, tuple(shares))
     raise malformed(doc_id, OPENED_TYPE)
+
+
+def _is_line(text: str, most: int) -> bool:
+    return 0 < len(text) <= most and text.isprintable()
+
+
+def _are_indexes(shares: list[Any]) -> bool:
+    """Of different shares, and no more of them than there can be: whoever has the secret may write what he likes."""
+    are_numbers = len(shares) <= SHARES_MOST and all(is_number(share, 1) for share in shares)
+    return are_numbers and max(shares, default=1) <= SHARES_MOST and len(set(shares)) == len(shares)
 
 
 def _evidence_associated(doc_id: str, owner: str, glass: str, kid: str) -> bytes:

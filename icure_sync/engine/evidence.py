@@ -5,6 +5,7 @@ Knows what the own Hcp prepared; not how it is opened. Synchronous: runs in the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from icure_sync.ids import DocId, HcpId
 from icure_sync.store import Store
 
 PAGE = 500  # documents read at a time
+EVIDENCE_MOST = 100  # pieces, of each emergency access: whoever has enough shares may write without end
+BODY_MOST = 16_384  # bytes of one: what is laid out as it must be takes a third of that
 _NOTED = "engine/glass-opened"  # the setting with the ids that `take_in` has seen to
 
 
@@ -40,31 +43,47 @@ class Evidence:
         return sorted(found, key=lambda glass: (-glass.made, glass.id))
 
     def openings(self) -> list[GlassOpened]:
-        """All evidence that holds, by the time that it states."""
+        """The evidence that holds, by the time that it states: EVIDENCE_MOST pieces of each emergency access, those
+        that were noted here before the others."""
         glasses = {glass.hcp: glass for kind in (False, True) for glass in self.glasses(withdrawn=kind)}
-        found = [opened for doc_id in self._ids() for opened in self._read(doc_id, glasses)] if glasses else []
+        noted = self._noted()
+        found: list[GlassOpened] = []
+        counts: Counter[HcpId] = Counter()
+        for doc_id in sorted(self._ids(), key=lambda each: (each not in noted, each)) if glasses else ():
+            for opened in self._read(doc_id, glasses):
+                found.append(opened)
+                counts[opened.hcp] += 1
+                if counts[opened.hcp] == EVIDENCE_MOST:
+                    del glasses[opened.hcp]
         return sorted(found, key=lambda opened: (opened.time, opened.id))
 
     def take_in(self) -> None:
         """Raise an alarm for what has come since the last time, and record it."""
         if self._store.read_only:
             return
-        noted = set(self._store.settings.get(_NOTED) or ())
-        new = [opened for opened in self.openings() if opened.id not in noted]
+        noted, found = self._noted(), self.openings()
+        new = [opened for opened in found if opened.id not in noted]
         if not new:
             return
+        counts = Counter(opened.hcp for opened in found)
         with self._store.transaction():
             for opened in new:
                 why = f"{opened.by} opened {opened.hcp}, and says why: {opened.reason}"
                 self._bell.ring(AlarmKind.GLASS_OPENED, opened.id, why)
                 self._recorder.did(Action.GLASS_OPENED, opened.id, OPENED_TYPE, told(opened))
+            for hcp_id in {opened.hcp for opened in new if counts[opened.hcp] == EVIDENCE_MOST}:
+                why = f"there is evidence that it was opened {EVIDENCE_MOST} times; more is not looked at: withdraw it"
+                self._bell.ring(AlarmKind.GLASS_OPENED, hcp_id, why)
             self._store.settings.put(_NOTED, sorted({*noted, *(opened.id for opened in new)}))
+
+    def _noted(self) -> set[str]:
+        return set(self._store.settings.get(_NOTED) or ())
 
     def _read(self, doc_id: DocId, glasses: dict[HcpId, Glass]) -> Iterator[GlassOpened]:
         """One, or none if no live leaf of the document is what it says."""
         me = self._published.identity.hcp_id
         for held in self._store.documents.held_leaves(doc_id):
-            if held.revision.deleted:
+            if held.revision.deleted or len(held.revision.body) > BODY_MOST:
                 continue
             try:
                 document = strict_json.loads(held.revision.body, f"document {doc_id}")

@@ -101,6 +101,7 @@ def test_what_it_says_in_clear_is_bound_to_what_is_sealed(changed: dict[str, Any
     "changed",
     [
         {"glass": "_no"},
+        {"glass": B, "delegations": {A: [], B: []}},  # it is no emergency Hcp's key that it may state
         {"delegations": {A: []}},
         {"patient": 1},
         {"made": None},
@@ -188,6 +189,14 @@ def test_evidence_for_another_owner_or_elsewhere_is_refused():
     "said",
     [
         {"by": "x", "reason": "y", "time": 1, "shares": [0]},
+        {"by": "x", "reason": "y", "time": 1, "shares": [33]},
+        {"by": "x", "reason": "y", "time": 1, "shares": [1, 1]},
+        {"by": "x", "reason": "y", "time": 1, "shares": [*range(1, 34)]},
+        {"by": "x" * (NAME_MOST + 1), "reason": "y", "time": 1, "shares": [1]},
+        {"by": "x", "reason": "y" * (REASON_MOST + 1), "time": 1, "shares": [1]},
+        {"by": "\x1b[2J", "reason": "y", "time": 1, "shares": [1]},
+        {"by": "x", "reason": "two\nlines", "time": 1, "shares": [1]},
+        {"by": "", "reason": "y", "time": 1, "shares": [1]},
         {"by": "x", "reason": "y", "time": True, "shares": [1]},
         {"by": "x", "reason": "y", "time": 1, "shares": [1], "more": 1},
         {"by": "x", "reason": "y", "time": 1},

@@ -263,6 +263,36 @@ async def test_evidence_that_the_server_or_another_makes_up_is_not_believed(serv
     assert [row async for row in a.trail.rows(action="glass-opened")] == []
 
 
+async def test_evidence_without_end_is_looked_at_only_so_far(server, chart, monkeypatch):
+    monkeypatch.setattr("icure_sync.engine.evidence.EVIDENCE_MOST", 3)
+    a, john = chart
+    prepared, other = await a.glass.prepare(john, 2, 2), await a.glass.prepare(john, 2, 2)
+    await a.sync(server)
+    first = (await opened(server, prepared.shares)).opened
+    await a.sync(server)
+    for _ in range(4):
+        await opened(server, prepared.shares)
+    await opened(server, other.shares)
+    await a.sync(server)
+    found = await a.glass.openings()
+    assert first in found
+    assert [sum(one.hcp == glass.glass.hcp for one in found) for glass in (prepared, other)] == [3, 1]
+    alarms = {alarm.subject for alarm in await a.alarms.all() if alarm.kind == "glass-opened"}
+    assert alarms == {prepared.glass.hcp, *(one.id for one in found)}
+    await a.sync(server)
+    assert len([row async for row in a.trail.rows(action="glass-opened")]) == 4
+
+
+async def test_evidence_that_is_longer_than_any_can_be_is_not_looked_at(server, chart, monkeypatch):
+    monkeypatch.setattr("icure_sync.engine.evidence.BODY_MOST", 100)
+    a, john = chart
+    prepared = await a.glass.prepare(john, 2, 2)
+    await a.sync(server)
+    await opened(server, prepared.shares)
+    await a.sync(server)
+    assert await a.glass.openings() == []
+
+
 async def test_a_glass_that_somebody_deleted_on_the_server_is_written_again(server, chart):
     a, john = chart
     prepared = await a.glass.prepare(john, 2, 2)
