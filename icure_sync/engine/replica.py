@@ -1,7 +1,7 @@
 """The replica: what an application holds. An asyncio face over records, parties and sync.
 
-Owns opening, locking and closing, and what it says of itself. What it does is in `*_calls.py`. Knows no format, no protocol
-and no SQL.
+Owns opening, locking and closing, and what it says of itself. What it does is in `*_calls.py`. Knows no format, no
+protocol and no SQL.
 """
 
 from __future__ import annotations
