@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from icure_sync.engine.replica import Replica, replica_over
@@ -18,6 +20,14 @@ from tests.trust.evil import EvilServer, evil_server
 DATABASE_KEY = bytes(range(32))  # test only
 
 Open = Callable[..., Awaitable[Replica]]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory, where there is such a file system: devices and hubs sync their files a lot."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @pytest_asyncio.fixture

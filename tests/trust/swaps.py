@@ -22,6 +22,7 @@ from icure_sync.crypto.party import Party, identity_members
 from icure_sync.crypto.primitives import SigningKey, SymmetricKey, system_entropy
 from icure_sync.crypto.revision import revision_id
 from icure_sync.engine import hcp_document
+from icure_sync.engine.alarms import Bell
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.suite import Stored
 from icure_sync.engine.trail import Recorder
@@ -220,7 +221,8 @@ class Target:
         try:
             with self._store.transaction():
                 self._store.documents.apply(swap.revisions)
-                parties = Parties(self._store, identity(A), system_entropy, Recorder(self._store, A, "", lambda: 0))
+                recorder, bell = Recorder(self._store, A, "", lambda: 0), Bell(self._store, lambda: 0)
+                parties = Parties(self._store, identity(A), system_entropy, recorder, bell)
                 parties.refresh()
                 with suppress(CryptoError, NotFound):
                     parties.key_towards(B)

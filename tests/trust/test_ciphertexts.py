@@ -125,7 +125,7 @@ async def test_no_two_ciphertexts_of_a_set_of_records_can_be_swapped(clinic: Cli
         assert await phone._store.run(swapped, one, other) == [], (one, other)
 
 
-@pytest.mark.parametrize("member", ["access", "encryptionKeys", "encryptedSelf", "delegations", "written", "creator"])
+@pytest.mark.parametrize("member", ["access", "encryptionKeys", "encryptedSelf", "creator"])
 async def test_a_member_of_an_older_revision_beside_the_current_ones_is_refused(
     clinic: Clinic, open_replica: Open, member: str
 ):
