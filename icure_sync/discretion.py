@@ -2,8 +2,8 @@
 
 The first one is that nobody logs any: values hide themselves in reprs, errors hold ids and sizes. This is for the day
 that somebody forgets it. A record loses what looks like a secret (credentials in an address or a header, keys as PEM,
-base64, hex or bytes), what was withheld by name, and of exceptions everything but their kind, where they were raised,
-and the text of this package's own. Knows none of the parts that log.
+base64, hex or bytes, codes in groups), what was withheld by name, and of exceptions everything but their kind, where
+they were raised, and the text of this package's own. Knows none of the parts that log.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _KEY_LEAST = 40  # characters: 32 bytes take 43 in base64, ids and revisions hav
 _CHANGES_LEAST = 1 / 3  # of the letters of a key follow one of another kind (at random 0.6; in names 0.2)
 _CHAIN_MOST = 16  # exceptions of one chain: more say nothing new
 
+_GAP = "[-_. \u00a0\u2010-\u2014]"  # between the groups of a code
 _PATTERNS = (
     (re.compile(r"-----BEGIN [A-Z ]{0,40}-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@]*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
@@ -31,8 +32,14 @@ _PATTERNS = (
     (re.compile(r"\b(AuthSession=)[^\s;,'\"]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\bb(?:'(?:[^'\\]|\\.){16,}'|\"(?:[^\"\\]|\\.){16,}\")"), HIDDEN),
     (re.compile(r"(?i)\b[0-9a-f]{64,}\b"), HIDDEN),
+    (re.compile(rf"(?<![\w-])[0-9]{{4}}{_GAP}[0-9]{{4}}{_GAP}[0-9]{{4}}(?![\w-])"), HIDDEN),
 )
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_-]{{{_KEY_LEAST},}}={{0,2}}")
+
+_CODE = re.compile(
+    rf"(?i)(?<![a-z0-9])[a-z0-9]{{5}}(?:{_GAP}[a-z0-9]{{5}}){{6,}}(?![a-z0-9])"
+    r"|\b(?:[0-9a-hjkmnp-tv-z]{35}|[0-9a-hjkmnp-tv-z]{50})\b"
+)
 
 _withheld: Counter[str] = Counter()
 _changing = threading.Lock()
@@ -69,7 +76,7 @@ def discreet(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
-    return _BASE64.sub(_unless_a_name, text)
+    return _BASE64.sub(_unless_a_name, _CODE.sub(_unless_of_one_kind, text))
 
 
 class Discretion(logging.Filter):
@@ -108,6 +115,12 @@ def _lines(error: BaseException) -> Iterator[str]:
         if isinstance(one, BaseExceptionGroup):
             for inner in one.exceptions:
                 yield from _lines(inner)
+
+
+def _unless_of_one_kind(found: re.Match[str]) -> str:
+    """A code has digits and letters; words in a row have no digits, and numbers that people compare no letters."""
+    kinds = {letter.isdigit() for letter in found[0] if letter.isalnum()}
+    return HIDDEN if len(kinds) > 1 else found[0]
 
 
 def _unless_a_name(found: re.Match[str]) -> str:

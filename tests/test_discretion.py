@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import icure_sync
+from icure_sync.crypto.shares import Purpose, RecoverySecret, Split
 from icure_sync.discretion import DISCRETION, Discretion, discreet, logger, withhold
 from icure_sync.errors import NotFound
 
@@ -75,10 +76,28 @@ def test_what_looks_like_a_secret_is_hidden(text: str):
         "attestation-hcp-a-3-12, device-f5d331262e0fd3d5, handover-hcp-a-3",
         "a-name-of-an-hcp-that-is-as-long-as-one-may-be-sixty-four-signs",
         "b'short'",
+        "these seven short words never count after eight other times, 8 of them",
+        "12345 67890 12345 67890 12345 67890 12345 67890 12345 67890 12345 67890",  # compared by people
+        "2026-11-22 16:49:17.482 1795402716298 4821-7305",
     ],
 )
 def test_what_people_need_stays(text: str):
     assert discreet(text) == text
+
+
+@given(st.binary(min_size=16, max_size=16), st.sampled_from(list(Purpose)), st.sampled_from(["-", " ", "", "\u2013"]))
+def test_codes_and_shares_are_hidden_however_they_are_spelled(value: bytes, purpose: Purpose, gap: str):
+    secret = RecoverySecret(purpose, value)
+    for code in (secret.code, *(share.text for share in secret.shares(Split(2, 3)))):
+        for text in (code.replace("-", gap), code.replace("-", gap).lower()):
+            if any(letter.isdigit() for letter in text) and any(letter.isalpha() for letter in text):
+                assert discreet(f"it is {text}, says he") == "it is ***, says he"
+                assert text[-5:] not in discreet(f"typed {text}")
+
+
+@pytest.mark.parametrize("code", ["4821-7305-9164", "4821 7305 9164"])
+def test_the_code_of_a_pairing_is_hidden(code: str):
+    assert discreet(f"typed {code}.") == "typed ***."
 
 
 def test_what_is_withheld_is_hidden_until_it_is_released():

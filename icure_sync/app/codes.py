@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from icure_sync import RecoverySecret, Share, is_share
+from icure_sync import RecoverySecret, Share, is_share, withhold
 from icure_sync.app.text_files import read_text
 from icure_sync.errors import InvalidEntity
 
@@ -28,6 +28,11 @@ class Given:
 
     secret: RecoverySecret
     shares: tuple[Share, ...]
+
+
+def keep_quiet(*codes: str) -> None:
+    """Keep codes and shares out of the logs, as they are shown and as they are typed without the dashes."""
+    withhold(*codes, *(code.replace("-", "") for code in codes))
 
 
 def given_secret(args: argparse.Namespace) -> Given:
@@ -77,7 +82,14 @@ def _one(place: int, line: str) -> RecoverySecret | Share:
 
 
 def _read(text: str) -> RecoverySecret | Share:
-    return Share.of_text(text) if is_share(text) else RecoverySecret.of_code(text)
+    keep_quiet(text, text.upper())
+    if is_share(text):
+        share = Share.of_text(text)
+        keep_quiet(share.text)
+        return share
+    secret = RecoverySecret.of_code(text)
+    keep_quiet(secret.code)
+    return secret
 
 
 def _share_of(found: RecoverySecret | Share) -> Share:

@@ -11,7 +11,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from icure_sync import CouchPeer, Identity, NewDevice, Replica, parse_address, withhold
+from icure_sync import CouchPeer, Identity, NewDevice, Replica, parse_address
+from icure_sync.app.codes import keep_quiet
 from icure_sync.app.home import Home, folder_of, open_home, refuse_taken
 from icure_sync.app.output import Answer, printable
 from icure_sync.app.passphrases import new_passphrase, unlocked
@@ -53,7 +54,7 @@ def approve(args: argparse.Namespace) -> Answer:
 async def _paired(args: argparse.Namespace, folder: Path, passphrase: str) -> Answer:
     async with CouchPeer(args.server, ca=args.ca) as peer:
         async with NewDevice.pairing(peer, told=_tell) as new:
-            withhold(new.code)
+            keep_quiet(new.code)
             _show_code(new.code, drawn=sys.stderr.isatty() and not getattr(args, "json", False))
             identity = await new.identity()
 
@@ -94,6 +95,7 @@ def _typed_code() -> str:
     code = sys.stdin.readline(LINE_MOST)
     if not code.strip():
         raise InvalidEntity("read the code", "there is none", "type it, or give it as a line of standard input")
+    keep_quiet(code.strip())
     return code
 
 

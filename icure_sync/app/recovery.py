@@ -10,7 +10,7 @@ import asyncio
 from typing import Any
 
 from icure_sync import CouchPeer, Identity, Recovery, RecoverySecret, Replica, Share, parse_address, recover
-from icure_sync.app.codes import Given, given_secret, given_shares
+from icure_sync.app.codes import Given, given_secret, given_shares, keep_quiet
 from icure_sync.app.home import in_replica
 from icure_sync.app.output import Answer, counted, local_time, table
 from icure_sync.app.restoring import require_room, restore_home
@@ -56,6 +56,7 @@ def combine(args: argparse.Namespace) -> Answer:
     """Shares into the code that they stand for, to be used elsewhere."""
     secret = given_shares(args).secret
     _refuse_glass(secret)
+    keep_quiet(secret.code)
     return Answer(
         {"recoveryCode": secret.code}, f"{secret.code}\nUse it with icure-sync recovery restore --server URL."
     )
@@ -120,6 +121,7 @@ def restore(args: argparse.Namespace) -> Answer:
 
 def code_text(secret: RecoverySecret, hcp_id: str) -> str:
     """A new code, for a person."""
+    keep_quiet(secret.code)
     return (
         f"THE RECOVERY CODE, SHOWN THIS ONCE AND KEPT NOWHERE:\n\n    {secret.code}\n\n"
         f"Write it on paper, and keep it away from this device. It brings {hcp_id} back when all devices are gone;\n"
@@ -129,6 +131,7 @@ def code_text(secret: RecoverySecret, hcp_id: str) -> str:
 
 def shares_text(shares: tuple[Share, ...]) -> str:
     """New shares, for a person to hand out."""
+    keep_quiet(*(share.text for share in shares))
     lines = [f"share {share.index} of {share.split.count}: {share.text}" for share in shares]
     return "THE SHARES, SHOWN THIS ONCE AND KEPT NOWHERE, EACH FOR ANOTHER PERSON:\n\n" + "\n".join(lines)
 
