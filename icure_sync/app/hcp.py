@@ -106,6 +106,11 @@ def _to_compare(found: Acquaintance) -> str:
             f"Claimed for it since, epoch {keys.epoch}, fingerprint {keys.fingerprint}:",
             *_number_lines(keys),
         ]
+    if found.more_claimed:
+        lines += [
+            "",
+            f"And {found.more_claimed} more are claimed for it: somebody is playing tricks with its document.",
+        ]
     return "\n".join(map(printable, lines))
 
 
@@ -126,12 +131,16 @@ def _page(found: Acquaintance) -> str:
         "Epoch": str(found.believed.epoch) if found.believed else "",
         "Compared": _verified(found),
         "Not believed": found.trouble,
-        "Claimed": ", ".join(f"{keys.fingerprint} (epoch {keys.epoch})" for keys in found.claimed),
+        "Claimed": ", ".join(f"{keys.fingerprint} (epoch {keys.epoch})" for keys in found.claimed) + _more(found),
     }
     lines = fields({name: value for name, value in pairs.items() if value})
     if found.claimed:
         lines += f"\nNothing is shared with it until you decide: icure-sync hcp verify {printable(found.hcp_id)}"
     return lines
+
+
+def _more(found: Acquaintance) -> str:
+    return f", and {found.more_claimed} more" if found.more_claimed else ""
 
 
 def _who(found: Acquaintance) -> str:
@@ -157,6 +166,7 @@ def _as_json(found: Acquaintance) -> dict[str, Any]:
         "verified": found.verified,
         "trouble": found.trouble or None,
         "claimed": [_keys_json(keys) for keys in found.claimed],
+        "moreClaimed": found.more_claimed,
     }
 
 

@@ -18,6 +18,8 @@ from icure_sync.crypto.primitives import RSA_BITS, Entropy, RsaPublicKey, Symmet
 from icure_sync.errors import NoAccess, Tampered, UntrustedKey, WeakKey
 from icure_sync.ids import HcpId, Kid, is_hcp_id, is_kid
 
+DRAWS_MOST = 64  # of a ciphertext that is to be lower than another: one in two is, unless that was drawn so, too
+
 _MAPS = ("hcPartyKeys", "hcPartyKeyIds", "hcPartyKeySignatures")
 
 
@@ -110,16 +112,20 @@ def wrap(identity: Identity, party: Party, hcp_key: HcpKey, entropy: Entropy) ->
     return _signed(identity, party, hcp_key.kid, (to_text(for_owner), to_text(for_delegate)))
 
 
-def wrap_again(identity: Identity, party: Party, before: Wrapped, hcp_key: HcpKey, entropy: Entropy) -> Wrapped:
+def wrap_again(identity: Identity, party: Party, before: Wrapped, hcp_key: HcpKey, entropy: Entropy) -> Wrapped | None:
     """As `wrap`, in place of `before`, which was for another party key: of the two it is the one that stays.
 
-    An Hcp that lost everything begins again with epoch 1. Where epochs do not tell, the lowest bytes stay: so drawn
-    until they are lower, which takes a few draws.
+    Where epochs do not tell, the lowest bytes stay: so drawn until they are lower, which takes a few draws. None if it
+    would not stay: `before` is of a later epoch (an Hcp that lost everything begins again with epoch 1; an impostor
+    says what he likes), or DRAWS_MOST draws did not do.
     """
-    while True:
+    if [-identity.epoch, -party.epoch] > _preference(before)[0]:
+        return None
+    for _ in range(DRAWS_MOST):
         wrapped = wrap(identity, party, hcp_key, entropy)
         if _preference(wrapped) < _preference(before):
             return wrapped
+    return None
 
 
 def born(identity: Identity) -> Wrapped:

@@ -6,7 +6,8 @@ publishing it as one of his own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from icure_sync.crypto.hcp_keys import HcpKey, former_self_keys, self_key
 from icure_sync.crypto.identity import Identity
@@ -82,6 +83,21 @@ class Keyring:
                 "sync, so that both Hcp documents are here, then share again",
             )
         return key
+
+    def kids(self, owner: HcpId) -> set[Kid]:
+        """Of every key of this owner."""
+        return {key.kid for (each, _), keys in self._pairs.items() if each == owner for key in keys.values()}
+
+    @contextmanager
+    def kept_if_it_fails(self) -> Iterator[None]:
+        """What is learnt inside is forgotten if an exception leaves, as what is written with it is."""
+        pairs = {pair: dict(keys) for pair, keys in self._pairs.items()}
+        retired, exposed, withheld = set(self._retired), set(self._exposed), self._withheld
+        try:
+            yield
+        except BaseException:
+            self._pairs, self._retired, self._exposed, self._withheld = pairs, retired, exposed, withheld
+            raise
 
     def unwrapped(self, data: bytes, envelope: str) -> SymmetricKey | None:
         """The content key of an envelope that was opened before, under associated data that names its key."""

@@ -37,7 +37,8 @@ class Acquaintance:
 
     `believed`: the keys that things are wrapped for, None if its document is not here; `verified`: when a person last
     compared them, ms since 1970; `trouble`: what is not believed of its document, and why. `claimed`: other keys that
-    its document states, and that nothing vouches for: until a person decides, nothing is shared with this Hcp.
+    its document states, and that nothing vouches for: until a person decides, nothing is shared with this Hcp; a few
+    of them, and `more_claimed` is how many more there are.
     """
 
     hcp_id: HcpId
@@ -47,6 +48,7 @@ class Acquaintance:
     verified: int | None
     trouble: str
     claimed: tuple[KnownKeys, ...]
+    more_claimed: int = 0
 
 
 class Acquaintances:
@@ -69,7 +71,8 @@ class Acquaintances:
         """A person has compared: this number is what that Hcp sees on its own device.
 
         So the keys which it stands for are the Hcp's, and what else is claimed for it is not. Spaces do not matter.
-        Raises UntrustedKey if no keys that are believed or claimed here have that number; NotFound.
+        It is all done or nothing is. Raises UntrustedKey if no keys that are believed or claimed here have that number;
+        NotFound; StoreFull.
         """
         return await self._store.run(self._confirm, HcpId(hcp_id), number)
 
@@ -83,22 +86,28 @@ class Acquaintances:
 
     def _confirm(self, hcp_id: HcpId, number: str) -> Acquaintance:
         keyed = self._keyed()
-        standing, own = _standing(keyed, hcp_id), keyed.parties.own
-        attempted = f"confirm the keys of {hcp_id}"
-        if hcp_id == own.hcp_id:
-            raise UntrustedKey(attempted, "it is this replica's own Hcp", "name the one whose number you compared")
-        parties = [*([standing.party] if standing.party else []), *standing.claims]
-        meant = next((party for party in parties if _is_number(number, comparison(own, party))), None)
-        if meant is None:
-            raise UntrustedKey(
-                attempted,
-                "no keys that are known here for it have that number",
-                "have both sides sync, and compare again; if they still differ, somebody is between you: share nothing",
-            )
-        after = keyed.parties.confirm(hcp_id, self._clock(), meant.signing_key)
-        keyed.recorder.did(Action.VERIFIED, hcp_id, Hcp.TYPE, {"epoch": meant.epoch})
-        keyed.match_alarms()
+        with keyed.parties.at_once():
+            after = _confirmed(keyed, hcp_id, number, self._clock())
+            keyed.match_alarms()
         return _acquaintance(keyed, after)
+
+
+def _confirmed(keyed: Keyed, hcp_id: HcpId, number: str, time: int) -> Standing:
+    standing, own = _standing(keyed, hcp_id), keyed.parties.own
+    attempted = f"confirm the keys of {hcp_id}"
+    if hcp_id == own.hcp_id:
+        raise UntrustedKey(attempted, "it is this replica's own Hcp", "name the one whose number you compared")
+    parties = [*([standing.party] if standing.party else []), *standing.claims]
+    meant = next((party for party in parties if _is_number(number, comparison(own, party))), None)
+    if meant is None:
+        raise UntrustedKey(
+            attempted,
+            "no keys that are known here for it have that number",
+            "have both sides sync, and compare again; if they still differ, somebody is between you: share nothing",
+        )
+    after = keyed.parties.confirm(hcp_id, time, meant.signing_key)
+    keyed.recorder.did(Action.VERIFIED, hcp_id, Hcp.TYPE, {"epoch": meant.epoch})
+    return after
 
 
 def _standing(keyed: Keyed, hcp_id: HcpId) -> Standing:
@@ -127,6 +136,7 @@ def _acquaintance(keyed: Keyed, standing: Standing) -> Acquaintance:
         standing.pin.verified if standing.pin else None,
         standing.trouble,
         tuple(map(keys, standing.claims)),
+        standing.more_claims,
     )
 
 

@@ -20,9 +20,11 @@ class AlarmKind(StrEnum):
 
     TAMPERED = "tampered"  # a revision does not verify
     UNDONE = "undone"  # what somebody had hidden without being allowed to was written again
+    UNJUDGED = "unjudged"  # a revision hides another one, and nobody can say here whether it counts
     GLASS_OPENED = "glass-opened"  # an emergency access that this Hcp prepared; of the evidence
     MASS_DELETION = "mass-deletion"  # of the Hcp who signed for it, or of nobody: it waits for a person
     UNTRUSTED_KEY = "untrusted-key"  # of an Hcp: its document is not believed
+    IMPOSTOR = "impostor"  # of an Hcp: what somebody else signed was shown as its own, until a person compared
     STALE_SERVER = "stale-server"  # of a server, by its address: it has no more what it had
     FORKED_DEVICE = "forked-device"  # of a device: it signed two states, of which neither comes after the other
     COPIED_DEVICE = "copied-device"  # of the device that this one was: somebody else wrote as it
@@ -41,6 +43,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "somebody deleted or overwrote record {} without being allowed to",
         "nothing is lost; tell whoever runs the server that this happens there",
     ),
+    AlarmKind.UNJUDGED: (
+        "record {} has a version on top of it that cannot be verified here",
+        "sync again; if somebody has a new identity, compare the numbers and confirm it; else tell whoever runs the server",
+    ),
     AlarmKind.GLASS_OPENED: (
         "an emergency access was opened: evidence {}",
         "ask whoever opened it; icure-sync break-glass withdraw shuts it",
@@ -48,6 +54,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     AlarmKind.WITHDRAWN: (
         "record {} is no longer on this device, for you have no access to it any more",
         "what you had written of it was sent before; if you need it still, ask to have it shared again",
+    ),
+    AlarmKind.IMPOSTOR: (
+        "somebody else passed for Hcp {}, and what he wrote was shown as that Hcp's",
+        "do not rely on it: it is not shown any more; ask that Hcp what is missing, and tell whoever runs the server",
     ),
     AlarmKind.STALE_SERVER: (
         "server {} shows an older state than it did",

@@ -7,7 +7,8 @@ Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from icure_sync import strict_json
@@ -15,12 +16,16 @@ from icure_sync.crypto.attestations import ATTESTATION, attested, attesting, dig
 from icure_sync.crypto.identity import COMPROMISED, Identity, Previous
 from icure_sync.crypto.party import Party
 from icure_sync.crypto.signers import Attested, Signer
+from icure_sync.engine.alarms import Bell
+from icure_sync.engine.refusing import take_back
 from icure_sync.engine.verdicts import REFUSED, VERIFIED
 from icure_sync.errors import InvalidEntity, Tampered, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.store import Held, Pin, Store
 
 PAGE = 500  # attestations read at a time
+CLAIMS_MOST = 8  # of an Hcp, shown, and tried against signatures: anybody may put more on a server
+_TELL = "tell whoever runs the server"
 _ADOPT = "if you have revoked a device: icure-sync device adopt; if not, tell whoever runs the server"
 
 
@@ -38,7 +43,8 @@ class Standing:
     """What is known of one Hcp. `party`: the identity that is believed, if its document is here; `pin`: what is known
     of it beyond that; `trouble`: why something in its document is not believed, empty if nothing is the matter.
 
-    `claims`: identities that nothing vouches for. While there are any, nothing is wrapped for it: a person must decide.
+    `claims`: identities that nothing vouches for, CLAIMS_MOST of them, and `more_claims`: how many more there are.
+    While there are any, nothing is wrapped for it: a person must decide.
     """
 
     hcp_id: HcpId
@@ -46,13 +52,15 @@ class Standing:
     pin: Pin | None
     trouble: str
     claims: tuple[Party, ...]
+    more_claims: int = 0
 
 
 class Identities:
     """The pins of one replica. `identity`: its own, which is pinned by being there."""
 
-    def __init__(self, store: Store, identity: Identity) -> None:
+    def __init__(self, store: Store, identity: Identity, bell: Bell) -> None:
         self._store = store
+        self._bell = bell
         self._own = Party.of_identity(identity)
         self._pins: dict[HcpId, Pin] = {}
         self._claims: dict[HcpId, tuple[Stated, ...]] = {}
@@ -110,14 +118,31 @@ class Identities:
         self._signers.pop(self._own.hcp_id, None)
 
     def known(self) -> list[str]:
-        """What is known beyond first identities, as names: when it grows, more can be verified."""
+        """What is known beyond first identities, as names: when it changes, more can be verified, or less."""
         later = [f"{pin.hcp}@{pin.epoch}" for pin in self._pins.values() if pin.previous]
         blocks = [f"{hcp_id}+{len(found)}" for hcp_id, found in self._blocks.items() if found]
-        return sorted(later + blocks)
+        refused = [f"{pin.hcp}!{len(pin.refused)}" for pin in self._pins.values() if pin.refused]
+        return sorted(later + blocks + refused)
 
     def claims(self, hcp_id: HcpId) -> tuple[Stated, ...]:
-        """Identities that documents state for this Hcp, and that nothing vouches for: a person must decide."""
-        return self._claims.get(hcp_id, ())
+        """Identities that documents state for this Hcp, and that nothing vouches for: a person must decide. Those first
+        that name the pinned key as one before them; CLAIMS_MOST at most."""
+        return self._claims.get(hcp_id, ())[:CLAIMS_MOST]
+
+    def more_claims(self, hcp_id: HcpId) -> int:
+        """How many there are beside those."""
+        return max(0, len(self._claims.get(hcp_id, ())) - CLAIMS_MOST)
+
+    @contextmanager
+    def kept_if_it_fails(self) -> Iterator[None]:
+        """What is learnt inside is forgotten if an exception leaves, as what is written with it is."""
+        blocks = {hcp_id: dict(found) for hcp_id, found in self._blocks.items()}
+        pins, claims, read = dict(self._pins), dict(self._claims), dict(self._read)
+        try:
+            yield
+        except BaseException:
+            self._pins, self._claims, self._blocks, self._read, self._signers = pins, claims, blocks, read, {}
+            raise
 
     def disputed(self) -> frozenset[HcpId]:
         """Hcps with claims: nothing is wrapped for them meanwhile."""
@@ -146,8 +171,10 @@ class Identities:
         for each in stated:
             if each.party.signing_key == pin.signing_key and each.party.epoch > pin.epoch:
                 pin = self._follow(pin, each)  # the same key, by its own word of a later epoch than was known
-        claims = tuple({each.party.signing_key: each for each in unknown}.values())
-        if claims != self.claims(hcp_id):
+        pinned = pin.signing_key
+        distinct = {each.party.signing_key: each for each in unknown}.values()
+        claims = tuple(sorted(distinct, key=lambda each: not each.party.comes_after(pinned)))
+        if claims != self._claims.get(hcp_id, ()):
             self._claims[hcp_id] = claims
             self._signers.pop(hcp_id, None)
 
@@ -167,17 +194,20 @@ class Identities:
             if stated.was_verified:
                 return
             raise _untrusted(party.hcp_id, "a key that it lost signed its document", "nothing need be done")
+        if party.signing_key in pin.refused:
+            raise _untrusted(party.hcp_id, "a key that was refused as not its own signed its document", _TELL)
         if party.hcp_id == self._own.hcp_id:
             raise _untrusted(party.hcp_id, "it states an identity that this device does not have", _ADOPT)
         raise _other(party.hcp_id)
 
-    def confirm(self, hcp_id: HcpId, signing_key: bytes | None, time: int) -> Pin | None:
-        """A person compared: this key is the Hcp's, and what else is claimed is not. Returns the pin before, if another
-        key was pinned.
+    def confirm(self, hcp_id: HcpId, signing_key: bytes | None, time: int) -> None:
+        """A person compared: this key is the Hcp's, and what else is claimed is not.
 
-        `signing_key`: None for the one that there is to confirm. Raises UntrustedKey.
+        A key that was pinned, and that the identity with this key does not name as one before it, was somebody else's:
+        it is refused, and what it signed is not believed any more. `signing_key`: None for the one that there is to
+        confirm. Raises UntrustedKey.
         """
-        pin, claims = self.pin(hcp_id), self.claims(hcp_id)
+        pin, claims = self.pin(hcp_id), self._claims.get(hcp_id, ())
         if pin is None:
             raise _untrusted(hcp_id, "nothing is known of it", "sync first")
         if signing_key is None:
@@ -185,35 +215,38 @@ class Identities:
             if len(keys) > 1:
                 raise _untrusted(hcp_id, f"{len(keys)} other identities are claimed for it", "say which one is meant")
             signing_key = keys[0]
-        refused = tuple(dict.fromkeys([*pin.refused, *(each.party.signing_key for each in claims)]))
-        refused = tuple(key for key in refused if key != signing_key)
+        claimed = [each.party.signing_key for each in claims if each.party.signing_key != signing_key]
         if signing_key == pin.signing_key:
-            self._put(replace(pin, verified=time, refused=refused))
+            self._put(replace(pin, verified=time, refused=_joined(pin.refused, claimed)))
             self._claims.pop(hcp_id, None)
-            return None
+            return
         chosen = next((each for each in claims if each.party.signing_key == signing_key), None)
         if chosen is None:
             raise _untrusted(hcp_id, "nothing states that key for it", "sync, and compare again")
         if hcp_id == self._own.hcp_id:
             raise _untrusted(hcp_id, "it is this replica's own Hcp", "take its new identity over on this device")
-        after = self._follow(pin, chosen)
-        self._put(replace(after, verified=time, refused=refused))
+        after = _followed(pin, chosen)
+        own = {signing_key, *(each.signing_key for each in after.previous)}
+        refused = _joined(pin.refused, [pin.signing_key, *(each.signing_key for each in pin.previous)], claimed)
+        self._put(replace(after, verified=time, refused=tuple(key for key in refused if key not in own)))
         self._claims.pop(hcp_id, None)
-        return pin
 
     def take(self, pin: Pin) -> None:
         """What another device of the own Hcp has pinned: taken over of an Hcp that nothing is known of here, or if it
-        comes after what is known. Raises UntrustedKey for another one."""
+        comes after what is known, or if a person refused there what is known. Raises UntrustedKey for another one."""
         known = self.pin(pin.hcp)
         former = {each.signing_key for each in pin.previous}
         if known is None or (known.signing_key in former and pin.epoch >= known.epoch):
             self._put(pin)
+        elif known.signing_key in pin.refused and pin.signing_key not in known.refused:
+            own = {pin.signing_key, *former}
+            self._put(replace(pin, refused=_joined([key for key in (*known.refused, *pin.refused) if key not in own])))
         elif known.signing_key == pin.signing_key:
             verified = max((each for each in (known.verified, pin.verified) if each is not None), default=None)
-            refused = tuple(dict.fromkeys([*known.refused, *pin.refused]))
+            refused = _joined(known.refused, pin.refused)
             if (verified, refused) != (known.verified, known.refused):
                 self._put(replace(known, verified=verified, refused=refused))
-        elif pin.signing_key not in {each.signing_key for each in known.previous}:
+        elif known.signing_key in pin.refused or pin.signing_key not in _let_go(known):
             raise _untrusted(pin.hcp, "another device of yours knows it by another key", "compare fingerprints with it")
 
     def read_attestations(self) -> None:
@@ -267,35 +300,60 @@ class Identities:
         return None
 
     def _follow(self, pin: Pin, stated: Stated) -> Pin:
-        party = stated.party
-        previous = _former(pin, party)
-        return self._put(
-            replace(pin, signing_key=party.signing_key, first_rev=stated.rev, epoch=party.epoch, previous=previous)
-        )
+        return self._put(_followed(pin, stated))
 
     def _put(self, pin: Pin) -> Pin:
         """Pin it, and have looked at again what was refused by what was known before."""
         before = self._pins.get(pin.hcp)
         self._pins[pin.hcp] = pin
         self._signers.pop(pin.hcp, None)
+        spoke = {before.signing_key, *(each.signing_key for each in before.previous)} if before else set()
+        refused = spoke.intersection(pin.refused)
         if not self._store.read_only:
             with self._store.transaction():
                 self._store.pins.put(pin)
                 if before is not None and before.signing_key != pin.signing_key:
                     self._store.documents.forget_verified(REFUSED)
+                if refused:
+                    self._take_back(pin.hcp, refused)
         return pin
+
+    def _take_back(self, hcp_id: HcpId, refused: Collection[bytes]) -> None:
+        """These keys spoke for this Hcp here, and a person said that they are not its own."""
+        self._blocks.pop(hcp_id, None)
+        self._read.clear()
+        take_back(self._store, self._bell, hcp_id, refused)
 
 
 def _unknown(pin: Pin, stated: Sequence[Stated]) -> list[Stated]:
-    known = {pin.signing_key, *pin.refused, *(each.signing_key for each in pin.previous)}
+    known = {pin.signing_key, *_let_go(pin)}
     return [each for each in stated if each.party.signing_key not in known]
 
 
+def _let_go(pin: Pin) -> set[bytes]:
+    """Keys that are known not to be this Hcp's any more, or never to have been."""
+    return {*pin.refused, *(each.signing_key for each in pin.previous)}
+
+
+def _joined(*keys: Sequence[bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(key for each in keys for key in each))
+
+
+def _followed(pin: Pin, stated: Stated) -> Pin:
+    party = stated.party
+    return replace(
+        pin,
+        signing_key=party.signing_key,
+        first_rev=stated.rev,
+        epoch=party.epoch,
+        previous=_former(pin, party),
+    )
+
+
 def _former(pin: Pin, party: Party) -> tuple[Previous, ...]:
-    """All keys that ever spoke for this Hcp here. One that it does not name as its own, it lost."""
-    stated = [*party.previous, *(each for each in pin.previous if each not in party.previous)]
-    if pin.signing_key != party.signing_key and not party.comes_after(pin.signing_key):
-        stated.append(Previous(pin.signing_key, COMPROMISED))
+    """The keys before this one: as it states them, and as those did that it states."""
+    before = pin.previous if pin.signing_key == party.signing_key or party.comes_after(pin.signing_key) else ()
+    stated = [*party.previous, *(each for each in before if each not in party.previous)]
     return tuple(each for each in stated if each.signing_key != party.signing_key)
 
 

@@ -69,7 +69,7 @@ class Keyed:
         self.suites = tuple(suites)
         self.recorder = Recorder(store, identity.hcp_id, device, clock)
         self.bell = Bell(store, clock)
-        self.parties = Parties(store, identity, entropy, self.recorder)
+        self.parties = Parties(store, identity, entropy, self.recorder, self.bell)
         self._classic_parties = ClassicParties(store, identity, entropy, self.recorder)
         writers = Writers(identity.hcp_id, device, entropy, clock)
         self.hcps = Hcps(identity.hcp_id, self.parties, self._classic_parties, writers, self.suites)

@@ -6,22 +6,25 @@ Synchronous: runs in the store's thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.hcp_keys import HcpKey, Wrapped, wrapped_keys
-from icure_sync.crypto.identity import COMPROMISED, PLANNED, Identity, lost_through
+from icure_sync.crypto.identity import PLANNED, Identity, lost_through
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.party import HCP_TYPE, Party
 from icure_sync.crypto.primitives import RSA_BITS, Entropy
 from icure_sync.crypto.retirements import Retired, retired
 from icure_sync.crypto.signers import Signer
 from icure_sync.engine import hcp_document
+from icure_sync.engine.alarms import Bell
 from icure_sync.engine.attesting import Attesting
 from icure_sync.engine.beliefs import Beliefs, Believed
 from icure_sync.engine.identities import Identities, Standing
+from icure_sync.engine.renewing import may_be_known, renewal
 from icure_sync.engine.storing import store_written
 from icure_sync.engine.suite import Joined, Stored, Written
 from icure_sync.engine.trail import Action, Recorder
@@ -41,12 +44,12 @@ _MISNAMED = "it is known here by another key than the one that this Hcp itself s
 class Parties:
     """What is known of Hcps. `troubles`: Hcp documents that are not believed, and why, by id."""
 
-    def __init__(self, store: Store, identity: Identity, entropy: Entropy, recorder: Recorder) -> None:
+    def __init__(self, store: Store, identity: Identity, entropy: Entropy, recorder: Recorder, bell: Bell) -> None:
         self._store = store
         self._recorder = recorder
         self._identity = identity
         self._entropy = entropy
-        self._identities = Identities(store, identity)
+        self._identities = Identities(store, identity, bell)
         self._beliefs = Beliefs(store, self._identities)
         self._attesting = Attesting(store, identity, recorder)
         self._known: dict[HcpId, Party] = {}
@@ -54,6 +57,7 @@ class Parties:
         self._lost: dict[HcpId, int] = {}  # the last epoch of which somebody has the keys who should not
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
+        self._has_news = True  # since own keys were looked at that somebody may know who should not
         self.troubles: dict[str, str] = {}
         self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
 
@@ -96,7 +100,8 @@ class Parties:
             )
 
     def refresh(self) -> None:
-        """Read the Hcp documents that changed since the last time, and what attests. Those not believed are listed."""
+        """Read the Hcp documents that changed since the last time, and what attests. Those not believed are listed. Own
+        Hcp keys that somebody may know are given up."""
         lost: dict[HcpId, int] | None = None
         while lost != self._lost:  # once, but when a key is found to be lost: any document may have keys wrapped for it
             lost = dict(self._lost)
@@ -106,6 +111,7 @@ class Parties:
                     self._refresh_one(doc_id)
                 after = page[-1]
         self._identities.read_attestations()
+        self._renew_keys()
 
     def known(self) -> list[str]:
         """What is known of keys and Hcps, as names: when it grows, more can be opened."""
@@ -130,7 +136,8 @@ class Parties:
         claims = tuple(each.party for each in self._identities.claims(hcp_id))
         if pin is None and not trouble:
             return None
-        return Standing(hcp_id, self._known.get(hcp_id), pin, trouble, claims)
+        more = self._identities.more_claims(hcp_id)
+        return Standing(hcp_id, self._known.get(hcp_id), pin, trouble, claims, more)
 
     def standings(self) -> list[Standing]:
         """Of every Hcp that anything is known of, by id."""
@@ -143,17 +150,31 @@ class Parties:
 
         `signing_key`: None for the one that there is to confirm: the claimed one, if there is one. If it is a new one,
         the own Hcp keys towards that Hcp are wrapped for it, and retired, unless it says itself that the change was
-        planned. Raises UntrustedKey.
+        planned. All or nothing. Raises UntrustedKey, StoreFull.
         """
-        self._refresh_one(DocId(hcp_id))
-        before = self._identities.confirm(hcp_id, signing_key, time)
-        self._read.clear()
-        self.refresh()
-        if before is not None:
-            self._renew_keys(self._known[hcp_id], before)
+        with self.at_once():
+            self._refresh_one(DocId(hcp_id))
+            self._identities.confirm(hcp_id, signing_key, time)
+            self._read.clear()
+            self.refresh()
         found = self.standing(hcp_id)
         assert found is not None  # it is pinned
         return found
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """One transaction: if it fails, what was learnt inside is forgotten here, too. Raises StoreFull, before
+        anything is done, if nothing can be written."""
+        known, lost, read = dict(self._known), dict(self._lost), dict(self._read)
+        troubles, settled = dict(self.troubles), self._settled
+        with self.keyring.kept_if_it_fails(), self._identities.kept_if_it_fails():
+            try:
+                with self._store.transaction():
+                    yield
+            except BaseException:
+                self._known, self._lost, self._read, self.troubles = known, lost, read, troubles
+                self._settled, self._has_news = settled, True
+                raise
 
     def take_pin(self, pin: Pin) -> None:
         """What another device of this Hcp has pinned. Raises UntrustedKey if that is not to be reconciled with what is
@@ -207,26 +228,30 @@ class Parties:
         self._keep(minted)
         return minted
 
-    def _renew_keys(self, party: Party, before: Pin) -> None:
-        """Keys towards an Hcp that a person confirmed: wrapped for its new party key, since nobody may have the old one
-        any more, and given up, since somebody else may."""
+    def _renew_keys(self) -> None:
+        """Keys towards Hcps that lost theirs, or that another passed for: wrapped for the party key that is theirs,
+        since nobody may have the old one any more, and given up, since somebody else may."""
         me = self._identity.hcp_id
-        keys = self.keyring.pairs(me, party.hcp_id)
-        if not keys or self._store.read_only:
+        if not self._has_news or self._store.read_only or self._identities.claims(me) or self._is_of_an_older_epoch():
             return
-        wrapped: list[Wrapped] = []
-        try:
-            present = {each.kid: each for each in wrapped_keys(me, self._own().shown.document)}
-            wrapped = [
-                hcp_keys.wrap_again(self._identity, party, present[key.kid], key, self._entropy)
-                for key in keys
-                if key.kid in present
-            ]
-        except WeakKey as error:
-            self.troubles[party.hcp_id] = error.wrong
-        is_planned = party.comes_after(before.signing_key) and lost_through(party.previous) < before.epoch
-        self._publish(wrapped, set() if is_planned else {Retired(key.kid, COMPROMISED) for key in keys})
-        self._refresh_one(DocId(me))
+        believed = self._believed(DocId(me))
+        if not believed:
+            return  # it comes with a sync
+        self._has_news = False
+        due = [
+            (pin, party)
+            for hcp_id, party in self._known.items()
+            if hcp_id != me and (pin := self._identities.pin(hcp_id)) and may_be_known(pin, party)
+        ]
+        if due:
+            shown, disputed = self._joined(believed).shown, self._identities.disputed()
+            found = [renewal(self.keyring, shown, *each, self._entropy) for each in due if each[0].hcp not in disputed]
+            wrapped = [key for each in found for key in each.wrapped]
+            ended = {key for each in found for key in each.ended}
+            if wrapped or ended:
+                self._publish(wrapped, ended)
+                self._refresh_one(DocId(me))
+                self._has_news = False
 
     def _publish(self, keys: Iterable[Wrapped], ended: Iterable[Retired] = ()) -> None:
         """In the own Hcp document."""
@@ -316,8 +341,13 @@ class Parties:
                 self._read.clear()  # keys towards it may stand in any document
         for each in believed:
             self._take_in(each.stored)
+        if pin and pin.refused and hcp_id in self._known and hcp_id != self._identity.hcp_id:
+            own = [each.stored.document for each in believed if each.party.signing_key == pin.signing_key]
+            here = {key.kid for document in own for key in wrapped_keys(doc_id, document)}
+            self.keyring.expose(hcp_id, self.keyring.kids(hcp_id) - here)  # who passed for it made the others
         self._withhold()
         self._read[doc_id] = revs
+        self._has_news = True
 
     def _misnamed(self) -> frozenset[HcpId]:
         """Hcps that are pinned by another key than the own Hcp signed for."""

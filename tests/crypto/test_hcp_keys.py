@@ -284,5 +284,13 @@ def test_what_is_wrapped_again_for_another_party_key_stays_of_the_two():
     later = replace(other, epoch=2)
     for party in (other, later):
         again = wrap_again(identity(A), party, SHARED, hcp_key(A, B), seeded("again"))
+        assert again is not None
         assert key_members([SHARED, again]) == key_members([again, SHARED]) == key_members([again])
         assert again.unwrap(replace(identity(C), hcp_id=B)) == hcp_key(A, B)
+
+
+def test_what_is_of_a_later_epoch_is_not_wrapped_again_and_drawing_has_an_end():
+    later = wrap(identity(A), replace(PARTY_B, epoch=2), hcp_key(A, B), seeded("later"))
+    assert wrap_again(identity(A), PARTY_B, later, hcp_key(A, B), seeded("again")) is None
+    lowest = replace(SHARED, ciphertexts=(to_text(bytes(384)), SHARED.ciphertexts[1]))
+    assert wrap_again(identity(A), PARTY_B, lowest, hcp_key(A, B), seeded("again")) is None
