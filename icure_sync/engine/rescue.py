@@ -7,6 +7,7 @@ makes a home of what it gives. Each call may be repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,12 @@ from icure_sync.crypto.glass import (
     opened_members,
 )
 from icure_sync.crypto.identity import Identity
+from icure_sync.crypto.party import Party
 from icure_sync.crypto.primitives import Entropy, system_entropy
 from icure_sync.crypto.recovery import open_recovery, recovery_id
 from icure_sync.crypto.shares import Purpose, RecoverySecret, Share
 from icure_sync.crypto.signers import Signer
-from icure_sync.errors import Forbidden, InvalidEntity, NoAccess, NotFound
+from icure_sync.errors import Forbidden, InvalidEntity, NoAccess, NotFound, Tampered, UntrustedKey
 from icure_sync.ids import DocId
 from icure_sync.peers.port import Peer
 from icure_sync.replication.wire import Revision
@@ -54,7 +56,7 @@ async def recover(peer: Peer, secret: RecoverySecret) -> Identity:
     leaves = await _leaves(peer, doc_id, attempted)
     document = _live(leaves, attempted)
     identity = open_recovery(secret, doc_id, document)
-    _refuse_withdrawn(doc_id, leaves, identity.signing_key.public, attempted)
+    _refuse_withdrawn(doc_id, leaves, Signer(identity.signing_key.public), attempted)
     if await _epoch_there(peer, identity.hcp_id) > identity.epoch:
         wrong = "the identity was changed after this code was made, because a device was lost or for another reason"
         raise NoAccess(attempted, wrong, "use a code or shares that were made since")
@@ -82,7 +84,7 @@ async def break_glass(
     leaves = await _leaves(peer, doc_id, attempted)
     document = _live(leaves, attempted)
     glass, identity = open_glass(secret, doc_id, document)
-    _refuse_withdrawn(doc_id, leaves, glass.owner_key, attempted)
+    _refuse_withdrawn(doc_id, leaves, await _signer_there(peer, glass), attempted)
     opened = GlassOpened(
         DocId(f"glass-opened-{entropy(OPENED_ID_BYTES).hex()}"),
         glass.hcp,
@@ -135,14 +137,26 @@ def _live(leaves: Sequence[tuple[Revision, dict[str, Any]]], attempted: str) -> 
 
 
 def _refuse_withdrawn(
-    doc_id: DocId, leaves: Sequence[tuple[Revision, dict[str, Any]]], signing_key: bytes, attempted: str
+    doc_id: DocId, leaves: Sequence[tuple[Revision, dict[str, Any]]], signer: Signer, attempted: str
 ) -> None:
     """By who made it: a tombstone that others wrote beside it says nothing."""
-    signer = Signer(signing_key)
     for revision, document in leaves:
         says_so = revision.deleted and publishing.is_withdrawal(document)
         if says_so and publishing.holds(doc_id, revision.rev, document, signer):
             raise _withdrawn(attempted)
+
+
+async def _signer_there(peer: Peer, glass: Glass) -> Signer:
+    """The owner, by the key that made it, and by all that the server's Hcp document states to have come after that:
+    whoever lies there can only refuse what he could as well delete."""
+    later: list[bytes] = []
+    for document in await _hcp_documents(peer, glass.owner):
+        with suppress(UntrustedKey, Tampered):
+            party = Party.of(glass.owner, document)
+            keys = [*(each.signing_key for each in party.previous), party.signing_key]
+            if party.comes_after(glass.owner_key):
+                later += keys[keys.index(glass.owner_key) + 1 :]
+    return Signer(glass.owner_key, tuple(dict.fromkeys(later)))
 
 
 def _withdrawn(attempted: str) -> NoAccess:
@@ -151,10 +165,13 @@ def _withdrawn(attempted: str) -> NoAccess:
 
 async def _epoch_there(peer: Peer, hcp_id: str) -> int:
     """The highest epoch that the server's Hcp document states, unchecked: a liar can only refuse his service."""
-    try:
-        leaves = await _leaves(peer, DocId(hcp_id), "look at the Hcp document")
-    except NotFound:
-        return 0
-    stated = [document.get("identity") for _, document in leaves]
+    stated = [document.get("identity") for document in await _hcp_documents(peer, hcp_id)]
     epochs = [each.get("epoch") for each in stated if isinstance(each, dict)]
     return max((epoch for epoch in epochs if type(epoch) is int), default=0)
+
+
+async def _hcp_documents(peer: Peer, hcp_id: str) -> list[dict[str, Any]]:
+    try:
+        return [document for _, document in await _leaves(peer, DocId(hcp_id), "look at the Hcp document")]
+    except NotFound:
+        return []

@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from icure_sync.crypto.glass import OPENED_TYPE
-from icure_sync.crypto.identity import Identity
-from icure_sync.crypto.publishing import publish
+from icure_sync.crypto.identity import COMPROMISED, PLANNED, Identity
+from icure_sync.crypto.primitives import RsaPrivateKey, system_entropy
+from icure_sync.crypto.publishing import publish, withdraw
 from icure_sync.crypto.shares import Purpose, RecoverySecret
 from icure_sync.engine import hcp_document
 from icure_sync.engine.glasses import Shared
@@ -208,6 +209,31 @@ async def test_withdrawn_it_opens_nothing_and_who_was_in_reads_nothing_later(ope
     assert (await a.glass.refresh()).records == 0
     with pytest.raises(NotFound, match="see break-glass list"):
         await a.glass.withdraw(prepared.glass.hcp)
+
+
+@pytest.mark.parametrize("ended", [PLANNED, COMPROMISED])
+@pytest.mark.parametrize("by", ["the owner", "another"])
+async def test_a_withdrawal_that_the_owner_signed_with_a_later_identity_counts(
+    server, chart, identities, monkeypatch, *, ended, by
+):
+    a, john = chart
+    prepared = await a.glass.prepare(john, 2, 2)
+    await a.sync(server)
+    monkeypatch.setattr(RsaPrivateKey, "generate", lambda *_: identities["hcp-b"].party_key)
+    later = identities["hcp-a"].succeed(ended, system_entropy)
+    if by == "another":
+        later = Identity.from_private_key("hcp-a", identities["hcp-b"].party_key.pkcs8(), name="Practice A")
+    stated = hcp_document.first(later)
+    server.put(Revision(stated.id, (stated.rev,), dumps(stated.document)))
+    (leaf,) = await server.leaves([prepared.glass.id])
+    rev, tombstone = withdraw(prepared.glass.id, json.loads(leaf.body), leaf.rev, later)
+    server.put(Revision(prepared.glass.id, (rev, leaf.rev), dumps(tombstone), deleted=True))
+    server.put(Revision(prepared.glass.id, (Rev("2-" + "f" * 32), leaf.rev), leaf.body))  # somebody writes it again
+    if by == "another":
+        assert (await opened(server, prepared.shares)).glass.hcp == prepared.glass.hcp
+        return
+    with pytest.raises(NoAccess, match="it was withdrawn"):
+        await opened(server, prepared.shares)
 
 
 async def test_it_is_withdrawn_also_by_an_owner_who_has_no_access_any_more(open_replica, server, chart):
