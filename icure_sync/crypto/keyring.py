@@ -21,13 +21,14 @@ REMEMBERED = 20_000  # content keys, about 15 MB: the records of a practice; gon
 class Keyring:
     """Grows as Hcp documents bring keys. A kid names a key, so a reader never tries keys in turn."""
 
-    __slots__ = ("_exposed", "_pairs", "_retired", "_unwrapped", "_withheld", "identity")
+    __slots__ = ("_exposed", "_pairs", "_retired", "_stated", "_unwrapped", "_withheld", "identity")
 
     def __init__(self, identity: Identity, keys: Iterable[HcpKey] = ()) -> None:
         self.identity = identity
         self._pairs: dict[tuple[str, str], dict[str, HcpKey]] = {}
         self._retired: set[tuple[str, str]] = set()
         self._exposed: set[tuple[str, str]] = set()
+        self._stated: dict[str, frozenset[Kid]] = {}
         self._withheld: frozenset[HcpId] = frozenset()
         self._unwrapped: dict[tuple[bytes, str], SymmetricKey] = {}
         for key in (self_key(identity), *former_self_keys(identity), *keys):
@@ -41,6 +42,12 @@ class Keyring:
         """Make no new entries with these keys of `owner`; what they wrapped stays readable."""
         self._retired.update((owner, kid) for kid in kids)
 
+    def restate(self, owner: HcpId, kids: Iterable[Kid]) -> None:
+        """An identity of `owner` that came after others states these keys: no new entries with any other of his. What
+        was retired before does not count any more; what is exposed stays so."""
+        self._stated[owner] = frozenset(kids)
+        self._retired = {(each, kid) for each, kid in self._retired if each != owner}
+
     def expose(self, owner: HcpId, kids: Iterable[Kid]) -> None:
         """Somebody knows these keys of `owner` who should not: no new entries with them either, and what is sealed with
         a content key that they wrap is sealed anew with the next write."""
@@ -52,7 +59,9 @@ class Keyring:
 
     def is_retired(self, key: HcpKey) -> bool:
         """Whether new entries are made with it no more."""
-        return (key.owner, key.kid) in self._retired or (key.owner, key.kid) in self._exposed
+        name = (key.owner, key.kid)
+        is_stated = key.owner not in self._stated or key.kid in self._stated[key.owner]
+        return not is_stated or name in self._retired or name in self._exposed
 
     def withhold(self, delegates: Iterable[HcpId]) -> None:
         """Make no new entries for these, and for the others again: it is in doubt whose their keys are."""
@@ -93,10 +102,12 @@ class Keyring:
         """What is learnt inside is forgotten if an exception leaves, as what is written with it is."""
         pairs = {pair: dict(keys) for pair, keys in self._pairs.items()}
         retired, exposed, withheld = set(self._retired), set(self._exposed), self._withheld
+        stated = dict(self._stated)
         try:
             yield
         except BaseException:
             self._pairs, self._retired, self._exposed, self._withheld = pairs, retired, exposed, withheld
+            self._stated = stated
             raise
 
     def unwrapped(self, data: bytes, envelope: str) -> SymmetricKey | None:

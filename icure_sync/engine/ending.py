@@ -1,8 +1,9 @@
 """The end of the own identity, as a device sees it that has not taken over the next one.
 
-Owns from when on the key that ended is believed of nothing new. What came before the handover did is verified then,
-once, by that key: it is verified lazily otherwise, and nobody could say later what was there before. What comes after
-may be a thief's. Synchronous: runs in the store's thread.
+Owns from when on the key that ended is believed of nothing new: once a handover is here, or the Hcp document states an
+identity that names the key as lost. What came before is verified then, once, by that key: it is verified lazily
+otherwise, and nobody could say later what was there before. What comes after, or with it, may be a thief's.
+Synchronous: runs in the store's thread.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from icure_sync.store import Store
 
 PAGE = 500  # documents looked at in one go
 _SEEN = "engine/handover-seen"  # the setting that says since when, and up to which seq things came before
+_THROUGH = "engine/looked-through"  # the setting with the seq up to which nothing here said that the identity has ended
 
 
 class Ending:
@@ -26,16 +28,26 @@ class Ending:
         self._opener = opener
         self._parties = parties
         self._handovers = handovers
-        self._seq = store.documents.update_seq()  # what is here up to this one came before the next handover
+        self._seq: int = store.settings.get(_THROUGH) or 0
 
     def steps(self) -> Iterator[None]:
-        """Look for handovers, at what came before one, and believe the key no more. A step takes part of a second."""
-        if not self._handovers.take_in():
-            self._seq = self._store.documents.update_seq()
-            return
-        if not self._store.read_only:
+        """Look for handovers, believe the key no more, and look at what came before. A step takes part of a second."""
+        if self._handovers.take_in():
+            self._parties.end_own()
+        if not self._parties.is_own_lost():
+            self._go_on()
+        elif not self._store.read_only:
             yield from self._look_back()
-        self._parties.end_own()
+
+    def _go_on(self) -> None:
+        """What is here now comes before whatever says that the key has ended."""
+        seq = self._store.documents.update_seq()
+        if self._store.read_only or seq == self._seq:
+            return
+        with self._store.transaction():
+            self._store.settings.put(_THROUGH, seq)
+            self._store.settings.remove(_SEEN)  # of what a person refused
+        self._seq = seq
 
     def _look_back(self) -> Iterator[None]:
         epoch = self._parties.own.epoch
@@ -48,7 +60,7 @@ class Ending:
         since = 0
         while page := self._store.documents.changes(since, PAGE):
             since = page[-1].seq
-            with self._store.transaction():
+            with self._store.transaction(), self._parties.looking_back():
                 for change in page:
                     if change.seq <= seen["before"] and self._opener.is_record(change.id):
                         self._opener.try_open(change.id)

@@ -68,6 +68,7 @@ class Identities:
         self._read: dict[DocId, tuple[Rev, ...]] = {}
         self._signers: dict[HcpId, Signer] = {}
         self._is_ended = False
+        self._looks_back = False
 
     def found(self) -> None:
         """Pin the own identity. Raises UntrustedKey if this replica belongs to the same Hcp under another one, unless
@@ -106,7 +107,8 @@ class Identities:
             return None
         blocks = self._blocks.get(pin.hcp, {})
         claimed = tuple(each.party.signing_key for each in self.claims(pin.hcp))
-        ended = (Previous(pin.signing_key, COMPROMISED),) if self._is_ended and pin.hcp == self._own.hcp_id else ()
+        is_lost = pin.hcp == self._own.hcp_id and self.is_own_lost() and not self._looks_back
+        ended = (Previous(pin.signing_key, COMPROMISED),) if is_lost else ()
         signer = Signer.of(pin.signing_key, (*pin.previous, *ended), Attested(blocks.values()), claimed)
         self._signers[pin.hcp] = signer
         return signer
@@ -116,6 +118,23 @@ class Identities:
         but for what this device writes itself."""
         self._is_ended = True
         self._signers.pop(self._own.hcp_id, None)
+
+    def is_own_lost(self) -> bool:
+        """Whether that is so, or an identity that is claimed for this Hcp says it. Anybody can claim one: what waits
+        for the key is looked at again when a person has refused it."""
+        ended = Previous(self._own.signing_key, COMPROMISED)
+        return self._is_ended or any(ended in each.party.previous for each in self._claims.get(self._own.hcp_id, ()))
+
+    @contextmanager
+    def looking_back(self) -> Iterator[None]:
+        """Inside, the own key is believed as before its end: for what was here then."""
+        self._looks_back = True
+        self._signers.pop(self._own.hcp_id, None)
+        try:
+            yield
+        finally:
+            self._looks_back = False
+            self._signers.pop(self._own.hcp_id, None)
 
     def known(self) -> list[str]:
         """What is known beyond first identities, as names: when it changes, more can be verified, or less."""
@@ -185,15 +204,16 @@ class Identities:
         """
         party, pin = stated.party, self.pin(stated.party.hcp_id)
         if pin is None or party.signing_key == pin.signing_key:
+            if party.hcp_id == self._own.hcp_id and self._is_own_followed() and not stated.was_verified:
+                raise _untrusted(party.hcp_id, "its key has ended, and nothing says that this came before", _ADOPT)
             return
         signer = self.signer(party.hcp_id)
         assert signer is not None  # it is pinned
-        if party.signing_key in signer.planned:
-            return
-        if party.signing_key in signer.compromised:
+        if party.signing_key in (*signer.planned, *signer.compromised):
             if stated.was_verified:
                 return
-            raise _untrusted(party.hcp_id, "a key that it lost signed its document", "nothing need be done")
+            ended = "has given up" if party.signing_key in signer.planned else "lost"
+            raise _untrusted(party.hcp_id, f"a key that it {ended} signed its document", "nothing need be done")
         if party.signing_key in pin.refused:
             raise _untrusted(party.hcp_id, "a key that was refused as not its own signed its document", _TELL)
         if party.hcp_id == self._own.hcp_id:
@@ -287,6 +307,11 @@ class Identities:
         self._blocks.setdefault(hcp_id, {})[doc_id, rev] = block
         self._signers.pop(hcp_id, None)
         return True
+
+    def _is_own_followed(self) -> bool:
+        """Whether the own identity has ended, in whichever way, as far as anything says so."""
+        key = self._own.signing_key
+        return self._is_ended or any(each.party.comes_after(key) for each in self._claims.get(self._own.hcp_id, ()))
 
     def _following(self, pin: Pin, unknown: Sequence[Stated]) -> Stated | None:
         """The identity that the pinned key endorsed, if everything else that is claimed comes after it."""

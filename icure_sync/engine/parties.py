@@ -7,7 +7,7 @@ Synchronous: runs in the store's thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +56,9 @@ class Parties:
         self._vouched: dict[HcpId, bytes] = {}
         self._lost: dict[HcpId, int] = {}  # the last epoch of which somebody has the keys who should not
         self._read: dict[DocId, tuple[Rev, ...]] = {}
-        self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
+        self._seen: int | None = None  # the seq at which the own document was looked at for those who ask for its key
         self._has_news = True  # since own keys were looked at that somebody may know who should not
+        self._settled: tuple[Rev, ...] = ()  # leaves of the own document of which there is nothing to merge
         self.troubles: dict[str, str] = {}
         self.keyring = Keyring(identity, (key for key in store.hcp_keys.all() if is_kid(key.kid)))
 
@@ -83,6 +84,14 @@ class Parties:
     def end_own(self) -> None:
         """The own identity has ended, says another device of this Hcp: see Identities."""
         self._identities.end_own()
+
+    def is_own_lost(self) -> bool:
+        """Whether somebody has the own keys who should not, as far as anything says so: see Identities."""
+        return self._identities.is_own_lost()
+
+    def looking_back(self) -> AbstractContextManager[None]:
+        """Inside, the own key is believed as before its end."""
+        return self._identities.looking_back()
 
     @property
     def is_weak(self) -> bool:
@@ -127,7 +136,12 @@ class Parties:
         return Party.of_identity(self._identity)
 
     def signer(self, hcp_id: str) -> Signer | None:
-        """What is known of the keys that this Hcp signs with; None if nothing is."""
+        """What is known of the keys that this Hcp signs with; None if nothing is. Of the own: as of this moment, since
+        what has just come may say that somebody else has its key."""
+        own = DocId(self._identity.hcp_id)
+        if hcp_id == own and self._store.documents.seq_of(own) != self._seen:
+            self._seen = self._store.documents.seq_of(own)
+            self._refresh_one(own)
         return self._identities.signer(hcp_id)
 
     def standing(self, hcp_id: HcpId) -> Standing | None:
@@ -173,7 +187,7 @@ class Parties:
                     yield
             except BaseException:
                 self._known, self._lost, self._read, self.troubles = known, lost, read, troubles
-                self._settled, self._has_news = settled, True
+                self._settled, self._seen, self._has_news = settled, None, True
                 raise
 
     def take_pin(self, pin: Pin) -> None:
@@ -226,6 +240,7 @@ class Parties:
         wrapped = hcp_keys.wrap(self._identity, self._party(delegate), minted, self._entropy)
         self._publish([wrapped])
         self._keep(minted)
+        self._refresh_one(DocId(self._identity.hcp_id))
         return minted
 
     def _renew_keys(self) -> None:
@@ -264,7 +279,7 @@ class Parties:
             return None
         if hcp_id == self._identity.hcp_id:
             return self._joined(believed).shown
-        return hcp_document.united([each.stored for each in believed])
+        return hcp_document.united([each.stored for each in self._present(hcp_id, believed) or believed])
 
     def write_profile(self, hcp: Hcp, writers: Writers) -> None:
         """The own Hcp document shows this profile from now on. Raises StaleRevision, InvalidEntity."""
@@ -334,13 +349,19 @@ class Parties:
         known = self._known.get(hcp_id)
         if known and pin and known.signing_key != pin.signing_key:
             del self._known[hcp_id]
-        for party in (each.party for each in believed if pin and each.party.signing_key == pin.signing_key):
+        present = self._present(hcp_id, believed)
+        for party in (each.party for each in present):
             self._known[hcp_id] = party
             if (lost := lost_through(party.previous)) != self._lost.get(hcp_id, 0):
                 self._lost[hcp_id] = lost
                 self._read.clear()  # keys towards it may stand in any document
         for each in believed:
             self._take_in(each.stored)
+        if present and pin and pin.previous:
+            stated = (key.kid for each in present for key in wrapped_keys(doc_id, each.stored.document))
+            self.keyring.restate(hcp_id, stated)
+        for each in present or believed:
+            self._give_up(each.stored)
         if pin and pin.refused and hcp_id in self._known and hcp_id != self._identity.hcp_id:
             own = [each.stored.document for each in believed if each.party.signing_key == pin.signing_key]
             here = {key.kid for document in own for key in wrapped_keys(doc_id, document)}
@@ -360,15 +381,23 @@ class Parties:
         self.keyring.withhold(self._identities.disputed() | misnamed)
 
     def _take_in(self, stored: Stored) -> None:
-        """The keys and retirements of a revision that is believed."""
+        """The keys of a revision that is believed."""
         owner = HcpId(stored.id)
-        for key in retired(stored.document):
-            (self.keyring.retire if key.ended == PLANNED else self.keyring.expose)(owner, [key.kid])
         for wrapped in wrapped_keys(stored.id, stored.document):
             epochs = zip((owner, wrapped.delegate), wrapped.epochs, strict=True)
             if any(epoch <= self._lost.get(hcp_id, 0) for hcp_id, epoch in epochs):
                 self.keyring.expose(owner, [wrapped.kid])
             self._unwrap(wrapped)
+
+    def _give_up(self, stored: Stored) -> None:
+        """The keys that a revision says are retired."""
+        for key in retired(stored.document):
+            (self.keyring.retire if key.ended == PLANNED else self.keyring.expose)(HcpId(stored.id), [key.kid])
+
+    def _present(self, hcp_id: HcpId, believed: Sequence[Believed]) -> list[Believed]:
+        """Those by the key that is the Hcp's now."""
+        pin = self._identities.pin(hcp_id)
+        return [each for each in believed if pin and each.party.signing_key == pin.signing_key]
 
     def _believed(self, doc_id: DocId) -> tuple[Believed, ...]:
         belief = self._beliefs.look(doc_id)

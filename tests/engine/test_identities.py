@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -13,15 +14,16 @@ import pytest
 import pytest_asyncio
 
 from icure_sync import strict_json
+from icure_sync.crypto import hcp_keys
 from icure_sync.crypto.access import Subject
 from icure_sync.crypto.attestations import ATTESTATION, attest, attestation_id
 from icure_sync.crypto.chain import sealing_keys
 from icure_sync.crypto.comparison import comparison
-from icure_sync.crypto.envelope import to_text
-from icure_sync.crypto.hcp_keys import wrapped_keys
+from icure_sync.crypto.envelope import kid, to_text
+from icure_sync.crypto.hcp_keys import HcpKey, wrapped_keys
 from icure_sync.crypto.identity import COMPROMISED, ENDINGS, PLANNED, Identity
 from icure_sync.crypto.party import Party
-from icure_sync.crypto.primitives import SigningKey
+from icure_sync.crypto.primitives import SigningKey, SymmetricKey
 from icure_sync.crypto.retirements import Retired, retired
 from icure_sync.crypto.revision import written
 from icure_sync.engine import hcp_document
@@ -29,12 +31,12 @@ from icure_sync.engine.attesting import Attesting
 from icure_sync.engine.replica import Replica, replica_over
 from icure_sync.engine.suite import Stored
 from icure_sync.errors import NoAccess, NotFound, UntrustedKey
-from icure_sync.ids import DocId, HcpId, Rev
+from icure_sync.ids import DocId, HcpId, Kid, Rev
 from icure_sync.model import Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Pin, Store
-from tests.keys import A, B, C, identity, successor
+from tests.keys import A, B, C, identity, seeded, successor
 
 NOW = 1_700_000_000_000
 DATABASE_KEY = bytes(range(32))  # test only
@@ -543,3 +545,194 @@ async def test_revoking_retires_the_key_of_the_pair_and_nothing_is_sealed_anew_f
     await met(server, a, b)
     assert (await b.get(Patient, again.id)).first_name == "John"
     assert (await b.get(Patient, jane.id)).note == "still under the same key"
+
+
+# What a key says after its end
+
+
+async def claimed(open_as: Open, server: MemoryPeer, ended: str) -> tuple[Replica, Replica, Replica, Patient]:
+    """A's laptop has a new identity, and B follows it; A's tablet and what a thief has made of the first keys have not
+    heard of it. Last, the record that all have."""
+    laptop, tablet = await open_as(identity(A)), await open_as(identity(A), "tablet")
+    b, thief = await open_as(identity(B)), await open_as(identity(A), "thief")
+    await met(server, laptop, tablet, b)
+    john = await laptop.share(await laptop.save(Patient(first_name="John")), with_=B)
+    await met(server, laptop, tablet, b, thief)
+    assert (await tablet.get(Patient, john.id)).note is None
+    laptop = await open_as(successor(ended))
+    await met(server, laptop, b)
+    if ended == COMPROMISED:
+        await confirm(b, A)
+        await met(server, laptop, b)
+    return laptop, tablet, b, john
+
+
+async def test_what_a_thief_signs_after_the_claim_no_device_vouches_for(open_as, server):
+    laptop, tablet, b, john = await claimed(open_as, server, COMPROMISED)
+    thief = await open_as(identity(A), "thief")
+    await thief.save((await thief.get(Patient, john.id)).replace(note="forged"))
+    bait = await thief.save(Patient(first_name="Bait"))
+    await thief.push(server)
+    await tablet.sync(server)  # brings the claim and the forgeries at once
+    assert (await tablet.get(Patient, john.id)).note is None
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await tablet.get(Patient, bait.id)
+    own = await tablet.save((await tablet.get(Patient, john.id)).replace(gender="male"))
+    assert (await tablet.get(Patient, john.id)).gender == "male"
+    tablet = await open_as(identity(A), "tablet")  # what came before the claim is known after a restart, too
+    await tablet.sync(server)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await tablet.get(Patient, bait.id)
+    tablet = await open_as(successor(COMPROMISED), "tablet")
+    await met(server, tablet, b, laptop)
+    for replica in (tablet, b, laptop):
+        shown = await replica.get(Patient, john.id)
+        assert (shown.note, shown.gender) == (None, "male")
+    for replica in (tablet, laptop):
+        with pytest.raises(NotFound, match="nothing vouches"):
+            await replica.get(Patient, bait.id)
+    assert own.id == john.id
+
+
+async def test_what_came_while_nobody_looked_at_claims_was_not_there_before_one(open_as, server):
+    """The device stops between the pull and what it takes in of it."""
+    _, tablet, b, john = await claimed(open_as, server, COMPROMISED)
+    thief = await open_as(identity(A), "thief")
+    await thief.save((await thief.get(Patient, john.id)).replace(note="forged"))
+    await thief.push(server)
+    for doc_id in (DocId(A), john.id):
+        for leaf in await server.leaves([doc_id]):
+            if isinstance(leaf, Revision):
+                await on(tablet, tablet._store.documents.apply, [leaf])
+    tablet = await open_as(identity(A), "tablet")
+    assert (await tablet.get(Patient, john.id)).note is None
+    tablet = await open_as(successor(COMPROMISED), "tablet")
+    await met(server, tablet, b)
+    assert (await b.get(Patient, john.id)).note is None
+
+
+async def test_a_third_device_vouches_for_what_it_wrote_itself_after_the_claim(open_as, server):
+    desk = await open_as(identity(A), "desk")
+    await desk.sync(server)
+    laptop, tablet, _b, _ = await claimed(open_as, server, COMPROMISED)
+    jane = await desk.save(Patient(first_name="Jane"))
+    await desk.push(server)
+    await tablet.sync(server)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await tablet.get(Patient, jane.id)
+    tablet = await open_as(successor(COMPROMISED), "tablet")
+    await met(server, tablet)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await tablet.get(Patient, jane.id)
+    desk = await open_as(successor(COMPROMISED), "desk")
+    await met(server, desk, tablet, laptop)
+    for replica in (desk, tablet, laptop):
+        assert (await replica.get(Patient, jane.id)).first_name == "Jane"
+
+
+async def test_a_claim_that_a_person_refuses_holds_nothing_up_any_longer(open_as, server):
+    """Anybody can state an identity that names the own key as lost."""
+    laptop, tablet = await open_as(identity(A)), await open_as(identity(A), "tablet")
+    await met(server, laptop, tablet)
+    await put(server, first_of(rogue(COMPROMISED)))
+    jane = await laptop.save(Patient(first_name="Jane"))
+    await laptop.save((await laptop.get(Hcp, A)).replace(speciality="dentist"))
+    await laptop.push(server)
+    await tablet.sync(server)
+    with pytest.raises(NotFound, match="nothing vouches"):
+        await tablet.get(Patient, jane.id)
+    assert (await tablet.get(Hcp, A)).speciality is None
+    await confirm(tablet, A, FIRST)
+    await tablet.sync(server)
+    assert (await tablet.get(Patient, jane.id)).first_name == "Jane"
+    assert (await tablet.get(Hcp, A)).speciality == "dentist"
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+async def test_a_profile_that_a_former_key_states_after_its_end_is_shown_to_nobody(open_as, server, ended):
+    laptop, tablet, b, _ = await claimed(open_as, server, ended)
+    thief = await open_as(identity(A), "thief")
+    await thief.save((await thief.get(Hcp, A)).replace(name="Another practice"))
+    await thief.push(server)
+    await met(server, tablet, b)
+    assert (await tablet.get(Hcp, A)).name == (await b.get(Hcp, A)).name == "Practice A"
+    tablet = await open_as(successor(ended), "tablet")
+    await met(server, tablet, laptop, b)
+    for replica in (tablet, laptop, b):
+        assert (await replica.get(Hcp, A)).name == "Practice A"
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+async def test_a_profile_that_a_reader_took_for_true_is_not_shown_once_the_key_has_ended(open_as, server, ended):
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    thief = await open_as(identity(A), "thief")
+    await thief.save((await thief.get(Hcp, A)).replace(name="Another practice"))
+    elsewhere = MemoryPeer("what the thief puts there")
+    await thief.push(elsewhere)
+    await b.pull(elsewhere)
+    assert (await b.get(Hcp, A)).name == "Another practice"
+    a = await open_as(successor(ended))
+    await met(server, a, b)
+    if ended == COMPROMISED:
+        await confirm(b, A)
+    await met(server, a, b)
+    for replica in (a, b):
+        assert (await replica.get(Hcp, A)).name == "Practice A"
+
+
+@pytest.mark.parametrize("ended", ENDINGS)
+async def test_of_what_a_former_key_states_a_reader_takes_what_the_present_document_has(open_as, server, ended):
+    """B verified it before it heard that the key has ended, and A's devices never saw it."""
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    await a.share(await a.save(Patient(first_name="John")), with_=B)
+    await met(server, a, b)
+    (kept,) = parties(b).keyring.pairs(A, B)
+    shown = await on(a, parties(a).shown, A)
+    planted, forged = planted_over(Stored(shown.id, shown.rev, shown.document), retires=kept.kid)
+    await on(b, b._store.documents.apply, [hcp_revision(forged, (shown.rev,))])
+    await on(b, parties(b).refresh)
+    assert parties(b).keyring.pair(A, B).kid == planted
+    a = await open_as(successor(ended))
+    await met(server, a, b)
+    if ended == COMPROMISED:
+        await confirm(b, A)
+    for _ in range(2):
+        assert parties(b).keyring.get(A, B, planted) is not None  # what it wrapped stays readable
+        present = parties(b).keyring.pair(A, B)
+        assert (present and present.kid) == (kept.kid if ended == PLANNED else None)
+        b = await open_as(identity(B))
+
+
+async def test_a_key_that_ended_as_planned_states_no_keys_any_more(open_as, server):
+    """Who has an old backup, or a code for it, has that key."""
+    a, b = await open_as(identity(A)), await open_as(identity(B))
+    await met(server, a, b)
+    await a.share(await a.save(Patient(first_name="John")), with_=B)
+    await met(server, a, b)
+    (kept,) = parties(a).keyring.pairs(A, B)
+    a = await open_as(successor(PLANNED))
+    await met(server, a, b)
+    first = hcp_document.first(identity(A))
+    planted, forged = planted_over(Stored(first.id, first.rev, first.document), retires=kept.kid)
+    await put(server, hcp_revision(forged, (first.rev,)))
+    await met(server, a, b)
+    for replica in (a, b):
+        assert parties(replica).keyring.pair(A, B) == kept
+        assert parties(replica).keyring.get(A, B, planted) is None
+        assert "a key that it has given up" in parties(replica).standing(A).trouble
+    assert planted not in {each.kid for each in wrapped_keys(A, await own_document(a))}
+    await a.share(await a.save(Patient(first_name="Jane")), with_=B)
+    await met(server, a, b)
+    assert {each.first_name async for each in b.find(Patient)} == {"John", "Jane"}
+
+
+def planted_over(shown: Stored, *, retires: str) -> tuple[str, Stored]:
+    """What whoever has the first keys of A writes over this: a key {AB} of a low kid, that one retired."""
+    drawn = (SymmetricKey(hashlib.sha256(bytes([number])).digest()) for number in range(200))
+    lowest = min(drawn, key=kid)
+    old = identity(A)
+    wrapped = hcp_keys.wrap(old, Party.of_identity(identity(B)), HcpKey(A, B, kid(lowest), lowest), seeded("planted"))
+    made = hcp_document.with_keys(old, shown, [wrapped], {Retired(Kid(retires), PLANNED)})
+    return kid(lowest), Stored(made.id, made.rev, made.document)
