@@ -45,7 +45,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     AlarmKind.UNJUDGED: (
         "record {} has a version on top of it that cannot be verified here",
-        "sync again; if somebody has a new identity, compare the numbers and confirm it; else tell whoever runs the server",
+        "sync again; if it is by a new identity, compare numbers and confirm it; if not, tell whoever runs the server",
     ),
     AlarmKind.GLASS_OPENED: (
         "an emergency access was opened: evidence {}",

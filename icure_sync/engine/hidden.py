@@ -170,7 +170,8 @@ class Hidden:
 
     def _is_notice(self, held: Held, above: Stored) -> bool:
         """It counts if what it states puts those out whom it names, of whom this Hcp may be one, and who were in by
-        what stands above it: anybody may write one that names somebody else."""
+        what stands above it: anybody may write one that names somebody else. One that a grant overrides which is here
+        counts no more, however it came to stand there."""
         document = self._opener.read(held).document
         named = document.get("delegations")
         if document.get("notice") is not True or not isinstance(named, dict) or not named:
@@ -180,8 +181,9 @@ class Hidden:
             stated = self._verdicts.proven(subject, document)
         except Tampered:
             return False
-        before = parties(subject, above.document["access"])
-        return before >= named.keys() and parties(subject, stated).isdisjoint(named)
+        known = above.document["access"]
+        after = parties(subject, [*stated, *known, *self._verdicts.statements(above.id)])
+        return parties(subject, known) >= named.keys() and after.isdisjoint(named)
 
 
 def _above(rev: Rev, lines: Mapping[Rev, Sequence[Rev]]) -> list[Rev]:

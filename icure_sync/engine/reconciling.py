@@ -116,10 +116,14 @@ class Reconciler:
             leaves = self._opener.leaves(doc_id)
         merged = self._merge(leaves)
         if look.is_waiting or undone < len(look.hidden) or not self._is_settled(doc_id):
-            self._store.contests.wait(doc_id, self._clock())
+            since = self._store.contests.wait(doc_id, self._clock())
+            if look.is_waiting and self._clock() - since >= PATIENCE_MS:
+                self._bell.ring(AlarmKind.UNJUDGED, doc_id, "nothing that came for a day says whether it counts")
             self._keep_listed(doc_id)
         else:
             self._store.contests.settle(doc_id)
+        if not look.is_waiting:
+            self._store.alarms.clear(AlarmKind.UNJUDGED, doc_id)
         return Reconciled(merged, undone)
 
     def _keep_listed(self, doc_id: DocId) -> None:

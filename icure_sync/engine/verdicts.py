@@ -13,7 +13,7 @@ from typing import Any
 from icure_sync import strict_json
 from icure_sync.canonical import canonical
 from icure_sync.crypto import sealing
-from icure_sync.crypto.access import Statement, Subject, carried, check_statement, union
+from icure_sync.crypto.access import Statement, Subject, carried, check_statement, parties, union
 from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.revision import check_revision_id, extended
 from icure_sync.crypto.signers import SigningKeys
@@ -71,7 +71,7 @@ class Verdicts:
                     self._bell.ring(AlarmKind.TAMPERED, doc_id, f"revision {rev}: {error.wrong}")
             raise
         if verdict.pending:
-            raise self._pending(doc_id, verdict)
+            raise self._pending(doc_id, document, verdict)
         if not self._store.read_only:
             self.accept(doc_id, rev, document)
 
@@ -120,6 +120,13 @@ class Verdicts:
         statements = carried(subject.id, document)
         return [each for each in statements if check_statement(subject, each, self._signing_keys)]
 
+    def may_have_access(self, subject: Subject, document: Mapping[str, Any], by: str) -> bool:
+        """Whether this Hcp may turn out to have access, by what is known and this document: every grant in it counts,
+        whose signature nobody can judge yet, and no such revocation. Raises Tampered as `proven`."""
+        stated = carried(subject.id, document)
+        counted = [each for each in stated if self.holds(subject, each) or "grant" in each]
+        return by in parties(subject, [*self.statements(subject.id), *counted])
+
     def holds(self, subject: Subject, statement: Statement) -> bool:
         """See `check_statement`."""
         return check_statement(subject, statement, self._signing_keys)
@@ -140,8 +147,15 @@ class Verdicts:
             registers.check_body(sealing.check_body(subject, document, self._keyring))
         return verdict
 
-    def _pending(self, doc_id: DocId, verdict: Verdict) -> NotFound:
+    def _pending(self, doc_id: DocId, document: Mapping[str, Any], verdict: Verdict) -> IcureSyncError:
         attempted = f"trust document {doc_id}"
+        by = document["written"]["by"]
+        if not self.may_have_access(Subject.of(doc_id, document), document, by):
+            return Tampered(
+                attempted,
+                f"it names {by} as its writer, whom nothing in it gives access, whatever is not known here yet",
+                "keep it aside and tell whoever runs the server",
+            )
         unknown = sorted(each for each in verdict.pending if self._signing_keys(each) is None)
         if unknown:
             return NotFound(attempted, f"the keys of {', '.join(unknown)} are not here yet", "sync again")

@@ -44,14 +44,19 @@ class SetAside:
             for number, doc_id, history, body, deleted, attachments in rows
         ]
 
-    def of(self, doc_id: DocId) -> list[Revision]:
-        """Those of one document."""
+    def ids(self, after: str, limit: int) -> list[DocId]:
+        """The documents of which some wait, by id, from the one after `after` on."""
+        rows = self._database.rows("SELECT DISTINCT id FROM set_aside WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [row[0] for row in rows]
+
+    def of(self, doc_id: DocId) -> list[tuple[int, Revision]]:
+        """Those of one document, in the order in which they came, each with its number."""
         rows = self._database.rows(
-            "SELECT history, body, deleted, attachments FROM set_aside WHERE id = ? ORDER BY number", (doc_id,)
+            "SELECT number, history, body, deleted, attachments FROM set_aside WHERE id = ? ORDER BY number", (doc_id,)
         )
         return [
-            Revision(doc_id, tuple(json.loads(history)), body, bool(deleted), _read(attachments))
-            for history, body, deleted, attachments in rows
+            (number, Revision(doc_id, tuple(json.loads(history)), body, bool(deleted), _read(attachments)))
+            for number, history, body, deleted, attachments in rows
         ]
 
     def get(self, number: int) -> Revision | None:

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from icure_sync.crypto.identity import COMPROMISED
 from icure_sync.engine import deletions
 from icure_sync.errors import MassDeletion, NotFound
-from icure_sync.model import Patient
+from icure_sync.merge.revtree import RevTree
+from icure_sync.model import Attachment, Code, Document, Patient
+from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from tests.engine.meetings import met
 
@@ -31,7 +34,9 @@ def bury(server, records, body=b"{}"):
     for each in records:
         above = server.tree(each.id).winner().rev
         number = int(above.split("-")[0]) + 1
-        server.put(Revision(each.id, (f"{number}-{'f' * 32}", *server.tree(each.id).history(above)), body, deleted=True))
+        server.put(
+            Revision(each.id, (f"{number}-{'f' * 32}", *server.tree(each.id).history(above)), body, deleted=True)
+        )
 
 
 async def listed(replica):
@@ -232,3 +237,135 @@ async def test_a_keyless_replica_carries_tombstones_as_they_are(open_replica, se
     bury(server, records)
     await keyless.sync(server)
     assert await keyless._store.run(keyless._store.set_aside.page, 0, 10) == []
+
+
+def compromised(replica):
+    """A new key between A and B, which B learns by what comes next."""
+    replica._keyed.parties.retire("hcp-b", COMPROMISED)
+    replica._keyed.parties.key_towards("hcp-b")
+
+
+@pytest.mark.parametrize("are_keys_late", [True, False])
+async def test_deletions_whose_keys_come_with_them_or_later_wait_too(replicas, server, are_keys_late):
+    a, b, *_ = replicas
+    records = await saved(a, with_="hcp-b")
+    await met(server, a, b)
+    await a._store.run(compromised, a)
+    for each in records:
+        await a.delete(await a.get(Patient, each.id))
+    hub = MemoryPeer("hub")
+    await a.push(server)
+    if are_keys_late:  # a server gives them when it likes to
+        for each in records:
+            hub.put(*[leaf for leaf in await server.leaves([each.id]) if isinstance(leaf, Revision)])
+        await b.pull(hub)
+        assert await listed(b) == {each.id for each in records}
+    with pytest.raises(MassDeletion) as asked:
+        await b.sync(server)
+    assert asked.value.deleted == {"hcp-a": MANY}
+    assert await listed(b) == {each.id for each in records}
+    await b.sync(server, accept_deletions=MANY)
+    assert await listed(b) == set()
+
+
+async def test_an_edit_whose_keys_come_later_waits_and_is_taken_in_then(replicas, server):
+    a, b, *_ = replicas
+    (john,) = await saved(a, 1, with_="hcp-b")
+    await met(server, a, b)
+    await a._store.run(compromised, a)
+    edited = await a.save((await a.get(Patient, john.id)).replace(note="edited"))
+    await a.push(server)
+    hub = MemoryPeer("hub")
+    hub.put(*[leaf for leaf in await server.leaves([john.id]) if isinstance(leaf, Revision)])
+    await b.pull(hub)
+    assert (await b.get(Patient, john.id)).note is None
+    await b.sync(server)
+    assert (await b.get(Patient, john.id)).note == edited.note
+    assert await b._store.run(b._store.set_aside.ids, "", 10) == []
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+async def test_deleted_files_wait_like_records(replicas, identities, server, is_locked):
+    a, b, *_ = replicas
+    letter = await a.save(Document(name="Letter"))
+    scans = [await a.attach(letter, f"{number}.pdf", b"scan") for number in range(MANY)]
+    letter = await a.share(await a.get(Document, letter.id), with_="hcp-b", include_linked=True)
+    await met(server, a, b)
+    for each in scans:
+        await a.delete(await a.get(Attachment, each.id))
+    await a.push(server)
+    if is_locked:
+        await b.lock()
+        await b.sync(server)
+        await b.unlock(identities["hcp-b"])
+    with pytest.raises(MassDeletion) as asked:
+        await b.sync(server)
+    assert asked.value.deleted == {"hcp-a": MANY}
+    assert len([each async for each in b.attachments_of(letter)]) == MANY
+    await b.sync(server, accept_deletions=MANY)
+    assert [each async for each in b.attachments_of(letter)] == []
+
+
+async def test_a_file_that_came_while_it_was_locked_is_whole_when_it_is_unlocked(replicas, identities, server):
+    a, b, *_ = replicas
+    letter = await a.save(Document(name="Letter"))
+    scan = await a.attach(letter, "scan.pdf", b"scan")
+    await a.share(await a.get(Document, letter.id), with_="hcp-b", include_linked=True)
+    await met(server, a, b)
+    await a.save((await a.get(Attachment, scan.id)).replace(tags=[Code(type="t", code="1")]))
+    await a.push(server)
+    await b.lock()
+    await b.sync(server)
+    await b.unlock(identities["hcp-b"])
+    (seen,) = [each async for each in b.attachments_of(await b.get(Document, letter.id))]
+    assert [tag.code for tag in seen.tags] == ["1"]
+    assert b"".join([piece async for piece in b.read_attachment(seen)]) == b"scan"
+    assert await b.check() == []
+
+
+async def test_a_notice_that_is_malformed_is_a_forged_tombstone(open_replica, server):
+    replica = await open_replica("hcp-a")
+    records = await saved(replica)
+    await replica.sync(server)
+    bury(server, records, b'{"notice":true}')
+    with pytest.raises(MassDeletion):
+        await replica.sync(server)
+
+
+async def test_a_notice_that_a_later_grant_overrides_is_a_forged_tombstone(replicas, server):
+    a, b, *_ = replicas
+    records = await saved(a, with_="hcp-b")
+    await met(server, a, b)
+    told = {}
+    for each in records:
+        await a.revoke(await a.get(Patient, each.id), from_="hcp-b")
+    await a.push(server)
+    for each in records:
+        (told[each.id],) = [leaf.body for leaf in await server.leaves([each.id]) if leaf.deleted]
+        await a.share(await a.get(Patient, each.id), with_="hcp-b")
+    await met(server, a, b)
+    for each in records:
+        bury(server, [each], told[each.id])
+    with pytest.raises(MassDeletion):
+        await b.sync(server)
+    assert await listed(b) == {each.id for each in records}
+
+
+async def test_what_came_of_one_record_is_looked_at_together(open_replica, server, monkeypatch):
+    """Each tombstone by itself would load and graft all of them: some seconds for a few hundred."""
+    replica = await open_replica("hcp-a")
+    (john,) = await saved(replica, 1)
+    await replica.sync(server)
+    above = server.tree(john.id).winner().rev
+    for number in range(40):
+        forged = (f"{int(above.split('-')[0]) + 1}-{number:032x}", *server.tree(john.id).history(above))
+        server.put(Revision(john.id, forged, b"{}", deleted=True))
+    grafted = []
+    graft_all = RevTree.graft_all
+    monkeypatch.setattr(deletions, "MOST_DELETIONS", 0)
+    monkeypatch.setattr(RevTree, "graft_all", lambda *given: grafted.append(given) or graft_all(*given))
+    with pytest.raises(MassDeletion):
+        await replica.sync(server)
+    with pytest.raises(MassDeletion):
+        await replica.sync(server)
+    assert len(grafted) <= 5

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from icure_sync import Conflict, Reason, strict_json
 from icure_sync.crypto.access import Subject
+from icure_sync.crypto.envelope import to_text
+from icure_sync.crypto.identity import signed_bytes
+from icure_sync.crypto.primitives import SigningKey
+from icure_sync.crypto.revision import revision_id
 from icure_sync.crypto.sealing import signed
+from icure_sync.engine import hcp_document
 from icure_sync.engine.reconciling import PATIENCE_MS
 from icure_sync.engine.replica import Replica
 from icure_sync.errors import InvalidEntity, NotFound
@@ -271,11 +277,13 @@ async def test_a_hidden_leaf_whose_writer_is_let_in_again_is_merged_and_no_more_
         assert await listed(replica) == []
 
 
-async def shared_record(open_replica, *others: str) -> tuple[MemoryPeer, Replica, Replica, list[Replica], Patient]:
+async def shared_record(
+    open_replica, *others: str, **options: object
+) -> tuple[MemoryPeer, Replica, Replica, list[Replica], Patient]:
     """A's laptop and phone, and others, with a patient that A shared with all of these."""
     server = MemoryPeer("clinic")
-    laptop, phone = await open_replica("hcp-a", "laptop"), await open_replica("hcp-a", "phone")
-    replicas = [await open_replica(hcp_id) for hcp_id in others]
+    laptop, phone = [await open_replica("hcp-a", name, **options) for name in ("laptop", "phone")]
+    replicas = [await open_replica(hcp_id, **options) for hcp_id in others]
     for replica in (*replicas, laptop, phone, *replicas):
         await replica.sync(server)
     john = await laptop.save(Patient(first_name="John"))
@@ -403,3 +411,76 @@ async def test_two_who_were_put_out_agree_on_it_whatever_each_had_seen_before(op
         reports = [await replica.sync(server) for replica in (a, b, phone)]
     assert [(each.pushed, each.merged, each.undone) for each in reports] == [(0, 0, 0)] * 3
     assert (await laptop.get(Patient, john.id)).shared_with == {"hcp-a"}
+
+
+# What cannot be judged
+
+
+async def cover(server: MemoryPeer, doc_id: str, written: dict[str, str]) -> None:
+    """A server puts on the leaf what claims to be by somebody."""
+    (leaf,) = [each for each in await server.leaves([DocId(doc_id)]) if isinstance(each, Revision)]
+    document = json.loads(leaf.body) | {"parents": [leaf.rev]}
+    document["encryptedSelf"] = document["encryptedSelf"][:-8] + "AAAAAAA="
+    above = revision_id(doc_id, {name: value for name, value in document.items() if name != "written"}, written["by"])
+    if "key" in written:
+        message = signed_bytes("written", ("sealed-1", document["type"], doc_id, above))
+        signature = to_text(SigningKey(bytes.fromhex(written["key"])).sign(message))
+    else:
+        signature = "A" * 86 + "=="
+    document["written"] = {"by": written["by"], "signature": signature}
+    server.put(Revision(leaf.id, (above, *leaf.history), strict_json.dumps(document)))
+
+
+async def test_a_leaf_by_somebody_whom_nobody_knows_or_granted_access_hides_nothing(open_replica):
+    server, laptop, _, _, john = await shared_record(open_replica)
+    await cover(server, john.id, {"by": "hcp-zzz"})
+    assert (await laptop.sync(server)).undone == 1
+    assert {alarm.kind for alarm in await laptop.alarms.all()} == {"undone"}
+    new = await open_replica("hcp-a", "new")
+    await new.sync(server)
+    assert (await new.get(Patient, john.id)).first_name == "John"
+    (conflict,) = await listed(new)
+    assert {each.reason for each in conflict.standing} == {Reason.TAMPERED}
+
+
+async def test_what_hides_a_record_and_cannot_be_judged_for_a_day_raises_an_alarm(open_replica, identities):
+    """By a key that claims to be the new one of the creator, and that nobody has confirmed."""
+    server, time = MemoryPeer("clinic"), [NOW]
+    laptop = await open_replica("hcp-a", clock=lambda: time[0])
+    john = await laptop.save(Patient(first_name="John"))
+    await laptop.sync(server)
+    key = SigningKey(bytes(32))
+    claimed = hcp_document.first(replace(identities["hcp-a"], signing_key=key))
+    server.put(Revision(claimed.id, (claimed.rev,), strict_json.dumps(claimed.document)))
+    await cover(server, john.id, {"by": "hcp-a", "key": bytes(32).hex()})
+    await laptop.sync(server)
+    assert "unjudged" not in {alarm.kind for alarm in await laptop.alarms.all()}
+    time[0] += PATIENCE_MS
+    await laptop.sync(server)
+    (alarm,) = [alarm for alarm in await laptop.alarms.all() if alarm.kind == "unjudged"]
+    assert alarm.subject == john.id
+    assert (await laptop.get(Patient, john.id)).first_name == "John"
+
+
+async def test_a_notice_that_a_later_grant_overrides_hides_nothing(open_replica):
+    """It is B's, so B alone is given it, and waits a day for A to write again what is A's."""
+    time = [NOW]
+    server, laptop, _, (b,), john = await shared_record(open_replica, "hcp-b", clock=lambda: time[0])
+    john = await laptop.revoke(john, from_="hcp-b")
+    await laptop.push(server)
+    (told,) = [each for each in await server.leaves([DocId(john.id)]) if each.deleted]
+    john = await laptop.share(john, with_="hcp-b")
+    john = await laptop.save(john.replace(note="important"))
+    for replica in (laptop, b):
+        await replica.sync(server)
+    [leaf] = await server.fetch({DocId(john.id): [Rev(john.rev)]})
+    above = rev(int(john.rev.partition("-")[0]) + 1, 7)
+    server.put(Revision(leaf.id, (above, *leaf.history), told.body, deleted=True))
+    await b.sync(server)
+    time[0] += PATIENCE_MS
+    assert (await b.sync(server)).undone == 1
+    assert {alarm.kind for alarm in await b.alarms.all()} == {"undone"}
+    new = await open_replica("hcp-a", "new")
+    for replica in (laptop, new, b):
+        await replica.sync(server)
+        assert (await replica.get(Patient, john.id)).note == "important"
