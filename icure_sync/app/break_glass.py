@@ -15,12 +15,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from icure_sync import Broken, CouchPeer, Glass, GlassOpened, Patient, Replica, break_glass, parse_address
+from icure_sync import Broken, CouchPeer, Glass, GlassOpened, Patient, Replica, break_glass
 from icure_sync.app.codes import Given, given_shares
 from icure_sync.app.home import in_replica
 from icure_sync.app.output import Answer, counted, local_time, printable, table
 from icure_sync.app.recovery import shares_text, shares_value
 from icure_sync.app.restoring import require_room, restore_home
+from icure_sync.app.source import named_server
 
 
 def prepare(args: argparse.Namespace) -> Answer:
@@ -89,7 +90,7 @@ def withdraw(args: argparse.Namespace) -> Answer:
 def open_access(args: argparse.Namespace) -> Answer:
     """A home of the emergency Hcp on this device, once the evidence is on the server. Interrupted, it is run again, and
     leaves evidence again."""
-    parse_address(args.server)
+    args.server = named_server(args)
     folder = require_room(args)
     given = given_shares(args)
     broken = asyncio.run(_broken(args, given))

@@ -11,13 +11,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from icure_sync import CouchPeer, Identity, NewDevice, Replica, parse_address
+from icure_sync import CouchPeer, Identity, NewDevice, Replica
 from icure_sync.app.codes import keep_quiet
 from icure_sync.app.home import Home, folder_of, open_home, refuse_taken
 from icure_sync.app.output import Answer, printable
 from icure_sync.app.passphrases import new_passphrase, unlocked
 from icure_sync.app.qr import qr_lines
 from icure_sync.app.restoring import made_home, require_room
+from icure_sync.app.source import named_server
 from icure_sync.app.syncing import as_json, as_text, server_of
 from icure_sync.errors import InvalidEntity, WrongCode
 
@@ -27,7 +28,7 @@ FINGERPRINT_GROUP = 4
 
 def pair(args: argparse.Namespace) -> Answer:
     """Make a home here with the identity that another device gives. Interrupted, it is run again."""
-    parse_address(args.server)  # a mistake in it shows now
+    args.server = named_server(args)
     folder = require_room(args)
     refuse_taken(folder)
     passphrase = new_passphrase(args)  # before the loop runs: a prompt must end at the first Ctrl-C

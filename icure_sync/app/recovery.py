@@ -9,11 +9,12 @@ import argparse
 import asyncio
 from typing import Any
 
-from icure_sync import CouchPeer, Identity, Recovery, RecoverySecret, Replica, Share, parse_address, recover
+from icure_sync import CouchPeer, Identity, Recovery, RecoverySecret, Replica, Share, recover
 from icure_sync.app.codes import Given, given_secret, given_shares, keep_quiet
 from icure_sync.app.home import in_replica
 from icure_sync.app.output import Answer, counted, local_time, table
 from icure_sync.app.restoring import require_room, restore_home
+from icure_sync.app.source import named_server
 from icure_sync.errors import InvalidEntity
 
 SET_NAMED = len("recovery-0123456789")  # characters: what shares say of their set is enough to name it
@@ -93,7 +94,7 @@ def withdraw(args: argparse.Namespace) -> Answer:
 
 def restore(args: argparse.Namespace) -> Answer:
     """A home on this device from a code or shares, and the server. Interrupted, it is run again."""
-    parse_address(args.server)
+    args.server = named_server(args)
     folder = require_room(args)
     given = given_secret(args)
     identity = asyncio.run(_recovered(args, given))

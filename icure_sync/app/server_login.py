@@ -50,7 +50,7 @@ def administrator(server: str, named: Named | None) -> Login:
     if known is not None and (named is None or named.user == known.user):
         return known
     if named is not None and sys.stdin.isatty():
-        return Login(named.user, _asked(f"Password of {named.user} on {server}: "))
+        return Login(named.user, asked(f"Password of {named.user} on {server}: "))
     raise Unauthorized(
         f"log in to {server}",
         "no administrator's password is known",
@@ -89,7 +89,8 @@ def _from_variable() -> Login | None:
     return Login(user, password)
 
 
-def _asked(question: str) -> str:
+def asked(question: str) -> str:
+    """A password that a person types. Raises Unauthorized."""
     try:
         password = getpass.getpass(question)
     except EOFError:
