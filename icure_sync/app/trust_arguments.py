@@ -142,5 +142,9 @@ def _add_code_file(command: argparse.ArgumentParser) -> None:
 
 
 def _add_source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--server", required=True, metavar="URL", help="as http://user:password@host:5984/database")
+    command.add_argument(
+        "--server",
+        metavar="URL",
+        help="as http://user@host:5984/database, whose password is asked for (or ICURE_SYNC_SERVER, with the password)",
+    )
     command.add_argument("--ca", type=os.path.abspath, metavar="FILE", help="trust the certificates in this file (PEM)")
