@@ -73,6 +73,8 @@ class Beliefs:
         self._identities.settle(HcpId(doc_id), [each.stated for each in (*leaves, *displaced)])
         found: list[Believed] = []
         for each in leaves:
+            if self._identities.is_refused(each.stated):
+                continue
             try:
                 found.append(self._believed(each))
             except IcureSyncError as error:

@@ -25,7 +25,6 @@ from icure_sync.store import Held, Pin, Store
 
 PAGE = 500  # attestations read at a time
 CLAIMS_MOST = 8  # of an Hcp, shown, and tried against signatures: anybody may put more on a server
-_TELL = "tell whoever runs the server"
 _ADOPT = "if you have revoked a device: icure-sync device adopt; if not, tell whoever runs the server"
 
 
@@ -152,6 +151,11 @@ class Identities:
         """How many there are beside those."""
         return max(0, len(self._claims.get(hcp_id, ())) - CLAIMS_MOST)
 
+    def is_refused(self, stated: Stated) -> bool:
+        """Whether a person said that this is not the Hcp's: then it is nothing that anybody need be told of."""
+        pin = self.pin(stated.party.hcp_id)
+        return pin is not None and stated.party.signing_key in pin.refused
+
     @contextmanager
     def kept_if_it_fails(self) -> Iterator[None]:
         """What is learnt inside is forgotten if an exception leaves, as what is written with it is."""
@@ -214,8 +218,6 @@ class Identities:
                 return
             ended = "has given up" if party.signing_key in signer.planned else "lost"
             raise _untrusted(party.hcp_id, f"a key that it {ended} signed its document", "nothing need be done")
-        if party.signing_key in pin.refused:
-            raise _untrusted(party.hcp_id, "a key that was refused as not its own signed its document", _TELL)
         if party.hcp_id == self._own.hcp_id:
             raise _untrusted(party.hcp_id, "it states an identity that this device does not have", _ADOPT)
         raise _other(party.hcp_id)

@@ -210,9 +210,9 @@ class Review:
         return dict(_named(shown.stored, shown.content.type, offered).values())
 
     def _stored(self, doc_id: DocId, rev: Rev) -> Stored:
-        documents = self._store.documents
-        held = (*documents.held_leaves(doc_id), *documents.displaced(doc_id))
-        return next(self._opener.read(each) for each in held if each.revision.rev == rev)
+        held = self._store.documents.held(doc_id, rev)
+        assert held is not None  # it was looked at a moment ago
+        return self._opener.read(held)
 
     def _by(self, doc_id: DocId, rev: Rev) -> HcpId | None:
         try:

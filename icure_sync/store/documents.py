@@ -135,11 +135,16 @@ class Documents:
 
     def get(self, doc_id: DocId, rev: Rev | None = None) -> Revision | None:
         """A revision with its history, the winner by default; None if it or its body is not here."""
-        if rev is None:
-            held = self._held("r.number = d.head", doc_id)
-        else:
-            held = self._held("r.doc = d.number AND r.rev = ?", rev, doc_id)
+        if rev is not None:
+            found = self.held(doc_id, rev)
+            return found.revision if found else None
+        held = self._held("r.number = d.head", doc_id)
         return held[0].revision if held else None
+
+    def held(self, doc_id: DocId, rev: Rev) -> Held | None:
+        """A revision, with what is known of it; None if it or its body is not here."""
+        held = self._held("r.doc = d.number AND r.rev = ?", rev, doc_id)
+        return held[0] if held else None
 
     def leaves(self, doc_id: DocId) -> tuple[Revision, ...]:
         """All leaves, the winner first, tombstones included; empty for an unknown document."""
