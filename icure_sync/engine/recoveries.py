@@ -3,7 +3,8 @@
 Owns which of these exist: each is a document on the server that holds the identity, sealed. Whoever has the code, or
 enough shares, and the document is that Hcp; so a new code withdraws the one before. A withdrawn document is gone from
 servers that do as they are told. What a server kept, or somebody copied, its code still opens: only another identity
-shuts that out.
+shuts that out, if the one before ended as compromised, for all who know of it. After one that ended as planned it still
+signs records, but states no Hcp keys.
 """
 
 from __future__ import annotations
