@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.audit import Audit
     from icure_sync.engine.conflict import Conflict, Disputed, Reason, Standing
     from icure_sync.engine.devices import Device
+    from icure_sync.engine.handovers import Offered, ShutOut
     from icure_sync.engine.live import Live
     from icure_sync.engine.pairing import NewDevice
     from icure_sync.engine.private_memory import keep_memory_private
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from icure_sync.engine.replica import Replica
     from icure_sync.engine.rescue import Broken, break_glass, recover
     from icure_sync.engine.status import Status
+    from icure_sync.engine.succession import Succession
     from icure_sync.engine.sync import SyncReport
     from icure_sync.engine.trail import TrailRow, TrailState
     from icure_sync.errors import IcureSyncError
@@ -89,6 +91,7 @@ __all__ = [
     "Live",
     "Measure",
     "NewDevice",
+    "Offered",
     "Patient",
     "Phase",
     "Progress",
@@ -101,8 +104,10 @@ __all__ = [
     "Replica",
     "Service",
     "Share",
+    "ShutOut",
     "Standing",
     "Status",
+    "Succession",
     "SyncReport",
     "Telecom",
     "TrailRow",
@@ -135,6 +140,7 @@ _HOMES = {
     "icure_sync.engine.devices": ("Device",),
     "icure_sync.engine.audit": ("Audit",),
     "icure_sync.engine.conflict": ("Conflict", "Disputed", "Reason", "Standing"),
+    "icure_sync.engine.handovers": ("Offered", "ShutOut"),
     "icure_sync.engine.live": ("Live",),
     "icure_sync.engine.private_memory": ("keep_memory_private",),
     "icure_sync.engine.pairing": ("NewDevice",),
@@ -143,6 +149,7 @@ _HOMES = {
     "icure_sync.engine.replica": ("Replica",),
     "icure_sync.engine.rescue": ("Broken", "break_glass", "recover"),
     "icure_sync.engine.status": ("Status",),
+    "icure_sync.engine.succession": ("Succession",),
     "icure_sync.engine.sync": ("SyncReport",),
     "icure_sync.engine.trail": ("TrailRow", "TrailState"),
     "icure_sync.errors": ("IcureSyncError",),

@@ -290,6 +290,18 @@ def _add_servers(nouns: Nouns[argparse.ArgumentParser]) -> None:
     )
     provision.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (PEM)")
     provision.set_defaults(usage_error=provision.error)
+    _add_forgetting(server)
+
+
+def _add_forgetting(server: Nouns[argparse.ArgumentParser]) -> None:
+    forget = add_command(
+        server, "forget", "forgetting:forget", "Remove the user of a device that is lost: its login is refused."
+    )
+    forget.add_argument("url", metavar="URL", help="as for provision, with an administrator's login")
+    forget.add_argument(
+        "--device", action="append", required=True, metavar="NAME", help="the user of that device; may be repeated"
+    )
+    forget.add_argument("--ca", metavar="FILE", help="trust the certificates in this file (PEM)")
 
 
 def _add_demo(nouns: Nouns[argparse.ArgumentParser]) -> None:

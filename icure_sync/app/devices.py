@@ -37,7 +37,8 @@ def name(args: argparse.Namespace) -> Answer:
 def _cells(device: Device) -> list[str]:
     since = "" if device.added is None else local_time(device.added)
     seen = "now" if device.is_this else local_time(device.seen or 0)
-    called = f"{device.name} (this one)".lstrip() if device.is_this else device.name
+    marks = [mark for mark, holds in (("this one", device.is_this), ("revoked", device.is_revoked)) if holds]
+    called = f"{device.name} ({', '.join(marks)})".lstrip() if marks else device.name
     return [device.id, called, since, str(device.written), seen, ", ".join(device.behind)]
 
 
@@ -47,6 +48,7 @@ def _as_json(device: Device) -> dict[str, Any]:
         "hcpId": device.hcp,
         "name": device.name,
         "this": device.is_this,
+        "revoked": device.is_revoked,
         "since": device.added,
         "written": device.written,
         "lastHeardOf": device.seen,

@@ -4,7 +4,8 @@
     identity.key    the identity, locked by the passphrase
     replica.db      the replica, locked by the same passphrase (with replica.db.key and SQLite's own files beside it)
 
-rewriting.py changes the two locked files, as one change.
+rewriting.py changes the two locked files, as one change. Once another device has revoked this one, wiping.py removes
+all of them, and leaves a mark.
 
 The server's address lives in the replica: it may hold credentials.
 """
@@ -24,7 +25,8 @@ from typing import Any
 from icure_sync import Identity, Replica, strict_json
 from icure_sync.app.output import Answer
 from icure_sync.app.passphrases import unlocked
-from icure_sync.app.rewriting import IDENTITY, settle
+from icure_sync.app.rewriting import IDENTITY, rewrite, settle
+from icure_sync.app.wiping import decide, finish, refuse_revoked, revoked
 from icure_sync.errors import IcureSyncError, InvalidEntity, NotFound, StoreFull, UnsupportedSuite
 
 VARIABLE = "ICURE_SYNC_HOME"
@@ -51,11 +53,40 @@ class Home:
     async def replica(self, passphrase: str, identity: Identity | None = None) -> AsyncIterator[Replica]:
         """The open replica; `identity`: this home's, if it is unlocked already.
 
-        Raises WrongPassphrase, StoreCorrupt, StoreLocked, SchemaTooNew.
+        Raises WrongPassphrase, StoreCorrupt, StoreLocked, SchemaTooNew; NoAccess if this device learns, or has learnt,
+        that it was revoked: then nothing of the home is left.
         """
         identity = identity or self.identity(passphrase)
-        async with Replica.open(self.folder / REPLICA, identity, passphrase=passphrase) as replica:
-            yield replica
+        try:
+            async with Replica.open(self.folder / REPLICA, identity, passphrase=passphrase) as replica:
+                await self.keep_identity(replica, passphrase)
+                await self._leave_if_revoked(replica)
+                try:
+                    yield replica
+                finally:
+                    await self._leave_if_revoked(replica)
+        finally:
+            finish(self.folder)
+
+    async def keep_identity(self, replica: Replica, passphrase: str) -> None:
+        """If the replica has begun a new identity, keep that in place of the one before. Raises StoreFull."""
+        begun = await replica.devices.succession()
+        if begun is not None and begun.identity is not None:
+            rewrite(self.folder, {IDENTITY: begun.identity.lock(passphrase)})
+            await replica.devices.kept()
+
+    async def _leave_if_revoked(self, replica: Replica) -> None:
+        """After one attempt to send what was not sent. Raises NoAccess."""
+        out = await replica.devices.shut_out()
+        if out is None:
+            return
+        server = await replica.setting(SERVER_SETTING)
+        if server is not None:
+            from icure_sync.app.farewell import farewell  # most commands need no server
+
+            await farewell(replica, server, await replica.setting(CA_SETTING))
+        decide(self.folder, {"hcpId": self.hcp_id, "device": replica.device, "by": out.device})
+        raise revoked(self.folder)
 
     def identity(self, passphrase: str) -> Identity:
         """The unlocked identity. Raises WrongPassphrase, StoreCorrupt."""
@@ -70,8 +101,10 @@ def folder_of(name: str | None) -> Path:
 def open_home(folder: Path) -> Home:
     """The home in this folder; what a crash left half done in it is finished.
 
-    Raises NotFound if there is none, InvalidEntity if its config.json is damaged, StoreFull.
+    Raises NotFound if there is none, InvalidEntity if its config.json is damaged, StoreFull; NoAccess if its device was
+    revoked.
     """
+    refuse_revoked(folder)
     path = folder / CONFIG
     if not path.exists():
         raise NotFound(
@@ -136,7 +169,8 @@ async def create_home(
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raise InvalidEntity if the folder holds a home already, or what is left of one."""
+    """Raise InvalidEntity if the folder holds a home already, or what is left of one; NoAccess if that was revoked."""
+    refuse_revoked(folder)
     attempted = f"initialise the home folder {folder}"
     if (folder / CONFIG).exists():
         raise InvalidEntity(attempted, "it is initialised already", "use it, or name another with --home")

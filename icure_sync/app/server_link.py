@@ -65,6 +65,10 @@ class Link:
         text = None if body is None else strict_json.dumps(body)  # bytes: of a str, the library counts the characters
         return self._answer(lambda: self._resource.put_json(list(path), body=text, headers=dict(_JSON)))
 
+    def delete(self, *path: str, rev: str) -> Any:
+        """As put."""
+        return self._answer(lambda: self._resource.delete_json(list(path), rev=rev))
+
     def _answer(self, ask: Callable[[], tuple[int, Any, Any]]) -> Any:
         try:
             _, headers, data = ask()

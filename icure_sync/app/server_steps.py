@@ -34,6 +34,7 @@ class State(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+    REMOVED = "removed"
     UNCERTAIN = "uncertain"  # it was asked for, and no answer came
 
 
@@ -143,6 +144,16 @@ def user(link: Link, name: str, role: str, password: str | None) -> State:
         return State.UNCHANGED
     link.put(USERS, _USER + name, body=after)
     return State.UPDATED
+
+
+def remove_user(link: Link, name: str) -> State:
+    """Nobody logs in as him any more, and whoever is logged in is so no more."""
+    before = link.get(USERS, _USER + name)
+    if isinstance(before, Missing) or isinstance(
+        link.delete(USERS, _USER + name, rev=_object(before)["_rev"]), Missing
+    ):
+        return State.UNCHANGED
+    return State.REMOVED
 
 
 def user_is_there(link: Link, name: str) -> bool:

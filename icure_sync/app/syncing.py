@@ -85,7 +85,8 @@ async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, ser
 
     async with replica.live(peer, progress=told.hear, accept_deletions=args.accept_deletions) as live:
         remembering = asyncio.create_task(remember())
-        waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(live.ended())]
+        ends = (stop.wait(), live.ended(), _shut_out(replica, told))
+        waiting = [asyncio.create_task(end) for end in ends]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -97,6 +98,13 @@ async def _stay(args: argparse.Namespace, replica: Replica, peer: CouchPeer, ser
     return Answer({"state": "stopped"}, "Stopped.")
 
 
+async def _shut_out(replica: Replica, told: _Told) -> None:
+    """Until this device has learnt that it was revoked, and what it had was sent."""
+    while await replica.devices.shut_out() is None:
+        told.calm.clear()
+        await told.calm.wait()
+
+
 class _Told:
     """What a live sync says: a line, or an object, for each change of its state."""
 
@@ -106,6 +114,7 @@ class _Told:
         self._said: tuple[str, str, tuple[Refusal, ...]] | None = None
         self._refused: tuple[Refusal, ...] = ()  # the last time that it was in sync
         self.worked = asyncio.Event()
+        self.calm = asyncio.Event()  # it is in sync, again and again
 
     def hear(self, progress: Progress) -> None:
         """A direction has come further."""
@@ -113,6 +122,7 @@ class _Told:
         state, trouble = self._state()
         if state == IN_SYNC:
             self.worked.set()
+            self.calm.set()
             self._refused = tuple(each for way in Direction for each in self._ways[way].refused)
         if state is None or (state, trouble, self._refused) == self._said:
             return

@@ -86,6 +86,15 @@ def _add_devices(nouns: Nouns[argparse.ArgumentParser]) -> None:
     add_command(device, "list", "devices:list_all", "List the devices of this healthcare party.")
     name = add_command(device, "name", "devices:name", "Call this device something; only your own devices see it.")
     name.add_argument("text", metavar="TEXT", help="what to call it")
+    revoke = add_command(
+        device, "revoke", "revoking:revoke", "Shut out a device that is lost: your other devices get a new identity."
+    )
+    revoke.add_argument(
+        "device", nargs="*", metavar="DEVICE", help="its id or name, as device list has it; none: show the last again"
+    )
+    revoke.add_argument("--yes", action="store_true", help="do not ask whether that is meant")
+    adopt = add_command(device, "adopt", "revoking:adopt", "Take over the new identity that another device made.")
+    adopt.add_argument("--number", metavar="DIGITS", help="what that device shows, all 60; else you are asked")
     approve = add_command(device, "approve", "pairing:approve", "Let the device whose code you type be one of yours.")
     approve.add_argument("--server", metavar="URL", help="where the new device pairs, if not where this one syncs")
     approve.add_argument("--ca", type=os.path.abspath, metavar="FILE", help="trust the certificates in this file (PEM)")
