@@ -30,10 +30,14 @@ class Ending:
         self._handovers = handovers
         self._seq: int = store.settings.get(_THROUGH) or 0
 
-    def steps(self) -> Iterator[None]:
-        """Look for handovers, believe the key no more, and look at what came before. A step takes part of a second."""
+    def hear(self) -> None:
+        """Believe the key no more if a handover is here: before anything is looked at that may have come with it."""
         if self._handovers.take_in():
             self._parties.end_own()
+
+    def steps(self) -> Iterator[None]:
+        """The same, and look at what came before. A step takes part of a second."""
+        self.hear()
         if not self._parties.is_own_lost():
             self._go_on()
         elif not self._store.read_only:

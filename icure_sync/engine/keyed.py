@@ -133,14 +133,15 @@ class Keyed:
             )
         self.handovers: Handovers | None = None
         self._ending: Ending | None = None
-        if SEALED_1 in self.suites:
-            self.vouch()
-            self.parties.found()
         if self.device_heads is not None:
             self.handovers = Handovers(store, identity, self.device_heads, self.bell)
             self._ending = Ending(store, self.opener, self.parties, self.handovers)
-            for _ in self._ending.steps():
-                pass
+            self._ending.hear()
+        if SEALED_1 in self.suites:
+            self.vouch()
+            self.parties.found()
+        for _ in self._ending.steps() if self._ending else ():
+            pass
         if self.device_heads is not None:
             self.device_heads.take_pins()
         self.match_alarms()
@@ -183,6 +184,8 @@ class Keyed:
     def learn(self, accepted: int = 0) -> Iterator[Reconciled]:
         """Take in what a pull brought, step by step: Hcp documents, and with them keys; then what was set aside, and
         what was written concurrently. `accepted`: so many deletions are right, a person says."""
+        if self._ending is not None:
+            self._ending.hear()
         if SEALED_1 in self.suites:
             self.vouch()
             self.parties.refresh()

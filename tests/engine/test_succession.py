@@ -29,7 +29,7 @@ from icure_sync.engine.published import Published
 from icure_sync.engine.replica import Replica, replica_over
 from icure_sync.engine.rescue import recover
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, Tampered, UnsupportedSuite, UntrustedKey
-from icure_sync.model import Patient
+from icure_sync.model import Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
 from icure_sync.store import Store
@@ -273,6 +273,33 @@ async def test_what_the_old_key_signs_after_the_handover_is_believed_of_this_dev
     for replica in (desk, phone):
         assert await names(replica) == {"John", "Jane"}
         assert (await replica.get(Patient, john.id)).note == "before"
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_a_profile_that_comes_with_the_handover_is_not_believed(four: Four, *, stops: bool):
+    """The server holds the new Hcp document back. Or the device stops before it looks at what came."""
+    desk, phone, lost, server = four.desk, four.phone, four.lost, four.clinic.server
+    await desk.devices.revoke([lost.device])
+    await desk.sync(server)
+    await lost.save((await lost.get(Hcp, A)).replace(name="Another practice"))
+    brought = MemoryPeer("what the server gives")
+    for replica, begin in ((lost, A), (desk, "handover-")):
+        for doc_id in [
+            each.id for each in await on(replica, replica._store.documents.ids) if each.id.startswith(begin)
+        ]:
+            for leaf in await on(replica, replica._store.documents.leaves, doc_id):
+                brought.put(leaf)
+                if stops:
+                    await on(phone, phone._store.documents.apply, [leaf])
+    if stops:
+        phone = four.phone = await four.clinic.opened("phone", identity(A))
+    else:
+        await phone.pull(brought)
+    assert (await phone.get(Hcp, A)).name == "Practice A"
+    await phone.devices.adopt((await phone.devices.offers())[0].number)
+    await four.met()
+    for replica in (desk, phone):
+        assert (await replica.get(Hcp, A)).name == "Practice A"
 
 
 async def test_what_nobody_had_looked_at_is_vouched_for_and_stays_readable(four: Four):
