@@ -715,7 +715,7 @@ async def test_plain_http_beyond_this_machine_is_warned_of(monkeypatch: pytest.M
 
 def test_a_large_database_without_index_is_told_of_in_one_line() -> None:
     report = SyncReport(pulled=2, pushed=0, merged=0, undone=0, conflicts=0, refused=(), lacks_index=True)
-    first, second = syncing._text(report).splitlines()
+    first, second = syncing.as_text(report).splitlines()
     assert first == "2 documents pulled, 0 pushed."
     assert second.endswith("icure-sync server provision URL")
     assert set(syncing.as_json(report)) == {"pulled", "pushed", "merged", "conflicts", "refused"}
