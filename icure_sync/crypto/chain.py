@@ -7,9 +7,10 @@ Owns the layout of an entry and the associated data that binds a wrapped value t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from icure_sync.canonical import pack
 from icure_sync.crypto.access import SUITE, Subject, with_entries
@@ -21,6 +22,7 @@ from icure_sync.errors import NoAccess, Tampered
 from icure_sync.ids import DocId, Kid
 
 Entry = Mapping[str, str]
+Value = TypeVar("Value")
 
 _TEXT = {str}
 _ENTRY_MEMBERS = frozenset({"owner", "delegatedTo", "kid", "of", "key"})
@@ -37,14 +39,16 @@ class Chain:
 
 
 def unwrap_chain(subject: Subject, document: Mapping[str, Any], keyring: Keyring) -> Chain:
-    """Everything that this reader's entries hold. Raises NoAccess if the sealing keys are not among it, Tampered."""
+    """Everything that this reader's entries hold. Raises NoAccess if the sealing keys are not among it, Tampered.
+
+    Other entries that hold nothing are passed over: whoever has access can write such, and must not keep others by it
+    from sharing the record, or from putting him out.
+    """
     content_keys = dict(sealing_keys(subject, document, keyring))
-    for entry, value in _unwrapped(subject, document, "encryptionKeys", keyring):
-        content_keys[Kid(entry["of"])] = _promised(subject, entry["of"], value)
-    secret_ids = {value.hex() for _, value in _unwrapped(subject, document, "delegations", keyring)}
-    foreign_keys = {
-        DocId(_text(subject, value)) for _, value in _unwrapped(subject, document, "cryptedForeignKeys", keyring)
-    }
+    for of, value in _unwrapped(subject, document, "encryptionKeys", keyring, _promised):
+        content_keys[Kid(of)] = value
+    secret_ids = {value.hex() for _, value in _unwrapped(subject, document, "delegations", keyring, _as_it_is)}
+    foreign_keys = {DocId(value) for _, value in _unwrapped(subject, document, "cryptedForeignKeys", keyring, _text)}
     return Chain(subject, content_keys, frozenset(secret_ids), frozenset(foreign_keys))
 
 
@@ -121,13 +125,18 @@ def malformed(doc_id: str, wrong: str) -> Tampered:
 
 
 def _unwrapped(
-    subject: Subject, document: Mapping[str, Any], map_name: str, keyring: Keyring
-) -> Iterator[tuple[Entry, bytes]]:
-    """Every entry for this reader whose Hcp key is here."""
+    subject: Subject,
+    document: Mapping[str, Any],
+    map_name: str,
+    keyring: Keyring,
+    read: Callable[[Subject, str, bytes], Value],
+) -> Iterator[tuple[str, Value]]:
+    """What `read` makes of each entry for this reader whose Hcp key is here, by what it is a key `of`."""
     for entry in _entries(subject, document, map_name, keyring):
         hcp_key = _hcp_key(entry, keyring)
         if hcp_key is not None:
-            yield entry, _unwrap(subject, map_name, entry, hcp_key)
+            with suppress(Tampered):
+                yield entry["of"], read(subject, entry["of"], _unwrap(subject, map_name, entry, hcp_key))
 
 
 def _entries(subject: Subject, document: Mapping[str, Any], map_name: str, keyring: Keyring) -> Sequence[Entry]:
@@ -175,7 +184,11 @@ def _no_access(subject: Subject, keyring: Keyring, attempts: Sequence[str]) -> N
     )
 
 
-def _text(subject: Subject, value: bytes) -> str:
+def _as_it_is(_: Subject, __: str, value: bytes) -> bytes:
+    return value
+
+
+def _text(subject: Subject, _: str, value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -273,3 +273,22 @@ async def test_what_a_delegate_writes_after_he_was_put_out_changes_nothing_and_i
     assert (await clinic.john_of(a)).note == "consumption"
     assert (await clinic.john_of(a)).shared_with == {A}
     assert [each.id async for each in a.conflicts()] == [clinic.john.id]
+
+
+@pytest.mark.parametrize("name", ["delegations", "encryptionKeys", "cryptedForeignKeys"])
+async def test_a_delegate_cannot_keep_others_from_sharing_or_revoking_by_entries_that_hold_nothing(
+    clinic: Clinic, name: str
+):
+    a, b, c, server = clinic.a, clinic.b, clinic.c, clinic.server
+    above = await server.read(clinic.john.id)
+    junk = {**above["encryptionKeys"][A][0], "key": "AAAA", "of": "f" * 32 if name == "encryptionKeys" else ""}
+    entries = canonical_set([*above[name].get(A, []), junk])
+    await server.plant([planted(signed_by(B, above, {name: {**above[name], A: entries}}, above))])
+    await clinic.meet(a)
+    john = await clinic.john_of(a)
+    assert [each.id async for each in a.contacts_of(john)] == [clinic.visit.id]
+    john = await a.share(john, with_=C)
+    await a.revoke(john, from_=B)
+    await clinic.meet(a, b, c)
+    assert (await clinic.john_of(a)).shared_with == {A, C}
+    assert (await clinic.john_of(c)).first_name == "John"
