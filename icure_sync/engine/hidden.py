@@ -20,9 +20,10 @@ from icure_sync.engine.sealed import SealedSuite
 from icure_sync.engine.suite import Stored
 from icure_sync.engine.verdicts import REFUSED, Verdicts
 from icure_sync.errors import Misplaced, NoAccess, NotFound, Tampered, UnsupportedSuite, WriterOut
-from icure_sync.ids import DocId, Rev
+from icure_sync.ids import DocId, HcpId, Rev
 from icure_sync.merge.registers import Body
 from icure_sync.merge.revtree import RevTree
+from icure_sync.replication.filters import device_selector, passes_leaf
 from icure_sync.store import Held, Store
 
 _MAY_BE_GENUINE = (NotFound, NoAccess, UnsupportedSuite, Misplaced)  # keys, Hcps or revisions may still be missing
@@ -33,13 +34,15 @@ class Look:
     """`hidden`: revisions that nothing which counts has displaced. `is_waiting`: of some that cannot be said yet.
 
     `out`: as `hidden`, by those who are out: the last that each of them wrote. `earlier`: by their revision, and that
-    of live leaves by those who are out, what the same Hcp replaced by it and is here still.
+    of live leaves by those who are out, what the same Hcp replaced by it and is here still. `unseen`: of `hidden`,
+    those whose writers are not given what hides them: it names others.
     """
 
     hidden: tuple[Stored, ...] = ()
     is_waiting: bool = False
     out: tuple[Stored, ...] = ()
     earlier: Mapping[Rev, Sequence[Stored]] = field(default_factory=dict)
+    unseen: frozenset[Rev] = frozenset()
 
 
 class Hidden:
@@ -91,11 +94,13 @@ class Hidden:
             for each in (*hidden, *outs.left)
             if self._awaits(each, [held[leaf] for leaf in _above(each.rev, lines)], leaves)
         }
+        left = tuple(each for each in hidden if each.rev not in waiting)
         return Look(
-            hidden=tuple(each for each in hidden if each.rev not in waiting),
+            hidden=left,
             is_waiting=is_waiting or bool(waiting),
             out=tuple(each for each in outs.left if each.rev not in waiting),
             earlier=outs.earlier,
+            unseen=frozenset(each.rev for each in left if _is_unseen(each, [held[r] for r in _above(each.rev, lines)])),
         )
 
     def _outs(self, displaced: Sequence[Stored], leaves: Leaves, held: Mapping[Rev, Held]) -> Outs:
@@ -184,6 +189,12 @@ class Hidden:
         known = above.document["access"]
         after = parties(subject, [*stated, *known, *self._verdicts.statements(above.id)])
         return parties(subject, known) >= named.keys() and after.isdisjoint(named)
+
+
+def _is_unseen(stored: Stored, above: Sequence[Held]) -> bool:
+    """Whether who wrote this is given nothing of what stands above it, by the filter of his devices."""
+    selector = device_selector(HcpId(stored.document["written"]["by"]))
+    return not any(passes_leaf(selector, each.revision) for each in above)
 
 
 def _above(rev: Rev, lines: Mapping[Rev, Sequence[Rev]]) -> list[Rev]:

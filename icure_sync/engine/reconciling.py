@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from icure_sync.engine.alarms import AlarmKind, Bell
-from icure_sync.engine.hidden import Hidden
+from icure_sync.engine.hidden import Hidden, Look
 from icure_sync.engine.opening import UNREADABLE, Leaves, Opener
 from icure_sync.engine.records import Records
 from icure_sync.engine.sealed import SealedSuite
@@ -111,7 +111,7 @@ class Reconciler:
     def _reconciled(self, doc_id: DocId) -> Reconciled:
         leaves = self._opener.leaves(doc_id)
         look = self._hidden.look(doc_id, leaves)
-        undone = sum(self._write_again(hidden) for hidden in look.hidden)
+        undone = sum(self._write_again(hidden) for hidden in look.hidden if self._is_ours(hidden, look))
         if undone:
             leaves = self._opener.leaves(doc_id)
         merged = self._merge(leaves)
@@ -149,9 +149,11 @@ class Reconciler:
                 self._records.keep(written, suite, Deed(Action.MERGED))
         return len(merges)
 
+    def _is_ours(self, hidden: Stored, look: Look) -> bool:
+        """Whoever wrote it writes it again, unless he is not given what hides it."""
+        return hidden.rev in look.unseen or self._is_due([hidden])
+
     def _write_again(self, hidden: Stored) -> int:
-        if not self._is_due([hidden]):
-            return 0
         self._records.keep(self._sealed.again(hidden), self._sealed, Deed(Action.UNDONE, {"hidden": hidden.rev}))
         why = f"revision {hidden.rev} was deleted or overwritten by what does not count, and was written again"
         self._bell.ring(AlarmKind.UNDONE, hidden.id, why)
