@@ -221,11 +221,15 @@ async def test_a_live_sync_ends_and_asks(open_replica, server):
     replica = await open_replica("hcp-a")
     records = await saved(replica)
     await replica.sync(server)
-    with pytest.raises(MassDeletion):
+
+    async def follow():
         async with replica.live(server) as live:
             await live.caught_up()
             bury(server, records)
             await live.ended()
+
+    with pytest.raises(MassDeletion):
+        await follow()
     assert await listed(replica) == {each.id for each in records}
 
 

@@ -146,7 +146,7 @@ async def test_an_index_may_take_as_long_to_build_as_a_feed_may_be_silent(server
 
 MAP = """function (doc) {
   for (var hcp in doc.delegations || {}) emit([hcp], null);
-  if (doc.type === "HealthcareParty" || doc.type === "DeviceHead" || doc.type === "Attestation") emit(["", doc.type], null);
+  if (["HealthcareParty", "DeviceHead", "Attestation"].indexOf(doc.type) >= 0) emit(["", doc.type], null);
   if (doc._conflicts) emit([null], null);
 }"""
 
