@@ -69,6 +69,11 @@ class Handovers:
         self._match()
         return self._holding
 
+    @property
+    def is_any(self) -> bool:
+        """Whether one holds: then the own identity has ended."""
+        return bool(self._holding)
+
     def offered(self) -> list[Handover]:
         """Those to the next identity that do not shut this device out."""
         return [each for each in self._holding if self._is_next(each) and self._device not in each.revoked]

@@ -199,7 +199,8 @@ class Keyed:
         for _ in self.deletions.settle(accepted):
             yield Reconciled()
         self.match_alarms()
-        self.published.mend(RECOVERY_TYPE, GLASS_TYPE, HANDOVER_TYPE)
+        if self.handovers is None or not self.handovers.is_any:  # else it is the new identity that withdraws
+            self.published.mend(RECOVERY_TYPE, GLASS_TYPE, HANDOVER_TYPE)
         self.evidence.take_in()
         learnt = self._index_anew_if_learnt()
         self.withdrawing.look(learnt=learnt)

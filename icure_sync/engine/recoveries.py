@@ -86,9 +86,16 @@ def _standing(keyed: Keyed) -> list[Recovery]:
 def begin_anew(store: Store, keyed: Keyed, secret: RecoverySecret) -> None:
     """Of a new identity: this code, and nothing that gives back the one before."""
     with store.transaction():
-        for recovery in _standing(keyed):
-            _end(keyed, recovery)
+        end_former(store, keyed)
         _publish(store, keyed, secret, None)
+
+
+def end_former(store: Store, keyed: Keyed) -> None:
+    """Let nothing give back an identity before the own one."""
+    with store.transaction():
+        for recovery in _standing(keyed):
+            if recovery.epoch < keyed.identity.epoch:
+                _end(keyed, recovery)
 
 
 def _drawn(keyed: Keyed) -> RecoverySecret:

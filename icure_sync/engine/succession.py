@@ -23,7 +23,7 @@ from icure_sync.crypto.shares import Purpose, RecoverySecret
 from icure_sync.engine.device_heads import DeviceHeads
 from icure_sync.engine.handovers import number_of
 from icure_sync.engine.keyed import Keyed
-from icure_sync.engine.recoveries import begin_anew
+from icure_sync.engine.recoveries import begin_anew, end_former
 from icure_sync.engine.trail import Action
 from icure_sync.errors import InvalidEntity, NotFound, Tampered, UntrustedKey
 from icure_sync.ids import DocId
@@ -175,6 +175,8 @@ def complete(store: Store, keyed: Keyed) -> None:
         action = Action.DEVICES_REVOKED
         keyed.published.publish(_id_of(begun.handover, keyed.identity), begun.handover)
         begin_anew(store, keyed, begun.code)
+    else:
+        end_former(store, keyed)
     keyed.device_heads.write()
     store.settings.put(_REVOKED, sorted(revoked_devices(store).union(begun.revoked)))
     store.settings.put(_BEGUN, replace(begun, is_written=True).kept())

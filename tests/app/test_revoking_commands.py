@@ -21,7 +21,7 @@ from icure_sync.app.wiping import MARK
 from icure_sync.crypto.primitives import RsaPrivateKey
 from icure_sync.engine.succession import standing
 from icure_sync.errors import NoAccess, StoreFull
-from tests.app.conftest import ADMIN, CommandLine, RunningHub, typed
+from tests.app.conftest import ADMIN, PATIENCE, CommandLine, RunningHub, typed
 from tests.keys import PARTY_KEYS
 
 
@@ -292,6 +292,31 @@ def test_files_that_cannot_be_removed_are_said_so(tmp_path: Path):
     (tmp_path / "config.json").write_bytes(b"{}")
     with patch.object(Path, "unlink", side_effect=OSError(30, "Read-only file system")), pytest.raises(StoreFull):
         wiping.finish(tmp_path)
+
+
+# Killed
+
+LEAST_LIVES = 6
+
+
+def test_killed_anywhere_and_run_again_it_comes_to_the_same_end(hub: RunningHub, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.app.dying_revocations", tmp_path, hub.database.replace("/clinic", "/dying")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=5 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *lives, last = done.stdout.splitlines()
+    assert last == "done"
+    told = [json.loads(line) for line in lives]
+    assert len(told) > LEAST_LIVES
+    assert [life[0] for life in told] == [True] * (len(told) - 1) + [False]
+    assert told[-1][1]  # it was shown, and the next run said so
+    both = ["Byron", "Keats"]
+    assert {json.dumps(life[2:]) for life in told} == {json.dumps([2, 2, [True], both, both, [MARK]])}
 
 
 # Its account

@@ -216,6 +216,25 @@ async def test_the_old_recovery_code_gives_nothing_back_and_the_new_one_the_new_
     assert [each.epoch for each in await desk.recovery.standing()] == [2]
 
 
+async def test_what_a_device_that_stays_published_under_the_old_identity_stays_withdrawn(four: Four):
+    desk, phone, server = four.desk, four.phone, four.clinic.server
+    before = await desk.recovery.new_code()
+    await met(server, desk, phone)
+    made = await desk.devices.revoke([four.lost.device])
+    await desk.sync(server)
+    await phone.sync(server)
+    assert "undone" not in await alarms(phone)
+    late = await phone.recovery.new_code()
+    await phone.sync(server)
+    await phone.devices.adopt(made.number)
+    await four.met()
+    for replica in (desk, phone):
+        assert [each.epoch for each in await replica.recovery.standing()] == [2]
+    for secret in (before, late):
+        with pytest.raises(NoAccess):
+            await recover(server, secret)
+
+
 # The devices that stay
 
 
