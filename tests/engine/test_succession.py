@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,21 @@ from icure_sync.crypto import sealing
 from icure_sync.crypto.access import Subject
 from icure_sync.crypto.comparison import comparison
 from icure_sync.crypto.devices import DeviceKeys
+from icure_sync.crypto.envelope import from_text
 from icure_sync.crypto.handover import Handover, hand_over
+from icure_sync.crypto.hcp_keys import HcpKey, wrapped_keys
 from icure_sync.crypto.identity import COMPROMISED, Identity
+from icure_sync.crypto.keyring import Keyring
 from icure_sync.crypto.party import Party
-from icure_sync.crypto.primitives import RsaPrivateKey
+from icure_sync.crypto.primitives import RsaPrivateKey, SymmetricKey
 from icure_sync.crypto.publishing import publish
+from icure_sync.crypto.sealed_to import open_from
+from icure_sync.crypto.shares import RecoverySecret
 from icure_sync.engine import succession
 from icure_sync.engine.opening import Opener
 from icure_sync.engine.published import Published
 from icure_sync.engine.replica import Replica, replica_over
-from icure_sync.engine.rescue import recover
+from icure_sync.engine.rescue import break_glass, recover
 from icure_sync.errors import InvalidEntity, NoAccess, NotFound, Tampered, UnsupportedSuite, UntrustedKey
 from icure_sync.model import Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
@@ -148,6 +153,34 @@ async def opened_with(keyring: Any, revisions: dict[str, list[bytes]]) -> list[s
     return found
 
 
+async def everything_that_opens(lost: Replica, server: MemoryPeer, *others: Replica) -> Keyring:
+    """All Hcp keys that a thief comes to, who believes everybody: with what is in the file of the lost device, and with
+    every wrapped key on the server and on all other devices."""
+    keyring = Keyring(own(lost), await on(lost, lost._store.hcp_keys.all))
+    tried = 0
+    bodies = [(leaf.id, leaf.body) for leaf in await server.leaves([A, B]) if isinstance(leaf, Revision)]
+    for replica in others:
+        for hcp_id in (A, B):
+            held = await on(replica, replica._store.documents.held_leaves, hcp_id)
+            bodies += [(hcp_id, each.revision.body) for each in held]
+    for hcp_id, body in bodies:
+        for wrapped in wrapped_keys(hcp_id, msgspec.json.decode(body)):
+            tried += 1
+            for party_key in (own(lost).party_key, *(each.party_key for each in own(lost).former)):
+                for ciphertext in wrapped.ciphertexts:
+                    with suppress(Tampered, ValueError):
+                        key = SymmetricKey(party_key.decrypt(from_text(ciphertext)))
+                        keyring.add(HcpKey(wrapped.owner, wrapped.delegate, wrapped.kid, key))
+    assert tried > len(keyring)
+    device = lost._keyed.device_heads.own
+    for leaf in await server.leaves([f"handover-{A}-2-{each.device}" for each in others]):
+        if isinstance(leaf, Revision):
+            for name, sealed in msgspec.json.decode(leaf.body)["sealed"].items():
+                with pytest.raises(Tampered):
+                    open_from(device.keys.exchange, from_text(sealed), "handover", leaf.id, name)
+    return keyring
+
+
 async def test_what_a_revoked_device_has_opens_nothing_that_is_written_later(four: Four):
     desk, lost, b = four.desk, four.lost, four.b
     john, mary = await shared(desk, "John", B), await shared(b, "Mary", A)
@@ -171,8 +204,8 @@ async def test_what_a_revoked_device_has_opens_nothing_that_is_written_later(fou
     for replica, entity in zip((desk, desk, desk, b, b, b), written, strict=True):
         held = await on(replica, replica._store.documents.get, entity.id, entity.rev)
         revisions.setdefault(entity.id, []).append(held.body)
-    lost_keys = lost._keyed.parties.keyring
-    assert await opened_with(lost_keys, revisions) == []
+    keys = await everything_that_opens(lost, four.clinic.server, desk, b)
+    assert await opened_with(keys, revisions) == []
     assert len(await opened_with(desk._keyed.parties.keyring, revisions)) == len(written)
     # and by its own program, with all that a server gives it
     await lost.sync(four.clinic.server)
@@ -214,6 +247,27 @@ async def test_the_old_recovery_code_gives_nothing_back_and_the_new_one_the_new_
     assert made.code is not None
     assert (await recover(server, made.code)).secret() == own(desk).secret()
     assert [each.epoch for each in await desk.recovery.standing()] == [2]
+
+
+async def test_an_emergency_access_is_made_anew_and_opens_what_is_written_later(four: Four):
+    desk, server = four.desk, four.clinic.server
+    john = await shared(desk, "John")
+    old = await desk.glass.prepare(john, 3, 2)
+    await desk.sync(server)
+    await desk.devices.revoke([four.lost.device])
+    (standing,) = await desk.glass.standing()
+    await desk.glass.withdraw(standing.hcp)
+    new = await desk.glass.prepare(await desk.get(Patient, john.id), 3, 2)
+    await desk.save((await desk.get(Patient, john.id)).replace(note="later"))
+    await desk.sync(server)
+    with pytest.raises(NoAccess):
+        await break_glass(server, RecoverySecret.combined(old.shares[:2]), old.shares[:2], by="B", reason="?", time=1)
+    shares = new.shares[:2]
+    broken = await break_glass(server, RecoverySecret.combined(shares), shares, by="B", reason="?", time=1)
+    emergency = await four.clinic.opened("emergency", broken.identity)
+    await emergency.glass.begin(broken)
+    await emergency.sync(server)
+    assert (await emergency.get(Patient, john.id)).note == "later"
 
 
 async def test_what_a_device_that_stays_published_under_the_old_identity_stays_withdrawn(four: Four):
