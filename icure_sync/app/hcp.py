@@ -8,11 +8,10 @@ from typing import Any
 
 from icure_sync import Acquaintance, KnownKeys, Replica
 from icure_sync.app.home import in_replica
-from icure_sync.app.output import Answer, fields, local_time, printable, table
+from icure_sync.app.output import Answer, fields, local_time, number_lines, printable, table
 from icure_sync.app.qr import qr_lines
 from icure_sync.errors import InvalidEntity, UntrustedKey
 
-GROUPS_A_LINE = 4  # of the twelve groups of a number: three lines that are easy to read out
 LINE_MOST = 200  # characters of what is typed: more is something else
 _YES = "yes"
 
@@ -99,12 +98,12 @@ def _all_keys(found: Acquaintance) -> tuple[KnownKeys, ...]:
 def _to_compare(found: Acquaintance) -> str:
     lines = [f"Have {_who(found)} run icure-sync hcp verify with your id, and compare in person or by telephone."]
     if found.believed:
-        lines += ["", f"Known here, {_which(found.believed)}:", *_number_lines(found.believed)]
+        lines += ["", f"Known here, {_which(found.believed)}:", *number_lines(found.believed.number)]
     for keys in found.claimed:
         lines += [
             "",
             f"Claimed for it since, epoch {keys.epoch}, fingerprint {keys.fingerprint}:",
-            *_number_lines(keys),
+            *number_lines(keys.number),
         ]
     if found.more_claimed:
         lines += [
@@ -116,11 +115,6 @@ def _to_compare(found: Acquaintance) -> str:
 
 def _which(keys: KnownKeys) -> str:
     return f"epoch {keys.epoch}, fingerprint {keys.fingerprint}"
-
-
-def _number_lines(keys: KnownKeys) -> list[str]:
-    groups = keys.number.split()
-    return ["    " + " ".join(groups[place : place + GROUPS_A_LINE]) for place in range(0, len(groups), GROUPS_A_LINE)]
 
 
 def _page(found: Acquaintance) -> str:

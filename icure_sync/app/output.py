@@ -19,6 +19,7 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 COLUMN_GAP = "  "
+GROUPS_A_LINE = 4  # of the twelve groups of a number that people compare
 JOINERS = "\u200c\u200d"  # invisible, and needed by some scripts
 
 
@@ -67,6 +68,12 @@ def fields(pairs: Mapping[str, str]) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 document`, `2 documents`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def number_lines(number: str) -> list[str]:
+    """The groups of a number that people compare, in lines that are easy to read out."""
+    groups = number.split()
+    return ["    " + " ".join(groups[place : place + GROUPS_A_LINE]) for place in range(0, len(groups), GROUPS_A_LINE)]
 
 
 def local_time(milliseconds: int) -> str:

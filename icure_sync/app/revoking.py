@@ -14,12 +14,11 @@ from dataclasses import dataclass
 
 from icure_sync import CouchPeer, Device, Glass, Identity, Offered, Replica, Succession, parse_address
 from icure_sync.app.home import CA_SETTING, SERVER_SETTING, Home, folder_of, open_home
-from icure_sync.app.output import Answer, printable, show
+from icure_sync.app.output import Answer, number_lines, printable, show
 from icure_sync.app.passphrases import unlocked
 from icure_sync.app.recovery import code_text
 from icure_sync.errors import IcureSyncError, InvalidEntity, UntrustedKey
 
-GROUPS_A_LINE = 4  # of the twelve groups of a number
 LINE_MOST = 200  # characters of what is typed: more is something else
 _YES = "yes"
 
@@ -150,7 +149,7 @@ def _to_compare(offers: Sequence[Offered], names: dict[str, str]) -> str:
     lines = ["Compare with the number that icure-sync device revoke showed on the device that revoked the other."]
     for offer in offers:
         gone = ", ".join(names.get(each, each) for each in offer.revoked)
-        lines += ["", f"{names.get(offer.device, offer.device)} revoked {gone}:", *_number_lines(offer.number)]
+        lines += ["", f"{names.get(offer.device, offer.device)} revoked {gone}:", *number_lines(offer.number)]
     return "\n".join(map(printable, lines))
 
 
@@ -173,7 +172,7 @@ def _answer(done: _Done) -> Answer:
         sent,
         "",
         "On each of your other devices: icure-sync sync, then icure-sync device adopt. It shows this number there:",
-        *_number_lines(made.number),
+        *number_lines(made.number),
         "",
         "Everybody you share with is asked to compare anew: icure-sync hcp verify, with you.",
         "Take the device's account away, too (NAME: its user on the server):",
@@ -197,11 +196,6 @@ def _address(server: str | None) -> str:
         return "http://ADMIN@HOST:5984/DATABASE"
     scheme, _, rest = str(parse_address(server)).partition("://")
     return f"{scheme}://ADMIN@{rest}"
-
-
-def _number_lines(number: str) -> list[str]:
-    groups = number.split()
-    return ["    " + " ".join(groups[place : place + GROUPS_A_LINE]) for place in range(0, len(groups), GROUPS_A_LINE)]
 
 
 def _offer_json(offer: Offered) -> dict[str, object]:

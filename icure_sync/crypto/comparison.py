@@ -10,7 +10,7 @@ from __future__ import annotations
 from icure_sync.canonical import pack
 from icure_sync.crypto.envelope import to_text
 from icure_sync.crypto.party import Party
-from icure_sync.crypto.primitives import sha512
+from icure_sync.crypto.primitives import equal, sha512
 
 LABEL = "icure-sync/comparison/1"
 ITERATIONS = 5_200  # some milliseconds
@@ -25,6 +25,11 @@ def comparison(one: Party, other: Party) -> str:
     Covers the id, the epoch, the signing key and the party key of both.
     """
     return " ".join(group for half in sorted((_half(one), _half(other))) for group in half)
+
+
+def is_same_number(given: str, number: str) -> bool:
+    """Whether a person gave this number. Spaces do not matter."""
+    return equal("".join(given.split()).encode(), number.replace(" ", "").encode())
 
 
 def _half(party: Party) -> list[str]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from icure_sync.crypto.comparison import comparison
+from icure_sync.crypto.comparison import comparison, is_same_number
 from icure_sync.crypto.party import Party
-from icure_sync.crypto.primitives import equal
 from icure_sync.engine.identities import Standing
 from icure_sync.engine.keyed import Keyed
 from icure_sync.engine.opening import UNREADABLE, not_found
@@ -98,7 +97,7 @@ def _confirmed(keyed: Keyed, hcp_id: HcpId, number: str, time: int) -> Standing:
     if hcp_id == own.hcp_id:
         raise UntrustedKey(attempted, "it is this replica's own Hcp", "name the one whose number you compared")
     parties = [*([standing.party] if standing.party else []), *standing.claims]
-    meant = next((party for party in parties if _is_number(number, comparison(own, party))), None)
+    meant = next((party for party in parties if is_same_number(number, comparison(own, party))), None)
     if meant is None:
         raise UntrustedKey(
             attempted,
@@ -138,7 +137,3 @@ def _acquaintance(keyed: Keyed, standing: Standing) -> Acquaintance:
         tuple(map(keys, standing.claims)),
         standing.more_claims,
     )
-
-
-def _is_number(given: str, number: str) -> bool:
-    return equal("".join(given.split()).encode(), number.replace(" ", "").encode())

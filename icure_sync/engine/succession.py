@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from icure_sync import strict_json
+from icure_sync.crypto.comparison import is_same_number
 from icure_sync.crypto.devices import DeviceHead, head_id
 from icure_sync.crypto.handover import hand_over, handover_id, take_over
 from icure_sync.crypto.identity import Identity
 from icure_sync.crypto.party import HCP_TYPE, Party
-from icure_sync.crypto.primitives import equal
 from icure_sync.crypto.shares import Purpose, RecoverySecret
 from icure_sync.engine.device_heads import DeviceHeads
 from icure_sync.engine.handovers import number_of
@@ -151,7 +151,7 @@ def begin_taking_over(store: Store, keyed: Keyed, number: str) -> Identity:
     Raises UntrustedKey if there is none; NoAccess if it is not for this device; Tampered."""
     own = Party.of_identity(keyed.identity)
     offered = keyed.handovers.offered() if keyed.handovers else []
-    handover = next((each for each in offered if is_number(number, number_of(own, each.party))), None)
+    handover = next((each for each in offered if is_same_number(number, number_of(own, each.party))), None)
     if handover is None:
         raise UntrustedKey(
             "take over a new identity",
@@ -200,11 +200,6 @@ def forget(store: Store) -> None:
     begun = standing(store)
     if begun is not None and begun.identity is None:
         store.settings.remove(_BEGUN)
-
-
-def is_number(given: str, number: str) -> bool:
-    """Spaces do not matter."""
-    return equal("".join(given.split()).encode(), number.replace(" ", "").encode())
 
 
 def _id_of(handover: Mapping[str, Any], identity: Identity) -> DocId:

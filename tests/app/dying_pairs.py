@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from icure_sync.app import status as _status  # noqa: F401  # likewise
 from icure_sync.app.cli import main
 from icure_sync.engine import pairing, pairing_document
 from icure_sync.peers.couch_writing import Writer
+from tests.app.dying import ON_FILES, dying
 from tests.app.dying_changes import OLD, quick_scrypt
 
 CODE = re.compile(r"\d{4}-\d{4}-\d{4}")
@@ -77,17 +77,7 @@ def start(home: Path, *arguments: str, typed: str = "", step: int = NEVER) -> Ru
 
 def dies_before(step: int, folder: Path) -> None:
     """From here on this process is killed before the step-th thing that it does in the folder, or with a server."""
-    steps = itertools.count()
-
-    def count() -> None:
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def look(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event in {"os.rename", "os.remove", "os.mkdir"} or (event == "open" and arguments[2] & os.O_CREAT)
-        if writes and str(arguments[0]).startswith(str(folder)):
-            count()
-
+    count = dying(step, folder, ON_FILES | {"os.mkdir"})
     real = Writer.write
 
     async def written(self: Writer, *arguments: Any) -> Any:
@@ -97,7 +87,6 @@ def dies_before(step: int, folder: Path) -> None:
         return answer
 
     Writer.write = written  # type: ignore[method-assign]  # in a process that will end
-    sys.addaudithook(look)
 
 
 def paired(new: Path, old: Path, url: str, side: str, step: int) -> list[int]:

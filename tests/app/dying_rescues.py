@@ -22,6 +22,7 @@ from typing import Any
 
 from icure_sync.app.cli import main
 from icure_sync.peers.couch_requests import Requests
+from tests.app.dying import ON_FILES, dying
 from tests.app.dying_changes import OLD, quick_scrypt
 
 STRIDE = 3  # steps from one kill to the next: each costs half a second
@@ -43,17 +44,7 @@ def answer(home: Path, *arguments: str) -> Any:
 
 def dies_before(step: int, folder: Path) -> None:
     """From here on this process is killed before the step-th thing that it does in the folder, or asks of a server."""
-    steps = itertools.count()
-
-    def count() -> None:
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def look(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event in {"os.rename", "os.remove", "os.mkdir"} or (event == "open" and arguments[2] & os.O_CREAT)
-        if writes and str(arguments[0]).startswith(str(folder)):
-            count()
-
+    count = dying(step, folder, ON_FILES | {"os.mkdir"})
     real = Requests.answer
 
     async def asked(self: Requests, *arguments: Any) -> bytes:
@@ -61,7 +52,6 @@ def dies_before(step: int, folder: Path) -> None:
         return await real(self, *arguments)
 
     Requests.answer = asked  # type: ignore[method-assign]  # in a process that will be killed
-    sys.addaudithook(look)
 
 
 def killed_at(step: int, folder: Path, run: Callable[[], tuple[int, str]]) -> bool:

@@ -24,6 +24,7 @@ from icure_sync import Identity
 from icure_sync.crypto.primitives import RsaPrivateKey
 from icure_sync.peers.couch_requests import Requests
 from icure_sync.store.database import Database
+from tests.app.dying import dying
 from tests.app.dying_changes import OLD, quick_scrypt
 from tests.app.dying_rescues import answer, command
 from tests.keys import PARTY_KEYS
@@ -33,16 +34,7 @@ STRIDE = 13  # steps from one kill to the next: each costs seconds
 
 def dies_before(step: int, folder: Path) -> None:
     """From here on this process is killed before the step-th thing that it does."""
-    steps = itertools.count()
-
-    def count() -> None:
-        if next(steps) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def look(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event in {"os.rename", "os.remove"} or (event == "open" and arguments[2] & os.O_CREAT)
-        if writes and str(arguments[0]).startswith(str(folder)):
-            count()
+    count = dying(step, folder)
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
@@ -53,7 +45,6 @@ def dies_before(step: int, folder: Path) -> None:
 
     Requests.answer = counted(Requests.answer)  # type: ignore[method-assign]  # in a process that will be killed
     Database.transaction = counted(Database.transaction)  # type: ignore[method-assign]  # likewise
-    sys.addaudithook(look)
 
 
 def killed_at(step: int, home: Path) -> bool:

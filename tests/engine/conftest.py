@@ -18,7 +18,8 @@ from tests.keys import PARTY_KEYS
 
 DATABASE_KEY = bytes(range(32))  # test only: saves each test half a second of scrypt
 
-OpenReplica = Callable[..., Awaitable[Replica]]
+OpenReplica = Callable[..., Awaitable[Replica]]  # of an Hcp by its id
+OpenAs = Callable[..., Awaitable[Replica]]  # of an identity
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +39,23 @@ async def open_replica(tmp_path: Path, identities: dict[str, Identity]) -> Async
             stack.callback(store.close)
             identity = identities[hcp_id] if hcp_id else None
             return await store.run(replica_over, store, identity, **options)
+
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def open_as(tmp_path: Path) -> AsyncIterator[OpenAs]:
+    """Opens (or opens again) the device `name` of an identity's Hcp; all are closed at the end."""
+    async with AsyncExitStack() as stack:
+        stores: dict[Path, Store] = {}
+
+        async def opened(one: Identity, name: str = "laptop", **options: object) -> Replica:
+            path = tmp_path / f"{one.hcp_id}-{name}.db"
+            if path in stores:
+                stores.pop(path).close()
+            store = stores[path] = Store.open(path, DATABASE_KEY)
+            stack.callback(store.close)
+            return await store.run(replica_over, store, one, **options)
 
         yield opened
 

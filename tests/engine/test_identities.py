@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from icure_sync import strict_json
 from icure_sync.crypto import hcp_keys
@@ -28,38 +25,19 @@ from icure_sync.crypto.retirements import Retired, retired
 from icure_sync.crypto.revision import written
 from icure_sync.engine import hcp_document
 from icure_sync.engine.attesting import Attesting
-from icure_sync.engine.replica import Replica, replica_over
+from icure_sync.engine.replica import Replica
 from icure_sync.engine.suite import Stored
 from icure_sync.errors import NoAccess, NotFound, UntrustedKey
 from icure_sync.ids import DocId, HcpId, Kid, Rev
 from icure_sync.model import Hcp, Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from icure_sync.store import Pin, Store
+from icure_sync.store import Pin
+from tests.engine.conftest import OpenAs
 from tests.keys import A, B, C, identity, seeded, successor
 
 NOW = 1_700_000_000_000
-DATABASE_KEY = bytes(range(32))  # test only
 FIRST = identity(A).signing_key.public
-
-Open = Callable[..., Awaitable[Replica]]
-
-
-@pytest_asyncio.fixture
-async def open_as(tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens (or opens again) the device `name` of an identity's Hcp; all are closed at the end."""
-    async with AsyncExitStack() as stack:
-        stores: dict[Path, Store] = {}
-
-        async def opened(one: Identity, name: str = "laptop", **options: Any) -> Replica:
-            path = tmp_path / f"{one.hcp_id}-{name}.db"
-            if path in stores:
-                stores.pop(path).close()
-            store = stores[path] = Store.open(path, DATABASE_KEY)
-            stack.callback(store.close)
-            return await store.run(replica_over, store, one, **options)
-
-        yield opened
 
 
 @pytest.fixture
@@ -550,7 +528,7 @@ async def test_revoking_retires_the_key_of_the_pair_and_nothing_is_sealed_anew_f
 # What a key says after its end
 
 
-async def claimed(open_as: Open, server: MemoryPeer, ended: str) -> tuple[Replica, Replica, Replica, Patient]:
+async def claimed(open_as: OpenAs, server: MemoryPeer, ended: str) -> tuple[Replica, Replica, Replica, Patient]:
     """A's laptop has a new identity, and B follows it; A's tablet and what a thief has made of the first keys have not
     heard of it. Last, the record that all have."""
     laptop, tablet = await open_as(identity(A)), await open_as(identity(A), "tablet")

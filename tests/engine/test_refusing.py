@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 import icure_sync.store.store as store_module
 from icure_sync import strict_json
@@ -23,37 +20,17 @@ from icure_sync.engine.alarms import AlarmKind
 from icure_sync.engine.identities import CLAIMS_MOST
 from icure_sync.engine.parties import Parties
 from icure_sync.engine.refusing import NAMED_MOST
-from icure_sync.engine.replica import Replica, replica_over
+from icure_sync.engine.replica import Replica
 from icure_sync.errors import IcureSyncError, StoreFull, Tampered, UntrustedKey
 from icure_sync.model import Patient
 from icure_sync.peers.memory import MemoryPeer
 from icure_sync.replication.wire import Revision
-from icure_sync.store import Store
+from tests.engine.conftest import OpenAs
 from tests.engine.meetings import met
 from tests.keys import PARTY_KEYS, A, B, C, identity, seeded, successor
 
 NOW = 1_700_000_000_000
-DATABASE_KEY = bytes(range(32))  # test only
 REAL = identity(A).signing_key.public
-
-Open = Callable[..., Awaitable[Replica]]
-
-
-@pytest_asyncio.fixture
-async def open_as(tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens (or opens again) the device `name` of an identity's Hcp; all are closed at the end."""
-    async with AsyncExitStack() as stack:
-        stores: dict[Path, Store] = {}
-
-        async def opened(one: Identity, name: str = "laptop", **options: Any) -> Replica:
-            path = tmp_path / f"{one.hcp_id}-{name}.db"
-            if path in stores:
-                stores.pop(path).close()
-            store = stores[path] = Store.open(path, DATABASE_KEY)
-            stack.callback(store.close)
-            return await store.run(replica_over, store, one, **options)
-
-        yield opened
 
 
 def another() -> Identity:
@@ -87,7 +64,7 @@ async def confirm(replica: Replica, key: bytes | None = REAL) -> Any:
     return await on(replica, parties(replica).confirm, A, NOW, key)
 
 
-async def believing(open_as: Open, server: MemoryPeer, impostor: Identity) -> Replica:
+async def believing(open_as: OpenAs, server: MemoryPeer, impostor: Identity) -> Replica:
     """B, who met the impostor first, shared with him, and now hears of A."""
     b = await open_as(identity(B))
     server.put(first_of(impostor))
